@@ -1,0 +1,67 @@
+import type { IpFamily } from "#proto/ip.ts";
+import type { Protocol } from "#proto/meta.ts";
+
+/**
+ * What this host must do with packets: the single input of every data plane driver. Plain immutable data, canonical (sorted, no duplicates), so
+ * that equal states are deeply equal. Behaviour is decided when it is made (compile.ts); a driver only renders.
+ */
+
+/** `namespace/name`. */
+export type ServiceKey = string;
+
+/** One address, protocol and port that clients connect to, and who answers there. */
+export interface Frontend {
+  /** `namespace/name:port`, or `namespace/name` for an unnamed port; for comments and logs. */
+  readonly id: string;
+  readonly family: IpFamily;
+  readonly address: string;
+  readonly protocol: Protocol;
+  readonly port: number;
+  /** Empty = reject at once. Sorted by address and port. */
+  readonly backends: readonly Backend[];
+  /** Clients stay with their endpoint for so long after each new connection; undefined = no affinity. */
+  readonly affinitySeconds: number | undefined;
+}
+
+export interface Backend {
+  readonly address: string;
+  readonly port: number;
+  /** On this host: it may call itself through the virtual IP (hairpin). */
+  readonly isLocal: boolean;
+  /** Share of new connections, relative to the other backends; ≥ 1. */
+  readonly weight: number;
+}
+
+/** Everything that one Service means for the kernel of this host. */
+export interface CompiledService {
+  readonly key: ServiceKey;
+  readonly frontends: readonly Frontend[];
+}
+
+/** What holds for the host as a whole. */
+export interface HostTable {
+  /** Ranges of virtual IPs. */
+  readonly serviceCidrs: readonly string[];
+  /** Addresses of this node. */
+  readonly nodeIps: readonly string[];
+  /** Prefixes behind this host (container bridges). */
+  readonly localCidrs: readonly string[];
+  /** Masquerade everything that goes through a virtual IP. */
+  readonly masqueradeAll: boolean;
+}
+
+export interface ForwardingTable {
+  readonly host: HostTable;
+  readonly services: ReadonlyMap<ServiceKey, CompiledService>;
+}
+
+/** What became of one Service; `next` undefined = it has nothing for the kernel any more. */
+export interface ServiceChange {
+  readonly key: ServiceKey;
+  readonly previous: CompiledService | undefined;
+  readonly next: CompiledService | undefined;
+}
+
+export function idOf(service: ServiceKey, portName: string | undefined): string {
+  return portName === undefined || portName === "" ? service : `${service}:${portName}`;
+}

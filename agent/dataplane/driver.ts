@@ -1,0 +1,24 @@
+import type { ForwardingTable, ServiceChange } from "../compile/table.ts";
+
+/**
+ * One way to program the kernel. State goes in as data; the work of `update` follows the change and never the size of the table.
+ * All writes are atomic: on failure the old rules stay, the driver forgets what it held, and the loop calls `sync` next.
+ */
+export interface DataplaneDriver {
+  readonly name: "iptables" | "ipvs" | "nftables";
+  /** Only looks: can this driver work here? */
+  probe(signal: AbortSignal): Promise<ProbeResult>;
+  /** Makes the kernel hold exactly `table`, whatever of ours was there before. Connections go on. */
+  sync(table: ForwardingTable, signal: AbortSignal): Promise<void>;
+  /** From what the last sync and updates made to the next state. */
+  update(changes: readonly ServiceChange[], signal: AbortSignal): Promise<void>;
+  /** What of ours is missing or altered; cheap enough to be called often. */
+  verify(signal: AbortSignal): Promise<Drift>;
+  /** Removes what we own and nothing else, from an earlier run too; says what it removed. Idempotent. */
+  cleanup(options: { readonly dryRun: boolean }, signal: AbortSignal): Promise<readonly string[]>;
+}
+
+export type ProbeResult =
+  { readonly usable: true; readonly detail: string } | { readonly usable: false; readonly why: string; readonly hint: string };
+
+export type Drift = { readonly intact: true } | { readonly intact: false; readonly missing: readonly string[] };

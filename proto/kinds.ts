@@ -1,0 +1,150 @@
+import type { z } from "zod";
+import { EndpointSlice } from "./endpoint-slice.ts";
+import { Event } from "./event.ts";
+import { Namespace } from "./namespace.ts";
+import { Node } from "./node.ts";
+import { Service } from "./service.ts";
+import { Workload } from "./workload.ts";
+
+/** The one table of kinds: paths, discovery, routes, the CLI's names and the validation come from here. */
+
+export interface KindFacts<Schema extends z.ZodType = z.ZodType> {
+  readonly kind: string;
+  readonly group: string;
+  readonly version: string;
+  readonly plural: string;
+  readonly singular: string;
+  readonly shortNames: readonly string[];
+  readonly categories: readonly string[];
+  readonly namespaced: boolean;
+  /** Whether `/status` exists; then writes of the object itself leave status alone, and the reverse. */
+  readonly hasStatus: boolean;
+  /** Whether metadata.generation counts changes of the spec; Kubernetes does so for some kinds only. */
+  readonly hasGeneration: boolean;
+  readonly schema: Schema;
+}
+
+export const kinds = {
+  Namespace: define({
+    kind: "Namespace",
+    group: "",
+    version: "v1",
+    plural: "namespaces",
+    singular: "namespace",
+    shortNames: ["ns"],
+    categories: [],
+    namespaced: false,
+    hasStatus: true,
+    hasGeneration: false,
+    schema: Namespace,
+  }),
+  Service: define({
+    kind: "Service",
+    group: "",
+    version: "v1",
+    plural: "services",
+    singular: "service",
+    shortNames: ["svc"],
+    categories: ["all"],
+    namespaced: true,
+    hasStatus: true,
+    hasGeneration: false,
+    schema: Service,
+  }),
+  EndpointSlice: define({
+    kind: "EndpointSlice",
+    group: "discovery.k8s.io",
+    version: "v1",
+    plural: "endpointslices",
+    singular: "endpointslice",
+    shortNames: [],
+    categories: [],
+    namespaced: true,
+    hasStatus: false,
+    hasGeneration: true,
+    schema: EndpointSlice,
+  }),
+  Workload: define({
+    kind: "Workload",
+    group: "fairlead.dev",
+    version: "v1",
+    plural: "workloads",
+    singular: "workload",
+    shortNames: ["wl"],
+    categories: ["all"],
+    namespaced: true,
+    hasStatus: true,
+    hasGeneration: true,
+    schema: Workload,
+  }),
+  Node: define({
+    kind: "Node",
+    group: "",
+    version: "v1",
+    plural: "nodes",
+    singular: "node",
+    shortNames: ["no"],
+    categories: [],
+    namespaced: false,
+    hasStatus: true,
+    hasGeneration: false,
+    schema: Node,
+  }),
+  Event: define({
+    kind: "Event",
+    group: "",
+    version: "v1",
+    plural: "events",
+    singular: "event",
+    shortNames: ["ev"],
+    categories: [],
+    namespaced: true,
+    hasStatus: false,
+    hasGeneration: false,
+    schema: Event,
+  }),
+} as const;
+
+export type KindName = keyof typeof kinds;
+export type ObjectOf<Kind extends KindName> = z.output<(typeof kinds)[Kind]["schema"]>;
+export type InputOf<Kind extends KindName> = z.input<(typeof kinds)[Kind]["schema"]>;
+export type AnyObject = { [Kind in KindName]: ObjectOf<Kind> }[KindName];
+
+export const kindNames = Object.keys(kinds) as readonly KindName[]; // the keys of the literal above
+
+/** `v1`, or `group/version`. */
+export function apiVersionOf({ group, version }: Pick<KindFacts, "group" | "version">): string {
+  return group === "" ? version : `${group}/${version}`;
+}
+
+/** `/api/v1/namespaces/NS/services/NAME`; without namespace: all of them; without name: the collection. */
+export function pathOf(
+  kind: KindName,
+  at: { readonly namespace?: string | undefined; readonly name?: string | undefined; readonly subresource?: string | undefined } = {},
+): string {
+  const { group, version, plural, namespaced } = kinds[kind];
+  const parts = [group === "" ? `/api/${version}` : `/apis/${group}/${version}`];
+  if (namespaced && at.namespace !== undefined) parts.push("namespaces", encodeURIComponent(at.namespace));
+  parts.push(plural);
+  if (at.name !== undefined) parts.push(encodeURIComponent(at.name));
+  if (at.subresource !== undefined) parts.push(at.subresource);
+  return parts.join("/");
+}
+
+/** The kind a user means by `svc`, `services`, `service`, `Service` or `services.v1`. */
+export function kindByName(text: string): KindName | undefined {
+  const wanted = (text.split(".")[0] ?? "").toLowerCase();
+  return kindNames.find((name) => {
+    const { kind, plural, singular, shortNames } = kinds[name] as KindFacts;
+    return kind.toLowerCase() === wanted || plural === wanted || singular === wanted || shortNames.includes(wanted);
+  });
+}
+
+/** The kind of a manifest, by apiVersion and kind. */
+export function kindByGvk(apiVersion: string, kind: string): KindName | undefined {
+  return kindNames.find((name) => kinds[name].kind === kind && apiVersionOf(kinds[name]) === apiVersion);
+}
+
+function define<Schema extends z.ZodType>(facts: KindFacts<Schema>): KindFacts<Schema> {
+  return facts;
+}

@@ -1,0 +1,154 @@
+import { z } from "zod";
+import { DnsLabel, DnsSubdomain, Labels, metaWith, PortName, PortNumber, Protocol, Rfc1035Label } from "./meta.ts";
+import { parseCidr, parseIp } from "./ip.ts";
+
+/** Service, core/v1. Fields and defaults: Kubernetes API reference "Service v1 core". */
+
+export const HEADLESS = "None";
+export const DEFAULT_AFFINITY_SECONDS = 10_800;
+
+const IpText = z.string().refine((text) => parseIp(text) !== undefined, "must be a valid IPv4 or IPv6 address without leading zeros");
+const ClusterIp = z.union([z.literal(HEADLESS), z.literal(""), IpText], { error: "must be an IPv4 or IPv6 address, or None" });
+
+export const ServicePort = z.looseObject({
+  name: DnsLabel.optional(),
+  protocol: Protocol.default("TCP"),
+  appProtocol: z.string().optional(),
+  port: PortNumber,
+  /** Absent = the same as `port`. */
+  targetPort: z
+    .union([PortNumber, PortName], { error: "must be a port number from 1 to 65535, or the name of a port of the workload" })
+    .optional(),
+  /** Absent = the server allocates one, for NodePort and LoadBalancer. */
+  nodePort: PortNumber.optional(),
+});
+export type ServicePort = z.output<typeof ServicePort>;
+
+export const ServiceSpec = z
+  .looseObject({
+    type: z.enum(["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"]).default("ClusterIP"),
+    selector: Labels.optional(),
+    ports: z.array(ServicePort).max(100).default([]),
+    clusterIP: ClusterIp.optional(),
+    clusterIPs: z.array(ClusterIp).max(2).optional(),
+    ipFamilies: z
+      .array(z.enum(["IPv4", "IPv6"]))
+      .max(2)
+      .optional(),
+    ipFamilyPolicy: z.enum(["SingleStack", "PreferDualStack", "RequireDualStack"]).optional(),
+    externalIPs: z.array(IpText).max(64).optional(),
+    externalName: DnsSubdomain.optional(),
+    sessionAffinity: z.enum(["None", "ClientIP"]).default("None"),
+    sessionAffinityConfig: z
+      .looseObject({
+        clientIP: z
+          .looseObject({
+            timeoutSeconds: z
+              .int()
+              .min(1, "must be between 1 and 86400")
+              .max(86_400, "must be between 1 and 86400")
+              .default(DEFAULT_AFFINITY_SECONDS),
+          })
+          .optional(),
+      })
+      .optional(),
+    internalTrafficPolicy: z.enum(["Cluster", "Local"]).default("Cluster"),
+    externalTrafficPolicy: z.enum(["Cluster", "Local"]).optional(),
+    healthCheckNodePort: PortNumber.optional(),
+    publishNotReadyAddresses: z.boolean().optional(),
+    loadBalancerIP: IpText.optional(),
+    loadBalancerSourceRanges: z
+      .array(z.string().refine((text) => parseCidr(text.trim()) !== undefined, "must be a prefix like 192.168.0.0/16"))
+      .optional(),
+    loadBalancerClass: z.string().optional(),
+    allocateLoadBalancerNodePorts: z.boolean().optional(),
+    trafficDistribution: z.enum(["PreferClose", "PreferSameZone", "PreferSameNode"]).optional(),
+  })
+  .superRefine(checkPorts)
+  .superRefine(checkType);
+export type ServiceSpec = z.output<typeof ServiceSpec>;
+
+export const ServiceStatus = z.looseObject({
+  loadBalancer: z
+    .looseObject({
+      ingress: z.array(z.looseObject({ ip: IpText.optional(), hostname: z.string().optional(), ipMode: z.string().optional() })).optional(),
+    })
+    .default({}),
+});
+
+export const Service = z.looseObject({
+  apiVersion: z.literal("v1"),
+  kind: z.literal("Service"),
+  metadata: metaWith(Rfc1035Label),
+  spec: ServiceSpec,
+  status: ServiceStatus.default({ loadBalancer: {} }),
+});
+export type Service = z.output<typeof Service>;
+export type ServiceInput = z.input<typeof Service>;
+
+export function isHeadless(service: Service): boolean {
+  return service.spec.clusterIP === HEADLESS;
+}
+
+/** The virtual IPs; empty for headless and ExternalName services, and before allocation. */
+export function clusterIpsOf(service: Service): readonly string[] {
+  if (service.spec.type === "ExternalName") return [];
+  const all = service.spec.clusterIPs ?? (service.spec.clusterIP === undefined ? [] : [service.spec.clusterIP]);
+  return all.filter((ip) => ip !== HEADLESS && ip !== "");
+}
+
+interface Draft {
+  readonly type: string;
+  readonly ports: readonly ServicePort[];
+  readonly clusterIP?: string | undefined;
+  readonly clusterIPs?: readonly string[] | undefined;
+  readonly externalName?: string | undefined;
+  readonly sessionAffinity: string;
+  readonly sessionAffinityConfig?: unknown;
+  readonly selector?: Labels | undefined;
+}
+
+function checkPorts(spec: Draft, context: z.RefinementCtx): void {
+  const fault = (path: PropertyKey[], message: string, kind = "Invalid"): void => {
+    context.addIssue({ code: "custom", path, message, params: { reason: `FieldValue${kind}` } });
+  };
+  if (spec.ports.length === 0 && spec.type !== "ExternalName" && spec.clusterIP !== HEADLESS)
+    fault(["ports"], "must have at least one port", "Required");
+  const names = new Set<string>();
+  const numbers = new Set<string>();
+  const nodePorts = new Set<string>();
+  for (const [i, port] of spec.ports.entries()) {
+    const name = port.name ?? "";
+    if (name === "" && spec.ports.length > 1) fault(["ports", i, "name"], "is needed where a service has several ports", "Required");
+    else if (names.has(name)) fault(["ports", i, "name"], `two ports may not have the same name`, "Duplicate");
+    names.add(name);
+    const number = `${port.port}/${port.protocol}`;
+    if (numbers.has(number)) fault(["ports", i], `port ${number} stands there twice`, "Duplicate");
+    numbers.add(number);
+    if (port.nodePort === undefined) continue;
+    if (spec.type !== "NodePort" && spec.type !== "LoadBalancer")
+      fault(["ports", i, "nodePort"], "may only be set for the types NodePort and LoadBalancer", "Forbidden");
+    const nodePort = `${port.nodePort}/${port.protocol}`;
+    if (nodePorts.has(nodePort)) fault(["ports", i, "nodePort"], `node port ${nodePort} stands there twice`, "Duplicate");
+    nodePorts.add(nodePort);
+  }
+}
+
+function checkType(spec: Draft, context: z.RefinementCtx): void {
+  const fault = (path: PropertyKey[], message: string, kind = "Invalid"): void => {
+    context.addIssue({ code: "custom", path, message, params: { reason: `FieldValue${kind}` } });
+  };
+  if (spec.type === "ExternalName") {
+    if (spec.externalName === undefined) fault(["externalName"], "is needed for the type ExternalName", "Required");
+    if ((spec.clusterIP ?? "") !== "") fault(["clusterIP"], "may not be set for the type ExternalName", "Forbidden");
+  }
+  if (spec.clusterIP === HEADLESS && spec.type !== "ClusterIP" && spec.type !== "ExternalName")
+    fault(["clusterIP"], `may not be None for the type ${spec.type}`);
+  const first = spec.clusterIPs?.[0];
+  if (first !== undefined && spec.clusterIP !== undefined && first !== spec.clusterIP)
+    fault(["clusterIPs", 0], `must be the same as spec.clusterIP (${spec.clusterIP})`);
+  const [a, b] = (spec.clusterIPs ?? []).map((text) => parseIp(text)?.family);
+  if (a !== undefined && a === b) fault(["clusterIPs"], "must be of two different IP families where there are two");
+  if (spec.sessionAffinity === "None" && spec.sessionAffinityConfig !== undefined)
+    fault(["sessionAffinityConfig"], "may only be set when spec.sessionAffinity is ClientIP", "Forbidden");
+}

@@ -1,0 +1,120 @@
+import { z } from "zod";
+import { DnsLabel, DnsSubdomain, Duration, metaWith, PortName, PortNumber, Protocol } from "./meta.ts";
+import { endpointAddressFault } from "./ip.ts";
+
+/** Workload, fairlead.dev/v1: something that listens on a host. Ours, hence strict: a field that is not here is refused. */
+
+const PortRef = z.union([PortNumber, PortName], { error: "must be the name or the number of a port of this workload" });
+const timing = {
+  interval: Duration.default("5s"),
+  timeout: Duration.default("1s"),
+  /** How many good (bad) results in a row turn it ready (not ready). */
+  rise: z.int().min(1).max(100).default(1),
+  fall: z.int().min(1).max(100).default(3),
+};
+
+export const HttpCheck = z.strictObject({
+  port: PortRef,
+  path: z
+    .string()
+    .max(1024)
+    .regex(/^\/[!-~]*$/, "must start with '/' and be printable ASCII without spaces")
+    .default("/"),
+  /** Default: any status from 200 to 399. Redirects count as such and are never followed. */
+  expectStatus: z.int().min(100).max(599).optional(),
+});
+export const TcpCheck = z.strictObject({ port: PortRef });
+/** Only from files on the host itself (`workloads.d`); the server refuses it. */
+export const ExecCheck = z.strictObject({ command: z.array(z.string().min(1)).min(1).max(64) });
+
+export const Check = z
+  .strictObject({ http: HttpCheck.optional(), tcp: TcpCheck.optional(), exec: ExecCheck.optional(), ...timing })
+  .refine(
+    (check) => [check.http, check.tcp, check.exec].filter((one) => one !== undefined).length === 1,
+    "must have exactly one of http, tcp and exec",
+  );
+export type Check = z.output<typeof Check>;
+
+export const WorkloadPort = z.strictObject({
+  name: PortName.optional(),
+  port: PortNumber,
+  protocol: Protocol.default("TCP"),
+});
+export type WorkloadPort = z.output<typeof WorkloadPort>;
+
+export const WorkloadSpec = z
+  .strictObject({
+    /** The Node that it runs on. */
+    node: DnsSubdomain,
+    /** Absent = the node's own first address. */
+    address: z
+      .string()
+      .superRefine((text, context) => {
+        const fault = endpointAddressFault(text);
+        if (fault !== undefined) context.addIssue({ code: "custom", message: fault });
+      })
+      .optional(),
+    ports: z.array(WorkloadPort).max(100).default([]),
+    weight: z.int().min(0).max(65_535).default(1),
+    checks: z.array(Check).max(16).default([]),
+    /** Gone unless renewed in this time; for programs that register themselves. */
+    ttl: Duration.optional(),
+    /** Out of rotation for new connections while true. */
+    drain: z.boolean().default(false),
+    /** How long it stays serving and terminating after it was deleted. */
+    terminationGracePeriodSeconds: z.int().min(0).max(3600).default(5),
+  })
+  .superRefine((spec, context) => {
+    const names = new Set<string>();
+    const numbers = new Set<string>();
+    for (const [i, port] of spec.ports.entries()) {
+      const number = `${port.port}/${port.protocol}`;
+      if (port.name !== undefined && names.has(port.name))
+        context.addIssue({
+          code: "custom",
+          path: ["ports", i, "name"],
+          message: "two ports may not have the same name",
+          params: { reason: "FieldValueDuplicate" },
+        });
+      if (numbers.has(number))
+        context.addIssue({
+          code: "custom",
+          path: ["ports", i],
+          message: `port ${number} stands there twice`,
+          params: { reason: "FieldValueDuplicate" },
+        });
+      if (port.name !== undefined) names.add(port.name);
+      numbers.add(number);
+    }
+    for (const [i, check] of spec.checks.entries()) {
+      const kind = check.http ? "http" : "tcp";
+      const ref = (check.http ?? check.tcp)?.port;
+      if (ref !== undefined && !spec.ports.some((port) => port.name === ref || port.port === ref))
+        context.addIssue({
+          code: "custom",
+          path: ["checks", i, kind, "port"],
+          message: `no port of this workload is named or numbered ${ref}`,
+        });
+    }
+  });
+export type WorkloadSpec = z.output<typeof WorkloadSpec>;
+
+export const WorkloadStatus = z.strictObject({
+  /** The verdict of the checks, made by the agent of its node; workloads without checks need none. */
+  ready: z.boolean().optional(),
+  /** RFC 3339: since when it is so. */
+  since: z.string().optional(),
+  reason: z.string().max(256).optional(),
+  message: z.string().max(1024).optional(),
+});
+export type WorkloadStatus = z.output<typeof WorkloadStatus>;
+
+export const Workload = z.strictObject({
+  apiVersion: z.literal("fairlead.dev/v1"),
+  kind: z.literal("Workload"),
+  metadata: metaWith(DnsLabel),
+  spec: WorkloadSpec,
+  status: WorkloadStatus.default({}),
+});
+export type Workload = z.output<typeof Workload>;
+export type WorkloadInput = z.input<typeof Workload>;
