@@ -31,7 +31,7 @@ export function causesOf(error: z.ZodError, input: unknown): Cause[] {
   return error.issues.flatMap((issue) => {
     if (issue.code === "unrecognized_keys")
       return issue.keys.map((key) =>
-        fault(fieldPath([...issue.path, key]), "is not a field of this kind; see `fairlead explain` or docs for its fields", {
+        fault(fieldPath([...issue.path, key]), "is not a field of this kind; check its spelling", {
           reason: "FieldValueForbidden",
         }),
       );
