@@ -93,7 +93,7 @@ export function metaWith<Name extends z.ZodType<string>>(name: Name) {
 /** `30s`, `1m30s`, `500ms`, `2h`: as Go and Kubernetes write durations; no bare numbers, at most a week. */
 export const Duration = z
   .string()
-  .regex(/^(?=.)(\d{1,4}h)?(\d{1,5}m(?!s))?(\d{1,6}s)?(\d{1,9}ms)?$/, "must be a duration like 5s, 500ms or 1m30s")
+  .regex(/^(?=.)(\d{1,4}h)?(\d{1,5}m(?!s))?(\d{1,6}s)?(\d{1,9}ms)?$/, { error: "must be a duration like 5s, 500ms or 1m30s", abort: true })
   .refine((text) => durationMs(text) >= 1 && durationMs(text) <= 7 * 24 * 3600_000, "must be from 1ms to 168h");
 export type Duration = z.output<typeof Duration>;
 
