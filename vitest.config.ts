@@ -31,6 +31,7 @@ export default defineConfig({
         test: {
           name: "e2e",
           include: kernelSuites,
+          globalSetup: "test/e2e/global-setup.ts",
           fileParallelism: false,
           testTimeout: 120_000,
           hookTimeout: 120_000,

@@ -63,7 +63,7 @@ openssl         openssl
 missing_packages() {
   printf '%s' "$kernel_tools" | while read -r package program; do
     [ -z "$package" ] || command -v "$program" >/dev/null || printf '%s ' "$package"
-  done
+  done | sed 's/ $//'
 }
 
 packages() {
@@ -84,13 +84,15 @@ packages() {
   # shellcheck disable=SC2086
   if ! apt_install --simulate $missing >/dev/null 2>&1 || ! apt_install $missing >/dev/null 2>&1; then
     say "apt-get update: the package lists are missing or out of date"
-    apt-get -q update >&2 </dev/null
+    apt-get -qq update >&2 </dev/null
     apt_install $missing >&2
   fi
   missing=$(missing_packages)
   [ -z "$missing" ] || { say "installed, but still without the programs of: $missing"; exit 69; }
 }
-apt_install() { DEBIAN_FRONTEND=noninteractive apt-get -q install --yes --no-install-recommends "$@" </dev/null; }
+apt_install() { # waits for another apt that runs
+  DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 install --yes --no-install-recommends "$@" </dev/null
+}
 
 case ${1-} in
   dependencies) dependencies ;;

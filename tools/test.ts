@@ -6,7 +6,10 @@ import { closingLine, complaints, kernelProject, type ProjectCounts, type Run, s
 const skipKernelSuites = process.env["FAIRLEAD_SKIP_E2E"] === "1";
 const skippedLoudly = "!!! The kernel suites (e2e) are NOT run: FAIRLEAD_SKIP_E2E=1. This says nothing about the data plane.";
 
-const run = await runTests(process.argv.slice(2));
+const run = await runTests(process.argv.slice(2)).catch((error: unknown): Run => {
+  console.error("npm test: the test runner itself failed:", error);
+  return { counts: {}, strayErrors: 1, partial: true };
+});
 for (const complaint of complaints(run)) console.error(`npm test: ${complaint}`);
 if (skipKernelSuites) console.error(skippedLoudly);
 process.stdout.write(`\n${closingLine(run)}\n`);
