@@ -1,4 +1,5 @@
 import type { AnyObject, KindName } from "#proto/kinds.ts";
+import type { Records } from "./records.ts";
 
 /**
  * What is true. One interface, so that a driver for several servers (etcd) can stand beside SQLite: every write is a declared set of
@@ -6,6 +7,8 @@ import type { AnyObject, KindName } from "#proto/kinds.ts";
  *
  * Revisions: one counter for everything, +1 for each committed change, never reused, never backwards, also over restarts. The
  * `resourceVersion` of an object is the revision of its last change.
+ *
+ * Objects that the store gives out are frozen, deeply: they are shared with its log and its listeners. Change a copy.
  */
 export interface Store {
   /** The revision of the newest committed change. */
@@ -18,17 +21,23 @@ export interface Store {
   list(query: ListQuery): Promise<ListPage>;
   /**
    * All or nothing, durable when it resolves. Writers that wait at the same moment share one fsync.
-   * Rejects with Conflict (a precondition on a revision does not hold), AlreadyExists, NotFound, or `ClaimTaken`.
-   * A put that would change nothing takes no revision and makes no change.
+   * Rejects with Conflict (a precondition on a revision does not hold), AlreadyExists, NotFound, or `ClaimTaken` (errors.ts); with
+   * TooManyRequests when too many writers wait, with ServiceUnavailable when the disk refuses. Then nothing was written.
+   * A put that would change nothing takes no revision and makes no change. A key may be written once in a transaction.
    */
   transact(writes: readonly Write[]): Promise<Committed>;
-  /** Changes of the kinds after `since`, in order, at most `limit`. Rejects with Expired when some of them were compacted. */
+  /**
+   * Changes of the kinds after `since`, in order, at most `limit`; fewer when they are large, so compare the answer's `revision` with the
+   * store's to know whether there is more. Rejects with Expired when some of them were compacted, or when `since` is in the future.
+   */
   changesSince(
     since: number,
     options: { readonly kinds?: ReadonlySet<KindName> | undefined; readonly limit: number },
   ): Promise<StoredChanges>;
   /** Forgets the changes up to and including `revision`; objects stay. */
   compact(revision: number): Promise<void>;
+  /** The newest revision that `compact` may take when this much of the log is to stay; the tightest of the bounds counts. */
+  compactable(keep: LogBounds): Promise<number>;
   /** The newest revision that was compacted away; 0 if none. */
   readonly compactedRevision: number;
   /** Whether revision `revision` of the run `epoch` belongs to this history: false after a restore of an older backup. */
@@ -39,7 +48,17 @@ export interface Store {
   claims(prefix: string): Promise<readonly string[]>;
   /** Calls back after each commit, in order, with its changes; returns how to stop. The callback may not throw or block. */
   onCommit(listener: (changes: readonly StoredChange[]) => void): () => void;
+  /** Small durable state of other parts of the server, which is no object and has no revision. */
+  readonly records: Records;
+  /** Ends after the writes that wait; later ones are refused. */
   close(): Promise<void>;
+}
+
+export interface LogBounds {
+  readonly changes: number;
+  readonly ageMs: number;
+  /** Of the bodies in the log. */
+  readonly bytes: number;
 }
 
 export interface StoreKey {
@@ -71,10 +90,11 @@ export type Write =
       readonly expect?: "create" | number | undefined;
       /**
        * What this object alone may hold, like `ip/10.96.0.10` or `nodeport/TCP/30080`. The whole list each time; unique over all objects,
-       * enforced by the database.
+       * enforced by the database. Absent: it keeps what it holds, so that a writer of status cannot let go of an address by accident.
        */
       readonly claims?: readonly string[] | undefined;
     }
+  /** Lets go of all claims of the object. */
   | { readonly op: "delete"; readonly key: StoreKey; readonly expect?: number | undefined }
   /** Writes nothing: the object must be at this revision (0: must not exist). */
   | { readonly op: "check"; readonly key: StoreKey; readonly expect: number };
