@@ -118,3 +118,16 @@ export const Workload = z.strictObject({
 });
 export type Workload = z.output<typeof Workload>;
 export type WorkloadInput = z.input<typeof Workload>;
+
+/**
+ * Set by an agent on a Workload from a file of its host that has checks which only the file may hold (exec): it needs the agent's verdict too, though
+ * no check stands in its spec.
+ */
+export const LOCAL_CHECKS_ANNOTATION = "fairlead.dev/local-checks";
+/** Set by an agent on the Workloads that it keeps from files: which file. It removes what the file no longer has. */
+export const SOURCE_ANNOTATION = "fairlead.dev/source";
+
+/** Without a verdict it gets no traffic: it has checks, here or in a file on its host. */
+export function needsVerdict({ metadata, spec }: Pick<Workload, "metadata" | "spec">): boolean {
+  return spec.checks.length > 0 || metadata.annotations?.[LOCAL_CHECKS_ANNOTATION] !== undefined;
+}
