@@ -1,0 +1,41 @@
+/** `npm run bench -- NAME [--json]`: runs one bench; with --json the last line is one object with its figures. */
+import { cpus, release, totalmem } from "node:os";
+import { parseArgs } from "node:util";
+import { describeError } from "#proto/error.ts";
+import { rounded, type Bench } from "./bench.ts";
+
+const benches: Record<string, () => Promise<Bench>> = {
+  propagation: async () => (await import("./propagation.ts")).propagation,
+  write: async () => (await import("./write.ts")).write,
+  "sync-10k": async () => (await import("./sync-10k.ts")).sync10k,
+};
+
+const { values, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: "boolean", default: false } } });
+process.exitCode = await main(positionals[0]);
+
+async function main(name: string | undefined): Promise<number> {
+  const load = name === undefined ? undefined : benches[name];
+  if (name === undefined || !load) {
+    console.error(`usage: npm run bench -- NAME [--json]\nNAME is one of: ${Object.keys(benches).join(", ")}`);
+    return 2;
+  }
+  const bench = await load();
+  console.error(`${bench.name}: ${bench.about}`);
+  try {
+    const figures = await bench.run((text) => console.error(`  ${text}`));
+    const results = Object.fromEntries(Object.entries(figures).map(([figure, value]) => [figure, rounded(value)]));
+    if (!values.json) console.table(results);
+    const machine = {
+      cpus: cpus().length,
+      model: cpus()[0]?.model,
+      memory_gib: Math.round(totalmem() / 2 ** 30),
+      kernel: release(),
+      node: process.version,
+    };
+    if (values.json) process.stdout.write(`${JSON.stringify({ bench: bench.name, results, machine })}\n`);
+    return 0;
+  } catch (error) {
+    console.error(`error: ${describeError(error)}`);
+    return 1;
+  }
+}

@@ -1,0 +1,17 @@
+import { readFile } from "node:fs/promises";
+
+const TICKS_PER_S = 100; // USER_HZ, the unit of /proc/PID/stat on every Linux architecture that Node runs on
+
+/** Processor time of a process and of the children that it has waited for, in ms (proc(5), fields 14 to 17). */
+export async function cpuMs(pid: number): Promise<number> {
+  const stat = await readFile(`/proc/${pid}/stat`, "utf8");
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" "); // the name may hold spaces; field 3 is the first after it
+  const ticks = fields.slice(11, 15).reduce((sum, field) => sum + Number(field), 0);
+  return (ticks * 1000) / TICKS_PER_S;
+}
+
+/** Resident memory in MB (10^6 bytes). */
+export async function rssMb(pid: number): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, "utf8");
+  return (Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024) / 1e6;
+}
