@@ -17,8 +17,12 @@ export interface Frontend {
   readonly address: string;
   readonly protocol: Protocol;
   readonly port: number;
-  /** Empty = reject at once. Sorted by address and port. */
+  /** Sorted by address and port. */
   readonly backends: readonly Backend[];
+  /** What a packet gets when there are no backends: drop = endpoints exist, but the policy Local allows none of them here. */
+  readonly whenEmpty: "reject" | "drop";
+  /** Endpoints that take no new flows and still serve the ones they have. UDP only: the kernel keeps TCP connections anyway. Sorted. */
+  readonly draining: readonly { readonly address: string; readonly port: number }[];
   /** Clients stay with their endpoint for so long after each new connection; undefined = no affinity. */
   readonly affinitySeconds: number | undefined;
 }
@@ -60,6 +64,11 @@ export interface ServiceChange {
   readonly key: ServiceKey;
   readonly previous: CompiledService | undefined;
   readonly next: CompiledService | undefined;
+}
+
+/** Do both mean the same to the kernel? Tables are canonical, so equal data has equal text. */
+export function sameService(a: CompiledService | undefined, b: CompiledService | undefined): boolean {
+  return a === b || JSON.stringify(a) === JSON.stringify(b);
 }
 
 export function idOf(service: ServiceKey, portName: string | undefined): string {

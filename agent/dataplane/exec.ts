@@ -1,0 +1,99 @@
+import { execa } from "execa";
+import { AppError } from "#proto/error.ts";
+
+/** The only place of the data plane that starts processes: argument arrays, a time limit, bounded output, and errors that name the line. */
+
+export interface ToolOptions {
+  readonly input?: string;
+  readonly signal?: AbortSignal;
+  /** 30 s unless said otherwise. */
+  readonly timeoutMs?: number;
+  /** Exit codes that are answers and not failures; 0 always is one. */
+  readonly accept?: readonly number[];
+}
+
+export interface ToolResult {
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly exitCode: number;
+}
+
+export interface KernelTools {
+  run(file: string, args: readonly string[], options?: ToolOptions): Promise<ToolResult>;
+  /** Is there such a program, and does it start? */
+  has(file: string): Promise<boolean>;
+}
+
+const MAX_OUTPUT = 128 * 1024 * 1024; // iptables-save of 100,000 services is 40 MB
+
+/** `enter` stands before every command line: a way into another network namespace, for tests. */
+export function openKernelTools({ enter = [] }: { readonly enter?: readonly string[] } = {}): KernelTools {
+  const run = async (file: string, args: readonly string[], options: ToolOptions = {}): Promise<ToolResult> => {
+    const [program = file, ...rest] = [...enter, file, ...args];
+    const ran = await execa(program, rest, {
+      env: { LC_ALL: "C" },
+      reject: false,
+      timeout: options.timeoutMs ?? 30_000,
+      maxBuffer: MAX_OUTPUT,
+      ...(options.input === undefined ? { stdin: "ignore" as const } : { input: options.input }),
+      ...(options.signal && { cancelSignal: options.signal }),
+    });
+    if (options.signal?.aborted) throw options.signal.reason;
+    const { stdout, stderr, exitCode } = ran;
+    if (exitCode !== undefined && (exitCode === 0 || options.accept?.includes(exitCode))) return { stdout, stderr, exitCode };
+    throw failure({ file, args, exitCode, stderr, code: ran.code, timedOut: ran.timedOut, input: options.input });
+  };
+  return {
+    run,
+    has: (file) =>
+      run(file, ["--version"]).then(
+        () => true,
+        () => false,
+      ),
+  };
+}
+
+interface Failed {
+  readonly file: string;
+  readonly args: readonly string[];
+  readonly exitCode: number | undefined;
+  readonly stderr: string;
+  readonly code: string | undefined;
+  readonly timedOut: boolean;
+  readonly input: string | undefined;
+}
+
+function failure(failed: Failed): AppError {
+  const { file, args, exitCode, stderr, code, timedOut, input } = failed;
+  if (code === "ENOENT" || exitCode === 127)
+    return new AppError("KernelRejected", `${file} is not installed, or not in the PATH`, { hint: `install it: ${packageOf(file)}` });
+  const said = stderr
+    .split("\n")
+    .filter((line) => line.trim() !== "" && !/^(Try `|# Warning)/.test(line))
+    .slice(0, 3)
+    .join("; ");
+  const what = timedOut ? "did not end in time" : (said || `ended with ${exitCode ?? code ?? "a signal"}`).slice(0, 500);
+  const line = offendingLine(stderr, input);
+  return new AppError("KernelRejected", `${[file, ...args].join(" ")}: ${what}${line === undefined ? "" : ` [${line}]`}`, {
+    hint: HINTS.find(([pattern]) => pattern.test(stderr))?.[1],
+  });
+}
+
+const HINTS: readonly (readonly [RegExp, string])[] = [
+  [/permission denied|operation not permitted|must be root/i, "the agent must run as root, or with CAP_NET_ADMIN"],
+  [/xtables lock/i, "another program holds the lock of iptables; it is tried again"],
+  [
+    /couldn't load (match|target)|no chain\/target\/match/i,
+    "the kernel or iptables lacks this match or target: see agent/dataplane/README.md",
+  ],
+];
+
+function packageOf(file: string): string {
+  return `apt-get install ${/^ip6?tables/.test(file) ? "iptables" : file}`;
+}
+
+/** `line 7 failed` and `Error occurred at line: 7` are how iptables-restore says where. */
+function offendingLine(stderr: string, input: string | undefined): string | undefined {
+  const number = /\bline:? (\d+)/.exec(stderr)?.[1];
+  return number === undefined ? undefined : input?.split("\n")[Number(number) - 1]?.slice(0, 300);
+}

@@ -1,0 +1,102 @@
+import { AppError } from "#proto/error.ts";
+import type { ForwardingTable, ServiceChange } from "#agent/compile/table.ts";
+import type { FlowCleaner } from "../conntrack.ts";
+import type { DataplaneDriver, Drift, ProbeResult } from "../driver.ts";
+import type { KernelTools } from "../exec.ts";
+import type { DataplaneLog } from "../log.ts";
+import type { Sysctls } from "../sysctl.ts";
+import { list, restore, type IptablesKind } from "./apply.ts";
+import { cleanupTables } from "./cleanup.ts";
+import { detectIptables, type IptablesFound } from "./detect.ts";
+import { applyChanges, frontendChanges, frontendsOf, planSync, ruleTreesOf, type Rules } from "./plan.ts";
+import { openInspector, type Inspector } from "./inspect.ts";
+
+export interface IptablesDriverDeps {
+  readonly tools: KernelTools;
+  readonly flows: FlowCleaner;
+  readonly sysctls: Sysctls;
+  readonly log: DataplaneLog;
+  /** undefined = the one that this host uses. */
+  readonly kind?: IptablesKind | undefined;
+  /** Where the kernel shows the lists of xt_recent. */
+  readonly procNet?: string;
+}
+
+export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver {
+  const { tools, flows, sysctls, log } = deps;
+  /** What the kernel holds; undefined = unknown. */
+  let held: Rules | undefined;
+  let found: IptablesFound | undefined;
+  let inspector: Inspector | undefined;
+  /** Seen before an update that would have hidden it. */
+  let lost: readonly string[] = [];
+  let writes = 0;
+  // Never used twice, also not by the agent before us: a rule set that somebody restored from a file is told from ours by it.
+  const epoch = `${Date.now().toString(36)}-${process.pid}`;
+  const nextCanary = (): string => `${epoch}-${++writes}`;
+
+  const kindOf = async (signal: AbortSignal): Promise<IptablesFound> => {
+    found ??= await detectIptables(tools, signal);
+    if (!found)
+      throw new AppError("KernelRejected", "neither iptables-nft nor iptables-legacy is installed", { hint: "apt-get install iptables" });
+    return deps.kind === undefined ? found : { ...found, kind: deps.kind, why: "the configuration says so" };
+  };
+
+  return {
+    name: "iptables",
+
+    async probe(signal): Promise<ProbeResult> {
+      try {
+        const { kind, why, warning } = await kindOf(signal);
+        if (warning !== undefined) log.warn({ kind }, warning);
+        for (const table of ["nat", "filter"] as const) await list(tools, kind, table, signal);
+        return { usable: true, detail: `iptables-${kind}: ${why}` };
+      } catch (cause) {
+        if (!(cause instanceof AppError)) throw cause;
+        return { usable: false, why: cause.message, hint: cause.hint ?? "see agent/dataplane/README.md" };
+      }
+    },
+
+    async sync(table: ForwardingTable, signal) {
+      held = undefined;
+      const { kind, installed } = await kindOf(signal);
+      const changed = await sysctls.ensure(table.host);
+      if (changed.length > 0) log.info({ changed }, "set sysctls");
+      const listings = { nat: await list(tools, kind, "nat", signal), filter: await list(tools, kind, "filter", signal) };
+      const rules = ruleTreesOf(table, nextCanary());
+      await restore(tools, kind, planSync(rules, listings));
+      // Leftovers of a run that used the other kind would translate too; after ours are in place, so that there is always one.
+      const other = installed.filter((one) => one !== kind);
+      for (const what of await cleanupTables(tools, { kinds: other, dryRun: false }, signal)) log.info({ what }, "removed leftover");
+      await flows.afterSync(frontendsOf(table.services.values()), signal);
+      inspector ??= openInspector({ tools, kind, procNet: deps.procNet ?? "/proc/net" });
+      held = rules;
+      lost = [];
+    },
+
+    async update(changes: readonly ServiceChange[], signal) {
+      if (!held) throw new AppError("KernelRejected", "what the kernel holds is not known: a sync must come first");
+      const rules = held;
+      const { kind } = await kindOf(signal);
+      if (lost.length === 0) lost = inspector?.glance(rules) ?? [];
+      const frontends = changes.flatMap(frontendChanges);
+      held = undefined; // until it is known to have been applied
+      const text = applyChanges(rules, frontends, nextCanary());
+      if (text !== "") await restore(tools, kind, text);
+      await flows.afterChange(frontends, signal);
+      held = rules;
+    },
+
+    async verify(signal): Promise<Drift> {
+      if (!held || !inspector) return { intact: true };
+      const missing = lost.length > 0 ? lost : await inspector.inspect(held, signal);
+      return missing.length === 0 ? { intact: true } : { intact: false, missing };
+    },
+
+    async cleanup({ dryRun }, signal) {
+      held = undefined;
+      const installed = (await detectIptables(tools, signal))?.installed ?? [];
+      return [...(await cleanupTables(tools, { kinds: installed, dryRun }, signal)), ...(await sysctls.restore({ dryRun }))];
+    },
+  };
+}

@@ -1,0 +1,129 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { describeError, isAppError } from "#proto/error.ts";
+import type { CompiledService, ForwardingTable, ServiceChange, ServiceKey } from "#agent/compile/table.ts";
+import type { DataplaneDriver } from "./driver.ts";
+import type { DataplaneLog } from "./log.ts";
+import type { TableMailbox, TableUpdate } from "./mailbox.ts";
+
+/** Keeps the kernel at what the mailbox says: applies, repairs what others took away, and tries again what the kernel refused. */
+
+export interface DataplaneDeps {
+  readonly driver: DataplaneDriver;
+  readonly mailbox: TableMailbox;
+  /** How often to look whether our rules are still there. */
+  readonly verifyIntervalMs: number;
+  readonly log: DataplaneLog;
+  /** The kernel, stale flows included, now holds what follows from this revision. */
+  readonly onApplied: (revision: number) => void;
+  /** Somebody else took or changed what was ours; it is being repaired. */
+  readonly onDrift: (missing: readonly string[]) => void;
+  /** The kernel refused; `undefined` = it took what it refused before. */
+  readonly onFailure?: (error: Error | undefined) => void;
+}
+
+/** What the kernel shall hold. */
+interface Desired {
+  readonly revision: number;
+  readonly table: ForwardingTable;
+  readonly services: Map<ServiceKey, CompiledService>;
+}
+
+const FIRST_RETRY_MS = 100;
+const LAST_RETRY_MS = 5_000;
+
+export async function dataplaneLoop(deps: DataplaneDeps, signal: AbortSignal): Promise<void> {
+  const { mailbox, verifyIntervalMs } = deps;
+  const isOver = (): boolean => signal.aborted;
+  let desired: Desired | undefined;
+  let failures = 0;
+  let verifiedAt = performance.now();
+  while (!isOver()) {
+    const update = await mailbox.take({ timeoutMs: failures > 0 ? retryDelayMs(failures) : verifyIntervalMs }, signal).catch(endOf(signal));
+    if (isOver()) return;
+    if (update) desired = follow(desired, update);
+    if (!desired) continue;
+    try {
+      if (failures > 0 || update?.table) await sync(deps, desired, signal);
+      else if (update) await apply(deps, desired, { changes: update.changes, signal });
+      if (failures > 0) deps.onFailure?.(undefined);
+      failures = 0;
+      // Also while updates come without end.
+      if (update && performance.now() - verifiedAt < verifyIntervalMs) continue;
+      await verify(deps, desired, signal);
+      verifiedAt = performance.now();
+    } catch (error) {
+      if (isOver()) return;
+      failures++;
+      report(deps, error, failures);
+      await delay(FIRST_RETRY_MS, undefined, { signal }).catch(endOf(signal)); // also when updates come without end
+    }
+  }
+}
+
+async function sync({ driver, log, onApplied }: DataplaneDeps, desired: Desired, signal: AbortSignal): Promise<void> {
+  const startedAt = performance.now();
+  await driver.sync(tableOf(desired), signal);
+  log.info({ revision: desired.revision, services: desired.services.size, tookMs: since(startedAt) }, "programmed the kernel");
+  onApplied(desired.revision);
+}
+
+async function apply(
+  { driver, log, onApplied }: DataplaneDeps,
+  { revision }: Desired,
+  { changes, signal }: { readonly changes: readonly ServiceChange[]; readonly signal: AbortSignal },
+): Promise<void> {
+  if (changes.length > 0) {
+    const startedAt = performance.now();
+    await driver.update(changes, signal);
+    log.info({ revision, services: namesOf(changes), tookMs: since(startedAt) }, "applied");
+  }
+  onApplied(revision);
+}
+
+async function verify({ driver, log, onDrift }: DataplaneDeps, desired: Desired, signal: AbortSignal): Promise<void> {
+  const startedAt = performance.now();
+  const drift = await driver.verify(signal);
+  if (drift.intact) return;
+  onDrift(drift.missing);
+  await driver.sync(tableOf(desired), signal);
+  log.warn({ missing: drift.missing, tookMs: since(startedAt) }, "repaired rules that somebody else had removed or changed");
+}
+
+function report({ log, onFailure }: DataplaneDeps, error: unknown, failures: number): void {
+  const hint = isAppError(error) ? error.hint : undefined;
+  log.error({ error: describeError(error), hint, failures, retryInMs: retryDelayMs(failures) }, "could not program the kernel");
+  onFailure?.(error instanceof Error ? error : new Error(String(error)));
+}
+
+function follow(desired: Desired | undefined, { revision, table, changes }: TableUpdate): Desired | undefined {
+  const next = table ? { revision, table, services: new Map(table.services) } : desired && { ...desired, revision };
+  for (const { key, next: service } of changes) {
+    if (service) next?.services.set(key, service);
+    else next?.services.delete(key);
+  }
+  return next;
+}
+
+function tableOf({ table, services }: Desired): ForwardingTable {
+  return { host: table.host, services };
+}
+
+function namesOf(changes: readonly ServiceChange[]): readonly string[] {
+  return changes.slice(0, 10).map(({ key }) => key);
+}
+
+function since(startedAt: number): number {
+  return Math.round(performance.now() - startedAt);
+}
+
+function retryDelayMs(failures: number): number {
+  return Math.min(FIRST_RETRY_MS * 2 ** (failures - 1), LAST_RETRY_MS);
+}
+
+/** An abort is how we stop, not a failure. */
+function endOf(signal: AbortSignal): (error: unknown) => undefined {
+  return (error) => {
+    if (!signal.aborted) throw error;
+    return undefined;
+  };
+}

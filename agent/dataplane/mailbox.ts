@@ -1,0 +1,63 @@
+import { once } from "node:events";
+import { sameService, type ForwardingTable, type ServiceChange, type ServiceKey } from "#agent/compile/table.ts";
+
+/** Where compile puts what the kernel must become, and the loop takes it: however much comes while the loop is busy, it is one piece of work. */
+
+export interface TableUpdate {
+  /** The revision of the state that this makes true. */
+  readonly revision: number;
+  /** Start over from this, and then apply the changes. */
+  readonly table?: ForwardingTable | undefined;
+  readonly changes: readonly ServiceChange[];
+}
+
+export interface TableMailbox {
+  put(update: TableUpdate): void;
+  /** Waits for the next; undefined when there was none in time. Throws the signal's reason when it aborts. */
+  take(options: { readonly timeoutMs: number }, signal: AbortSignal): Promise<TableUpdate | undefined>;
+}
+
+export function createTableMailbox(): TableMailbox {
+  let revision: number | undefined; // undefined = empty
+  let table: ForwardingTable | undefined;
+  let changes = new Map<ServiceKey, ServiceChange>();
+  const arrivals = new EventTarget();
+  const takeNow = (): TableUpdate | undefined => {
+    if (revision === undefined) return undefined;
+    const update = { revision, table, changes: [...changes.values()].filter(({ previous, next }) => !sameService(previous, next)) };
+    revision = undefined;
+    table = undefined;
+    changes = new Map();
+    return update;
+  };
+  return {
+    put(update) {
+      revision = update.revision;
+      if (update.table) {
+        table = update.table;
+        changes = new Map();
+      }
+      for (const change of update.changes) {
+        // Where two changes of one service meet, the middle was never in the kernel.
+        const earlier = changes.get(change.key);
+        changes.set(change.key, earlier ? { ...change, previous: earlier.previous } : change);
+      }
+      arrivals.dispatchEvent(new Event("arrival"));
+    },
+    async take({ timeoutMs }, signal) {
+      signal.throwIfAborted();
+      const waiting = takeNow();
+      if (waiting) return waiting;
+      const late = new AbortController();
+      const timer = setTimeout(() => late.abort(), timeoutMs);
+      try {
+        await once(arrivals, "arrival", { signal: AbortSignal.any([signal, late.signal]) });
+      } catch {
+        signal.throwIfAborted();
+      } finally {
+        clearTimeout(timer);
+      }
+      return takeNow();
+    },
+  };
+}
