@@ -1,0 +1,95 @@
+import { mkdir, rename } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import type { Logger } from "pino";
+import { parse, stringify } from "yaml";
+import { z } from "zod";
+import { isAppError } from "#proto/error.ts";
+import type { Records } from "../store/records.ts";
+import { readIfThere, writePrivate } from "./private-file.ts";
+import type { Trust } from "./trust.ts";
+
+export interface PublishOptions {
+  readonly trust: Trust;
+  readonly records: Records;
+  readonly dataDir: string;
+  /** Where the administrator's kubeconfig goes. */
+  readonly kubeconfigPath: string;
+  /** How the server is reached, with the port that it really listens on. */
+  readonly serverUrl: string;
+  readonly log: Pick<Logger, "info" | "warn">;
+}
+
+export interface Published {
+  readonly kubeconfigPath: string;
+  /** The file with a join token that is still good, if there is one: for the join command. */
+  readonly joinTokenPath: string | undefined;
+}
+
+/** The first token is for setting up the fleet: a day, a hundred hosts. */
+const FIRST_TOKEN = { ttlSeconds: 24 * 3600, uses: 100, description: "made at first start" };
+
+/** Leaves on disk what administrator and hosts need to get in; files of mode 0600, and nothing of it in any log. */
+export async function publish(options: PublishOptions): Promise<Published> {
+  await publishKubeconfig(options);
+  return { kubeconfigPath: options.kubeconfigPath, joinTokenPath: await publishJoinToken(options) };
+}
+
+async function publishKubeconfig({ trust, kubeconfigPath, serverUrl, log }: PublishOptions): Promise<void> {
+  const found = await readIfThere(kubeconfigPath);
+  const known = found === undefined ? undefined : tokenIn(found);
+  const stillGood = known !== undefined && trust.admin.authenticate(known) !== undefined;
+  const text = kubeconfig({ token: stillGood ? known : await trust.admin.replace(), caPem: trust.caPem, serverUrl });
+  if (text === found) return;
+  if (found !== undefined && !stillGood) {
+    // Perhaps another server's: it is set aside, not lost.
+    await rename(kubeconfigPath, `${kubeconfigPath}.old`);
+    log.warn({ path: kubeconfigPath, old: `${kubeconfigPath}.old` }, "the kubeconfig there was not this server's; set aside");
+  }
+  await mkdir(dirname(kubeconfigPath), { recursive: true, mode: 0o755 });
+  await writePrivate(kubeconfigPath, text);
+  log.info({ path: kubeconfigPath }, "administrator's kubeconfig written");
+}
+
+async function publishJoinToken({ trust, records, dataDir, log }: PublishOptions): Promise<string | undefined> {
+  const path = join(dataDir, "join-token");
+  if ((await records.get("bootstrap", "join-token")) === undefined) {
+    const { token, id, expiresAt } = await trust.joinTokens.create(FIRST_TOKEN);
+    await writePrivate(path, `${token}\n`);
+    await records.put("bootstrap", "join-token", { id });
+    log.info({ path, id, expiresAt }, "first join token written");
+    return path;
+  }
+  const token = (await readIfThere(path))?.trim();
+  return token !== undefined && isGood(trust, token) ? path : undefined;
+}
+
+function isGood(trust: Trust, token: string): boolean {
+  try {
+    return trust.joinTokens.authenticate(token) !== undefined;
+  } catch (error) {
+    if (isAppError(error, "Unauthorized")) return false; // expired or used up
+    throw error;
+  }
+}
+
+function kubeconfig({ token, caPem, serverUrl }: { token: string; caPem: string; serverUrl: string }): string {
+  const name = "fairlead";
+  return stringify({
+    apiVersion: "v1",
+    kind: "Config",
+    clusters: [{ name, cluster: { server: serverUrl, "certificate-authority-data": Buffer.from(caPem).toString("base64") } }],
+    users: [{ name: "admin", user: { token } }],
+    contexts: [{ name, context: { cluster: name, user: "admin", namespace: "default" } }],
+    "current-context": name,
+  });
+}
+
+const WithToken = z.object({ users: z.array(z.object({ user: z.object({ token: z.string() }) })).min(1) });
+
+function tokenIn(text: string): string | undefined {
+  try {
+    return WithToken.safeParse(parse(text)).data?.users[0]?.user.token;
+  } catch {
+    return undefined; // not YAML
+  }
+}
