@@ -1,0 +1,66 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import type { Result } from "./check.ts";
+
+const MAX_OUTPUT_BYTES = 4096;
+
+/**
+ * A command from a file of this host. It and all that it started are killed when the time is over; only the beginning of its output is kept, and
+ * nothing of the agent's environment but the PATH is passed on.
+ */
+export async function runCommand(
+  [file = "", ...args]: readonly string[],
+  { timeoutMs, address }: { readonly timeoutMs: number; readonly address: string },
+  signal: AbortSignal,
+): Promise<Result> {
+  signal.throwIfAborted();
+  const result = await new Promise<Result>((resolve) => {
+    const child = spawn(file, args, {
+      detached: true, // a process group of its own, to be killed as a whole
+      stdio: ["ignore", "pipe", "pipe"],
+      env: { PATH: process.env["PATH"], LC_ALL: "C", FAIRLEAD_ADDRESS: address },
+    });
+    let output = "";
+    let timedOut = false;
+    const collect = (chunk: Buffer): void => {
+      if (output.length < MAX_OUTPUT_BYTES) output += chunk.toString("utf8").slice(0, MAX_OUTPUT_BYTES - output.length);
+    };
+    const stop = (): void => killGroup(child);
+    const timer = setTimeout(() => {
+      timedOut = true;
+      stop();
+    }, timeoutMs);
+    const end = (found: Result): void => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", stop);
+      stop();
+      child.stdout.destroy(); // a grandchild in a group of its own may hold it open
+      child.stderr.destroy();
+      resolve(found);
+    };
+    signal.addEventListener("abort", stop, { once: true });
+    child.stdout.on("data", collect);
+    child.stderr.on("data", collect);
+    child.once("error", (error) => end({ passed: false, reason: "CannotStart", message: error.message.slice(0, 500) }));
+    child.once("exit", (code, killedBy) => {
+      if (code === 0) end({ passed: true });
+      else if (timedOut) end({ passed: false, reason: "Timeout", message: `${file} did not end within ${timeoutMs} ms` });
+      else
+        end({
+          passed: false,
+          reason: "CommandFailed",
+          message: `${file} ended with ${code ?? killedBy ?? "?"}: ${output.trim()}`.slice(0, 500),
+        });
+    });
+  });
+  signal.throwIfAborted();
+  return result;
+}
+
+function killGroup({ pid }: ChildProcess): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(-pid, "SIGKILL");
+  } catch {
+    // ESRCH: all of it has ended
+  }
+}

@@ -1,0 +1,48 @@
+import { crc32 } from "node:zlib";
+import { z } from "zod";
+import { ClusterFacts, FOLLOWED_KINDS } from "#proto/agents.ts";
+import type { FollowedObject } from "./held-objects.ts";
+
+/**
+ * The replica on disk: lines of `checksum JSON`. The image begins with a header that says how many objects follow; the journal has one step a line.
+ * A line that was not written whole does not have its checksum.
+ */
+
+export const ImageHeader = z.object({
+  format: z.literal(1),
+  /** The journal of the same number continues this image. */
+  generation: z.int().min(1),
+  node: z.string(),
+  epoch: z.string(),
+  revision: z.int().min(0),
+  cluster: ClusterFacts,
+  savedAt: z.string(),
+  objects: z.int().min(0),
+});
+export type ImageHeader = z.output<typeof ImageHeader>;
+
+export const JournalLine = z.object({
+  previous: z.int().min(0),
+  revision: z.int().min(0),
+  epoch: z.string(),
+  savedAt: z.string(),
+  puts: z.array(z.unknown()),
+  deletes: z.array(z.object({ kind: z.enum(FOLLOWED_KINDS), key: z.string() })),
+});
+export type JournalLine = z.output<typeof JournalLine>;
+
+export function encodeLine(value: ImageHeader | FollowedObject | Readonly<Omit<JournalLine, "deletes">>): string {
+  const text = JSON.stringify(value);
+  return `${crc32(text).toString(16).padStart(8, "0")} ${text}\n`;
+}
+
+/** undefined when the line is damaged. */
+export function decodeLine(line: string): unknown {
+  const text = line.slice(9);
+  if (line[8] !== " " || crc32(text).toString(16).padStart(8, "0") !== line.slice(0, 8)) return undefined;
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

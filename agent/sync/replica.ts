@@ -1,0 +1,176 @@
+import type { Logger } from "pino";
+import { FOLLOWED_KINDS, type Change, type ChangesReply, type ClusterFacts, type FollowedKind } from "#proto/agents.ts";
+import { describeError } from "#proto/error.ts";
+import { keyOf, type ObjectKey } from "#proto/meta.ts";
+import { parseObject } from "#proto/parse.ts";
+import { createHeldObjects, noneTouched, touchedOf, type FollowedObject, type TouchedSets } from "./held-objects.ts";
+import type { ClusterState, Touched } from "./state.ts";
+
+/** Everything that the server said at one moment, unchecked. */
+export interface Snapshot {
+  readonly epoch: string;
+  readonly revision: number;
+  readonly cluster: ClusterFacts;
+  readonly items: readonly unknown[];
+}
+
+/** One step from a revision to the next, as it is written to disk. */
+export interface ReplicaStep {
+  /** Follows on the step (or image) that ended here. */
+  readonly previous: number;
+  readonly revision: number;
+  readonly epoch: string;
+  readonly puts: readonly FollowedObject[];
+  readonly deletes: readonly { readonly kind: FollowedKind; readonly key: ObjectKey }[];
+}
+
+export interface ReplicaImage {
+  readonly epoch: string;
+  readonly revision: number;
+  readonly cluster: ClusterFacts;
+  readonly objects: readonly FollowedObject[];
+}
+
+/** What this host last heard. Changed only here; whoever follows it is told what a change touched. */
+export interface Replica {
+  readonly state: ClusterState;
+  /** Names the history that the revision counts in; undefined = nothing heard yet. */
+  epoch(): string | undefined;
+  /** Changes of the server, in its order. Those already known are known by their revision. */
+  applyChanges(reply: ChangesReply): { readonly touched: Touched; readonly step: ReplicaStep | undefined };
+  /** Becomes what the snapshot says; what it holds already is not touched. */
+  replaceWith(snapshot: Snapshot): Touched;
+  image(): ReplicaImage | undefined;
+  /** What it was told and does not understand, a line each. */
+  problems(): readonly string[];
+}
+
+const MAX_INVALID = 1000;
+
+export function createReplica({ nodeName, log }: { readonly nodeName: string; readonly log: Pick<Logger, "warn"> }): Replica {
+  const held = createHeldObjects(nodeName);
+  const { state } = held;
+  const invalid = new Map<string, string>();
+  let epoch: string | undefined;
+  let recorded = 0; // where the last step ended
+
+  /** Its last valid version stays; the others go on. */
+  function checked(kind: FollowedKind, input: unknown): FollowedObject | undefined {
+    const name = `${kind} ${looseKeyOf(input) ?? "without a name"}`;
+    try {
+      const object = parseObject(kind, input);
+      invalid.delete(name);
+      return object;
+    } catch (error) {
+      if (!invalid.has(name)) log.warn({ object: name, error: describeError(error) }, "skipped an object that is not valid");
+      if (invalid.size < MAX_INVALID) invalid.set(name, describeError(error));
+      return undefined;
+    }
+  }
+
+  function applyOne({ type, kind, object, revision }: Change & { readonly kind: FollowedKind }, made: MadeStep): void {
+    const key = looseKeyOf(object);
+    if (key === undefined) return void checked(kind, object);
+    const before = held.get(kind, key);
+    if (before && revisionOf(before) >= revision) return;
+    if (type === "DELETE") {
+      invalid.delete(`${kind} ${key}`);
+      if (!before) return;
+      held.delete(kind, key, made.touched);
+      made.deletes.push({ kind, key });
+      return;
+    }
+    const after = checked(kind, object);
+    if (!after) return;
+    held.put(after, made.touched);
+    if (held.get(kind, key)) made.puts.push(after);
+    else if (before) made.deletes.push({ kind, key }); // a workload that moved to another host
+  }
+
+  return {
+    state,
+    epoch: () => epoch,
+    applyChanges(reply) {
+      const made: MadeStep = { puts: [], deletes: [], touched: noneTouched() };
+      for (const change of reply.changes)
+        if (change.revision > state.revision && isFollowed(change.kind)) applyOne({ ...change, kind: change.kind }, made);
+      held.setRevision(Math.max(state.revision, reply.revision));
+      epoch = reply.epoch;
+      const touched = touchedOf(made.touched, { revision: state.revision, all: false });
+      if (made.puts.length + made.deletes.length === 0) return { touched, step: undefined };
+      const step = { previous: recorded, revision: state.revision, epoch, puts: made.puts, deletes: made.deletes };
+      recorded = state.revision;
+      return { touched, step };
+    },
+    replaceWith(snapshot) {
+      const sets = noneTouched();
+      const all = state.cluster === undefined || !same(state.cluster, snapshot.cluster);
+      const gone = new Set(held.all().map((object) => `${object.kind} ${keyOf(object)}`));
+      const seen = new Set<string>();
+      for (const item of snapshot.items) {
+        const kind = kindOf(item);
+        const key = looseKeyOf(item);
+        if (kind === undefined || key === undefined) continue;
+        const before = held.get(kind, key);
+        const after = checked(kind, item);
+        seen.add(`${kind} ${key}`);
+        gone.delete(`${kind} ${key}`);
+        // By content: after an old backup was restored, the same revision may be something else.
+        if (after && !same(before, after)) held.put(after, sets);
+      }
+      deleteNamed(gone, sets);
+      for (const name of invalid.keys()) if (!seen.has(name)) invalid.delete(name);
+      held.setCluster(snapshot.cluster);
+      held.setRevision(snapshot.revision);
+      epoch = snapshot.epoch;
+      recorded = snapshot.revision;
+      return touchedOf(sets, { revision: snapshot.revision, all });
+    },
+    image() {
+      if (epoch === undefined || state.cluster === undefined) return undefined;
+      recorded = state.revision;
+      return { epoch, revision: state.revision, cluster: state.cluster, objects: held.all() };
+    },
+    problems: () => Array.from(invalid, ([name, why]) => `${name} is skipped: ${why}`),
+  };
+
+  function deleteNamed(names: ReadonlySet<string>, sets: TouchedSets): void {
+    for (const name of names) {
+      const space = name.indexOf(" ");
+      const kind = name.slice(0, space);
+      if (isFollowed(kind)) held.delete(kind, name.slice(space + 1), sets);
+    }
+  }
+}
+
+interface MadeStep {
+  readonly puts: FollowedObject[];
+  readonly deletes: { readonly kind: FollowedKind; readonly key: ObjectKey }[];
+  readonly touched: TouchedSets;
+}
+
+function isFollowed(kind: string): kind is FollowedKind {
+  return (FOLLOWED_KINDS as readonly string[]).includes(kind);
+}
+
+function revisionOf(object: FollowedObject): number {
+  return Number(object.metadata.resourceVersion ?? 0);
+}
+
+function same(a: unknown, b: unknown): boolean {
+  return JSON.stringify(a) === JSON.stringify(b); // both come from the same parser, hence with the same order of fields
+}
+
+function kindOf(input: unknown): FollowedKind | undefined {
+  if (typeof input !== "object" || input === null || !("kind" in input)) return undefined;
+  return typeof input.kind === "string" && isFollowed(input.kind) ? input.kind : undefined;
+}
+
+/** The key of something that may not be valid otherwise. */
+function looseKeyOf(input: unknown): ObjectKey | undefined {
+  if (typeof input !== "object" || input === null || !("metadata" in input)) return undefined;
+  const { metadata } = input;
+  if (typeof metadata !== "object" || metadata === null || !("name" in metadata) || typeof metadata.name !== "string") return undefined;
+  const namespace = "namespace" in metadata && typeof metadata.namespace === "string" ? metadata.namespace : undefined;
+  return keyOf({ metadata: { name: metadata.name, namespace } });
+}

@@ -1,0 +1,122 @@
+import type { Logger } from "pino";
+import { ChangesReply, SnapshotPage } from "#proto/agents.ts";
+import { backoffMs, pause } from "#proto/backoff.ts";
+import type { Transport } from "#proto/client-http.ts";
+import { AppError, isAppError } from "#proto/error.ts";
+import { paths } from "#proto/paths.ts";
+import { isRefused, type Contact } from "./contact.ts";
+import type { ReplicaStore } from "./replica-store.ts";
+import type { Replica, Snapshot } from "./replica.ts";
+import type { Touched } from "./state.ts";
+
+/** What this host's kernel and DNS hold. */
+export interface Applied {
+  revision(): number | undefined;
+  /** Until it is `revision` or a later one, or the signal aborts; never rejects. */
+  reached(revision: number, signal: AbortSignal): Promise<void>;
+}
+
+export interface WatchDeps {
+  readonly transport: Pick<Transport, "send">;
+  readonly replica: Replica;
+  readonly store: Pick<ReplicaStore, "append" | "rewrite">;
+  /** Compile, DNS, health and all others who follow the state; returns at once. */
+  readonly follow: (touched: Touched) => void;
+  readonly applied: Applied;
+  readonly contact: Contact;
+  readonly log: Pick<Logger, "info" | "warn">;
+}
+
+const POLL_MS = 30_000;
+/** What the server's answer may take on top of its own limit; then the connection is dead. */
+const ANSWER_MS = 10_000;
+/** A data plane that is stuck does not keep the others from hearing of the next change. */
+const SETTLE_MS = 1000;
+const REFUSED_RETRY_MS = 30_000;
+const PAGE = 1000;
+
+/** Snapshot, then changes by long poll, for ever; whatever fails, what is held stays. */
+export async function watchLoop(deps: WatchDeps, signal: AbortSignal): Promise<void> {
+  const { replica, contact } = deps;
+  const stopped = (): boolean => signal.aborted;
+  let behind = replica.epoch() === undefined;
+  for (let failures = 0; !signal.aborted;) {
+    const waiting = contact.waiting(signal);
+    try {
+      if (behind) await startOver(deps, signal);
+      else await followOnce(deps, waiting, signal);
+      behind = false;
+      failures = 0;
+      contact.heard("watch");
+    } catch (error) {
+      if (stopped()) return;
+      if (waiting.aborted && !isAppError(error)) continue; // the server is there again: ask anew at once
+      failures++;
+      if (isAppError(error, "Expired")) behind = true;
+      else contact.failed("watch", error);
+      await pause(retryMs(error, failures), waiting);
+    }
+  }
+}
+
+async function startOver({ transport, replica, store, follow, log }: WatchDeps, signal: AbortSignal): Promise<void> {
+  const snapshot = await readSnapshot(transport, signal);
+  const touched = replica.replaceWith(snapshot);
+  log.info({ revision: snapshot.revision, objects: snapshot.items.length, services: touched.services.size }, "read the whole state");
+  store.rewrite();
+  follow(touched);
+}
+
+async function readSnapshot(transport: Pick<Transport, "send">, signal: AbortSignal): Promise<Snapshot> {
+  const items: unknown[] = [];
+  let first: SnapshotPage | undefined;
+  for (let token: string | undefined; ;) {
+    const { body } = await transport.send({ path: paths.snapshot, query: { limit: PAGE, continue: token }, signal });
+    const page = understood(SnapshotPage.safeParse(body));
+    first ??= page;
+    // Pages of two runs of the server may be of two histories.
+    if (page.epoch !== first.epoch) throw new AppError("Expired", "the server was restarted while its state was read");
+    for (const item of page.items) items.push(item);
+    if (page.continue === undefined) return { epoch: first.epoch, revision: first.revision, cluster: first.cluster, items };
+    token = page.continue;
+  }
+}
+
+async function followOnce(deps: WatchDeps, waiting: AbortSignal, signal: AbortSignal): Promise<void> {
+  const { transport, replica, store, follow, applied, contact, log } = deps;
+  const { body } = await transport.send({
+    path: paths.changes,
+    query: { since: replica.state.revision, epoch: replica.epoch(), applied: applied.revision(), timeoutMs: POLL_MS },
+    signal: waiting,
+    timeoutMs: POLL_MS + ANSWER_MS,
+  });
+  const reply = understood(ChangesReply.safeParse(body));
+  contact.heard("watch");
+  const { revision } = reply;
+  if (revision === replica.state.revision && reply.epoch === replica.epoch()) return;
+  const { touched, step } = replica.applyChanges(reply);
+  if (step) store.append(step);
+  if (reply.changes.length > 0)
+    log.info({ revision, changes: reply.changes.length, services: [...touched.services].slice(0, 10) }, "heard");
+  follow(touched);
+  const late = new AbortController();
+  await Promise.race([
+    applied.reached(revision, AbortSignal.any([signal, late.signal])),
+    pause(SETTLE_MS, AbortSignal.any([signal, late.signal])),
+  ]);
+  late.abort();
+}
+
+function understood<T>(result: { success: true; data: T } | { success: false; error: unknown }): T {
+  if (result.success) return result.data;
+  throw new AppError("InternalError", "the server's answer is not one that this agent understands", {
+    cause: result.error,
+    hint: "are the server and this agent of the same version?",
+  });
+}
+
+function retryMs(error: unknown, failures: number): number {
+  if (isRefused(error)) return REFUSED_RETRY_MS * (0.75 + 0.5 * Math.random());
+  const asked = isAppError(error) ? (error.retryAfterSeconds ?? 0) * 1000 : 0;
+  return Math.max(asked, backoffMs(failures, Math.random()));
+}
