@@ -15,7 +15,7 @@ interface CompactionParts {
 }
 
 /** Pages given back to the file system at once. */
-const VACUUM_PAGES = 250;
+const VACUUM_PAGES = 100;
 /** Free pages are used again by the next writes, so a file is only cut when it has many: over 16 MiB, and more than half of it. */
 const KEEP_FREE_PAGES = 4096;
 

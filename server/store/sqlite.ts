@@ -16,14 +16,16 @@ import { createWriter } from "./transaction.ts";
 export interface StoreOptions {
   /** The database file; made, with its directory, if it is missing. */
   readonly path: string;
+  /** How large the file may become; writes beyond it are refused as on a full disk. Absent: as the disk allows. */
+  readonly maxBytes?: number | undefined;
   readonly log?: Pick<Logger, "info" | "error"> | undefined;
   /** ms since 1970. */
   readonly now?: (() => number) | undefined;
 }
 
 /** Opens the SQLite driver. Throws when the file is in use by another server, newer than this one, or not ours. */
-export function openStore({ path, log, now = Date.now }: StoreOptions): Store {
-  const db = openDatabase(path);
+export function openStore({ path, maxBytes, log, now = Date.now }: StoreOptions): Store {
+  const db = openDatabase(path, maxBytes);
   const meta = openMeta(db);
   const epochs = openEpochs(db, meta.read().revision, now());
   const history = createHistory(meta, log);
