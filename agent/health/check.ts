@@ -27,7 +27,7 @@ export async function runCheck(check: Check, target: CheckTarget, signal: AbortS
     ? await askHttp({ address: target.address, port, path: check.http.path, expectStatus: check.http.expectStatus }, limit)
     : await connectTcp(target.address, port, limit);
   signal.throwIfAborted();
-  if (result.passed || !limit.aborted) return result;
+  if (result.passed || result.reason !== "Unreachable" || !limit.aborted) return result;
   return failed("Timeout", `${where(target.address, port)} did not answer within ${check.timeout}`);
 }
 
@@ -56,7 +56,8 @@ async function askHttp({ address, port, path, expectStatus }: HttpQuestion, limi
       signal: limit,
       headers: { "user-agent": "fairlead-check", connection: "close" },
     });
-    asked.once("error", (error) => resolve(failed("Unreachable", `${where(address, port)}: ${error.message}`)));
+    let answered: Result | undefined; // what breaks after the status changes nothing
+    asked.on("error", (error) => resolve(answered ?? failed("Unreachable", `${where(address, port)}: ${error.message}`)));
     asked.once("response", (response) => {
       const status = response.statusCode ?? 0;
       const good = expectStatus === undefined ? status >= 200 && status < 400 : status === expectStatus;
@@ -64,12 +65,13 @@ async function askHttp({ address, port, path, expectStatus }: HttpQuestion, limi
       const result: Result = good
         ? { passed: true }
         : failed("BadStatus", `GET ${path} on port ${port} answered HTTP ${status}, not ${expected}`);
+      answered = result;
       let bytes = 0;
       response.on("data", (chunk: Buffer) => {
         bytes += chunk.length;
         if (bytes > MAX_BODY_BYTES) asked.destroy();
       });
-      response.once("error", () => undefined); // cut off by us or by the program: the status has been said
+      response.once("error", () => undefined);
       response.once("close", () => resolve(result));
     });
     asked.end();

@@ -2,6 +2,8 @@ import { spawn, type ChildProcess } from "node:child_process";
 import type { Result } from "./check.ts";
 
 const MAX_OUTPUT_BYTES = 4096;
+/** What an ended command had printed comes a moment after its end; a child of its that lives on may keep the pipe open for ever. */
+const LAST_WORDS_MS = 100;
 
 /**
  * A command from a file of this host. It and all that it started are killed when the time is over; only the beginning of its output is kept, and
@@ -42,14 +44,17 @@ export async function runCommand(
     child.stderr.on("data", collect);
     child.once("error", (error) => end({ passed: false, reason: "CannotStart", message: error.message.slice(0, 500) }));
     child.once("exit", (code, killedBy) => {
-      if (code === 0) end({ passed: true });
-      else if (timedOut) end({ passed: false, reason: "Timeout", message: `${file} did not end within ${timeoutMs} ms` });
-      else
-        end({
-          passed: false,
-          reason: "CommandFailed",
-          message: `${file} ended with ${code ?? killedBy ?? "?"}: ${output.trim()}`.slice(0, 500),
-        });
+      const found = (): Result => {
+        if (code === 0) return { passed: true };
+        if (timedOut) return { passed: false, reason: "Timeout", message: `${file} did not end within ${timeoutMs} ms` };
+        const text = `${file} ended with ${code ?? killedBy ?? "?"}: ${output.trim()}`;
+        return { passed: false, reason: "CommandFailed", message: text.slice(0, 500) };
+      };
+      const late = setTimeout(() => end(found()), LAST_WORDS_MS);
+      child.once("close", () => {
+        clearTimeout(late);
+        end(found());
+      });
     });
   });
   signal.throwIfAborted();
