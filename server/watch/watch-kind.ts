@@ -22,7 +22,7 @@ export interface KindWatch {
   readonly labelSelector?: readonly LabelRequirement[] | undefined;
   readonly fieldSelector?: readonly FieldRequirement[] | undefined;
   readonly since: number;
-  /** After so long without an event comes a bookmark; absent: never. */
+  /** After so long (at least 1) without an event comes a bookmark, if the revision has moved; absent: never. */
   readonly bookmarkAfterMs?: number | undefined;
 }
 
