@@ -1,0 +1,83 @@
+import { readFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { parse, stringify } from "yaml";
+import { z } from "zod";
+import { ClusterFacts } from "#proto/agents.ts";
+import type { Connection } from "#proto/client-http.ts";
+import { AppError } from "#proto/error.ts";
+import { DnsSubdomain } from "#proto/meta.ts";
+import { writePrivateFile } from "./private-file.ts";
+
+/** What joining leaves on the host: a credential in kubeconfig form, and beside it what the agent must know before it reaches the server. */
+
+export const DEFAULT_CREDENTIALS = "/etc/fairlead/node.yaml";
+export const DEFAULT_STATE_DIR = "/var/lib/fairlead/agent";
+export const DEFAULT_WORKLOADS_DIR = "/etc/fairlead/workloads.d";
+
+const Kubeconfig = z.object({
+  clusters: z.array(z.object({ cluster: z.object({ server: z.string(), "certificate-authority-data": z.base64().optional() }) })).min(1),
+  users: z.array(z.object({ user: z.object({ token: z.string().min(1) }) })).min(1),
+});
+
+/** What was agreed when this host joined. */
+export const Membership = z.object({
+  node: DnsSubdomain,
+  stateDir: z.string().default(DEFAULT_STATE_DIR),
+  /** Only these are this host's, where the operator has named some. */
+  addresses: z.array(z.string()).default([]),
+  /** As it was then; the server says so again when it can be reached. */
+  cluster: ClusterFacts,
+});
+export type Membership = z.output<typeof Membership>;
+
+export function renderKubeconfig({ server, ca = "", token = "" }: Connection, node: string): string {
+  return stringify({
+    apiVersion: "v1",
+    kind: "Config",
+    clusters: [{ name: "fairlead", cluster: { server, "certificate-authority-data": Buffer.from(ca).toString("base64") } }],
+    users: [{ name: `node-${node}`, user: { token } }],
+    contexts: [{ name: "fairlead", context: { cluster: "fairlead", user: `node-${node}` } }],
+    "current-context": "fairlead",
+  });
+}
+
+/** Usage (exit 2) when this host has not joined. */
+export async function readMembership(
+  credentialsFile: string,
+): Promise<{ readonly connection: Required<Connection>; readonly membership: Membership }> {
+  const [{ clusters, users }, membership] = await Promise.all([
+    readYaml(credentialsFile, Kubeconfig),
+    readYaml(membershipFile(credentialsFile), Membership),
+  ]);
+  const cluster = clusters[0]?.cluster;
+  const user = users[0]?.user;
+  const ca = Buffer.from(cluster?.["certificate-authority-data"] ?? "", "base64").toString("utf8");
+  return { connection: { server: cluster?.server ?? "", ca, token: user?.token ?? "" }, membership };
+}
+
+export async function writeMembership(credentialsFile: string, connection: Connection, membership: Membership): Promise<void> {
+  await writePrivateFile(membershipFile(credentialsFile), stringify(membership));
+  await writePrivateFile(credentialsFile, renderKubeconfig(connection, membership.node));
+}
+
+/** agent.yaml beside the credential. */
+export function membershipFile(credentialsFile: string): string {
+  return join(dirname(credentialsFile), "agent.yaml");
+}
+
+async function readYaml<Schema extends z.ZodType>(file: string, schema: Schema): Promise<z.output<Schema>> {
+  let text: string;
+  try {
+    text = await readFile(file, "utf8");
+  } catch (cause) {
+    throw new AppError("Usage", `this host has not joined a fleet: ${file} cannot be read`, {
+      cause,
+      hint: "run `fairlead agent join https://SERVER:7443 --token-file FILE` first, as root; `fairlead token create` on the server makes a token",
+    });
+  }
+  try {
+    return schema.parse(parse(text));
+  } catch (cause) {
+    throw new AppError("Usage", `${file} is damaged`, { cause, hint: "join again with a new token" });
+  }
+}

@@ -1,0 +1,146 @@
+import { X509Certificate } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { request } from "node:https";
+import { JoinReply, JoinRequest } from "#proto/agents.ts";
+import { openTransport } from "#proto/client-http.ts";
+import { AppError, describeError } from "#proto/error.ts";
+import { endpointAddressFault } from "#proto/ip.ts";
+import { parseJoinToken } from "#proto/join-token.ts";
+import { paths } from "#proto/paths.ts";
+import type { KernelTools } from "#agent/dataplane/exec.ts";
+import { writeMembership, type Membership } from "./config.ts";
+import { lookAtNetwork, machineIdOf, refuseOverlap } from "./node/facts.ts";
+
+export interface JoinOptions {
+  readonly server: string;
+  readonly token: string;
+  readonly name: string;
+  readonly addresses: readonly string[];
+  readonly stateDir: string;
+  readonly credentialsFile: string;
+  readonly tools: KernelTools;
+}
+
+const MAX_CA_BYTES = 65_536;
+const TIMEOUT_MS = 10_000;
+
+/** Once per host: from a join token to this node's own credential. The token is sent only to the server whose authority it names. */
+export async function joinFleet(options: JoinOptions, signal: AbortSignal): Promise<Membership> {
+  const { server, token, addresses, stateDir, tools } = options;
+  const { caFingerprint } = parseJoinToken(token);
+  const origin = originOf(server);
+  for (const address of addresses) {
+    const fault = endpointAddressFault(address);
+    if (fault !== undefined) throw new AppError("Usage", `--address ${address}: ${fault}`);
+  }
+  const ca = pinned(await fetchCa(origin, signal), caFingerprint, origin);
+  const network = await lookAtNetwork({ tools, server: origin, serviceCidrs: [], addresses }, signal);
+  const wanted = JoinRequest.safeParse({
+    name: options.name,
+    machineId: await machineIdOf(stateDir),
+    addresses: network.addresses.map((address) => ({ type: "InternalIP", address })),
+    podCIDRs: network.containerCidrs,
+  });
+  if (!wanted.success) throw notJoinable(options.name, network.addresses, wanted.error);
+  const reply = await askToJoin({ server: origin, ca, token: token.trim() }, wanted.data, signal);
+  const membership = { node: reply.node, stateDir, addresses: [...addresses], cluster: reply.cluster };
+  await writeMembership(options.credentialsFile, { server: origin, ca, token: reply.token }, membership);
+  await refuseOverlap({ tools, serviceCidrs: reply.cluster.serviceCidrs }, signal);
+  return membership;
+}
+
+/** Of a file, or of stdin for `-`. */
+export async function readToken(file: string): Promise<string> {
+  try {
+    const text = file === "-" ? await readStdin() : await readFile(file, "utf8");
+    return text.slice(0, 4096).trim();
+  } catch (cause) {
+    throw new AppError("Usage", `cannot read the token from ${file}: ${describeError(cause)}`, { cause });
+  }
+}
+
+async function readStdin(): Promise<string> {
+  let text = "";
+  for await (const chunk of process.stdin) {
+    text += String(chunk);
+    if (text.length > 4096) break;
+  }
+  return text;
+}
+
+function originOf(server: string): string {
+  const url = URL.parse(server);
+  if (url?.protocol !== "https:" || url.hostname === "")
+    throw new AppError("Usage", `"${server}" is not the address of a server`, { hint: "write it like https://10.0.0.5:7443" });
+  return url.origin;
+}
+
+/** Whoever answers may be anybody yet: what comes is compared, and nothing is said. */
+async function fetchCa(origin: string, signal: AbortSignal): Promise<string> {
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]);
+  return new Promise((resolve, reject) => {
+    const fail = (cause: unknown): void =>
+      reject(
+        new AppError(
+          "ServiceUnavailable",
+          `cannot read ${origin}${paths.ca}: ${limit.aborted ? "no answer in time" : describeError(cause)}`,
+          {
+            cause,
+            hint: "is `fairlead server` running there, and its port open?",
+          },
+        ),
+      );
+    const asked = request(new URL(paths.ca, origin), { rejectUnauthorized: false, agent: false, signal: limit }, (response) => {
+      let text = "";
+      response.setEncoding("utf8");
+      response.on("data", (chunk: string) => {
+        text += chunk;
+        if (text.length > MAX_CA_BYTES) asked.destroy(new Error("the answer is too long for a certificate"));
+      });
+      response.once("error", fail);
+      response.once("end", () => (response.statusCode === 200 ? resolve(text) : fail(`it answered HTTP ${response.statusCode ?? 0}`)));
+    });
+    asked.on("error", fail);
+    asked.end();
+  });
+}
+
+/** The one certificate that the token names, and nothing else that may have come with it. */
+function pinned(pem: string, caFingerprint: string, origin: string): string {
+  let certificate: X509Certificate | undefined;
+  try {
+    certificate = new X509Certificate(pem);
+  } catch {
+    certificate = undefined;
+  }
+  const found = certificate?.fingerprint256.replaceAll(":", "").toLowerCase();
+  if (certificate && found === caFingerprint) return certificate.toString();
+  throw new AppError(
+    "Unauthorized",
+    `${origin} is not the server that this token was made on: its authority has the fingerprint ${found ?? "of no certificate"}, the token names ${caFingerprint}`,
+    { hint: "check the address; if it is right, somebody else answers there, or the server was set up anew: make a new token on it" },
+  );
+}
+
+async function askToJoin(
+  connection: { server: string; ca: string; token: string },
+  body: JoinRequest,
+  signal: AbortSignal,
+): Promise<JoinReply> {
+  const transport = openTransport(connection);
+  try {
+    const answer = await transport.send({ method: "POST", path: paths.join, body, signal, timeoutMs: TIMEOUT_MS });
+    return JoinReply.parse(answer.body);
+  } finally {
+    await transport.close();
+  }
+}
+
+function notJoinable(name: string, addresses: readonly string[], cause: unknown): AppError {
+  if (addresses.length === 0)
+    return new AppError("Usage", "no address was found by which other hosts reach this one", { cause, hint: "name one with --address" });
+  return new AppError("Usage", `this host cannot join as "${name}": ${describeError(cause)}`, {
+    cause,
+    hint: "choose a name with --name, like vm-1",
+  });
+}

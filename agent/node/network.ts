@@ -1,0 +1,93 @@
+import { z } from "zod";
+import { contains, endpointAddressFault, formatCidr, overlaps, parseCidr, parseIp, prefixOf, type Cidr, type Ip } from "#proto/ip.ts";
+
+/** What `ip -j address` and `ip -j route` say, as far as it concerns us. Pure. */
+
+export const IpAddressJson = z.array(
+  z.looseObject({
+    ifname: z.string(),
+    addr_info: z
+      .array(
+        z.looseObject({
+          local: z.string().optional(),
+          prefixlen: z.int().optional(),
+          scope: z.string().optional(),
+          temporary: z.boolean().optional(),
+          deprecated: z.boolean().optional(),
+        }),
+      )
+      .default([]),
+  }),
+);
+export type IpAddressJson = z.output<typeof IpAddressJson>;
+
+export const IpRouteJson = z.array(
+  z.looseObject({ dst: z.string(), dev: z.string().optional(), gateway: z.string().optional(), type: z.string().optional() }),
+);
+export type IpRouteJson = z.output<typeof IpRouteJson>;
+
+export interface NodeNetwork {
+  /** Addresses by which other hosts reach this one. */
+  readonly addresses: readonly string[];
+  /** Prefixes of the bridges that its containers are on. */
+  readonly containerCidrs: readonly string[];
+  /** Every prefix that this host is in, containers' included. */
+  readonly localCidrs: readonly string[];
+}
+
+/** Bridges of Docker, Podman, libvirt, LXD and CNI; a bridge of another name may be the host's own uplink. */
+const CONTAINER_BRIDGE = /^(docker\d+|br-[0-9a-f]{12}|podman\d+|cni-?\w*|virbr\d+|lxdbr\d+|incusbr\d+)$/;
+/** Their other ends, and what else is no way to this host. */
+const NOT_OURS = /^(lo|veth|vnet|tap|cali|flannel)/;
+
+/** `first`: the address that the way to the server begins at. Virtual IPs are nobody's address. */
+export function networkOf(
+  interfaces: IpAddressJson,
+  { first, serviceCidrs }: { readonly first?: string | undefined; readonly serviceCidrs: readonly string[] },
+): NodeNetwork {
+  const virtual = serviceCidrs.map(parseCidr).filter((cidr) => cidr !== undefined);
+  const addresses: string[] = [];
+  const containerCidrs = new Set<string>();
+  const localCidrs = new Set<string>();
+  for (const { ifname, addr_info } of interfaces) {
+    if (NOT_OURS.test(ifname)) continue;
+    for (const { local = "", prefixlen, temporary, deprecated } of addr_info) {
+      const ip = parseIp(local);
+      if (!ip || prefixlen === undefined || endpointAddressFault(local) !== undefined || isIn(virtual, ip)) continue;
+      const cidr = formatCidr(prefixOf(ip, prefixlen));
+      localCidrs.add(cidr);
+      if (CONTAINER_BRIDGE.test(ifname)) containerCidrs.add(cidr);
+      else if (temporary !== true && deprecated !== true) addresses.push(local);
+    }
+  }
+  const ordered = [...new Set(addresses.toSorted((a, b) => rank(a, first) - rank(b, first)))];
+  return { addresses: ordered, containerCidrs: [...containerCidrs].toSorted(), localCidrs: [...localCidrs].toSorted() };
+}
+
+/** The route that a range of virtual IPs overlaps, in words; undefined when there is none. Default routes hold everything and mean nothing. */
+export function overlappingRoute(routes: IpRouteJson, serviceCidrs: readonly string[]): string | undefined {
+  for (const text of serviceCidrs) {
+    const range = parseCidr(text);
+    const found = range && routes.find(({ dst, dev }) => dev !== "lo" && dst !== "default" && overlapsWith(range, dst));
+    if (found) {
+      const via = found.gateway === undefined ? "" : ` via ${found.gateway}`;
+      return `${text} overlaps the route ${found.dst}${via}${found.dev === undefined ? "" : ` dev ${found.dev}`}`;
+    }
+  }
+  return undefined;
+}
+
+function overlapsWith(range: Cidr, destination: string): boolean {
+  const ip = parseIp(destination); // `ip` leaves out the /32 of a host's route
+  const cidr = ip ? prefixOf(ip, ip.family === "IPv4" ? 32 : 128) : parseCidr(destination);
+  return cidr !== undefined && cidr.prefix > 0 && overlaps(range, cidr);
+}
+
+function isIn(cidrs: readonly Cidr[], ip: Ip): boolean {
+  return cidrs.some((cidr) => contains(cidr, ip));
+}
+
+/** IPv4 before IPv6: the first address is what workloads get that name none. */
+function rank(address: string, first: string | undefined): number {
+  return address === first ? 0 : address.includes(":") ? 2 : 1;
+}

@@ -1,0 +1,58 @@
+import type { Logger } from "pino";
+import { backoffMs, pause } from "#proto/backoff.ts";
+import type { Client } from "#proto/client.ts";
+import { describeError } from "#proto/error.ts";
+import type { NodeInfo } from "./facts.ts";
+import type { NodeNetwork } from "./network.ts";
+
+export interface NodeObjectDeps {
+  readonly client: Pick<Client, "patch">;
+  readonly nodeName: string;
+  readonly hostName: string;
+  readonly nodeInfo: NodeInfo;
+  /** Looks at the host. */
+  readonly look: (signal: AbortSignal) => Promise<NodeNetwork>;
+  /** The host's networks are others than before. */
+  readonly onChange: (network: NodeNetwork) => void;
+  /** What was found before this loop began. */
+  readonly known: NodeNetwork;
+  readonly log: Pick<Logger, "info" | "warn">;
+}
+
+const LOOK_EVERY_MS = 30_000;
+
+/** Keeps the server's Node object at what is true of this host, and tells the others here when that changes (Docker made a bridge). */
+export async function nodeObjectLoop(deps: NodeObjectDeps, signal: AbortSignal): Promise<void> {
+  let network = deps.known;
+  let told: string | undefined;
+  for (let failures = 0; !signal.aborted;) {
+    try {
+      const found = told === undefined && failures === 0 ? network : await deps.look(signal);
+      if (JSON.stringify(found) !== JSON.stringify(network)) {
+        network = found;
+        deps.log.info({ ...network }, "this host's networks changed");
+        deps.onChange(network);
+      }
+      if (JSON.stringify(network) !== told) await tell(deps, network, signal);
+      told = JSON.stringify(network);
+      failures = 0;
+    } catch (error) {
+      if (isOver(signal)) return;
+      if (failures++ === 0) deps.log.warn({ error: describeError(error) }, "cannot tell the server about this host; trying on");
+    }
+    await pause(failures === 0 ? LOOK_EVERY_MS : backoffMs(failures, Math.random(), { maxMs: LOOK_EVERY_MS }), signal);
+  }
+}
+
+async function tell({ client, nodeName, hostName, nodeInfo }: NodeObjectDeps, network: NodeNetwork, signal: AbortSignal): Promise<void> {
+  const addresses = [
+    ...network.addresses.map((address) => ({ type: "InternalIP", address })),
+    ...(hostName === "" ? [] : [{ type: "Hostname", address: hostName }]),
+  ];
+  await client.patch("Node", nodeName, { status: { addresses, nodeInfo } }, { subresource: "status", signal });
+  await client.patch("Node", nodeName, { spec: { podCIDRs: network.containerCidrs } }, { signal });
+}
+
+function isOver(signal: AbortSignal): boolean {
+  return signal.aborted;
+}
