@@ -1,11 +1,21 @@
 import type { Logger } from "pino";
 import type { DnsChange } from "#agent/compile/dns-view.ts";
-
-/** One address and port to answer at, over UDP and TCP. Port 0 = any free one, the same for both. */
-export interface ListenAddress {
-  readonly address: string;
-  readonly port: number;
-}
+import { answerQuery } from "./answer.ts";
+import { recordsOfReply, questionFor } from "./follow.ts";
+import { Forwarder } from "./forward.ts";
+import { listenAt } from "./listen.ts";
+import type { ListenAddress } from "./listen.ts";
+import { FLAG, MIN_UDP_OCTETS, RCODE } from "./protocol.ts";
+import type { Rcode } from "./protocol.ts";
+import { readQuery } from "./query.ts";
+import type { Query } from "./query.ts";
+import { writeRefusal, writeReply } from "./reply.ts";
+import type { Transport } from "./reply.ts";
+import { AllowedSources } from "./sources.ts";
+import type { Reply } from "./udp.ts";
+import { followHostUpstreams, RESOLV_CONF } from "./upstreams.ts";
+import type { ResolvConfPaths } from "./upstreams.ts";
+import { ZoneIndex } from "./zone.ts";
 
 export interface DnsResponderOptions {
   /** The DNS service's virtual IPs and HOST_LOCAL_ADDRESS (address.ts), port 53. An address that is not there yet is retried. */
@@ -19,6 +29,8 @@ export interface DnsResponderOptions {
   readonly allowedSources: readonly string[];
   /** Where other names are asked; absent = what the host's resolv.conf says, followed as it changes. */
   readonly upstreams?: readonly ListenAddress[] | undefined;
+  /** Absent = where every host has them. */
+  readonly resolvConf?: ResolvConfPaths | undefined;
   readonly log: Pick<Logger, "info" | "warn">;
 }
 
@@ -54,4 +66,148 @@ export interface DnsStats {
   readonly refused: number;
   /** Packets not answered, by reason. */
   readonly dropped: Readonly<Record<string, number>>;
+}
+
+/** The node's DNS server: names of the cluster from what `apply` was told, all others through the upstreams. */
+export function createDnsResponder(options: DnsResponderOptions): DnsResponder {
+  const { listen, log } = options;
+  const own = listen.map(({ address }) => address);
+  const zone = new ZoneIndex(options, secondsNow());
+  const forwarder = new Forwarder();
+  const sources = new AllowedSources(own, options.allowedSources);
+  const counts = { queries: 0, local: 0, forwarded: 0, forwardFailed: 0, refused: 0 };
+  const dropped = new Map<string, number>();
+  const bindProblems = new Map<ListenAddress, string>();
+  const bound = new Map<ListenAddress, ListenAddress>();
+  const allBound = Promise.withResolvers<readonly ListenAddress[]>();
+  let revision = 0;
+
+  const drop = (reason: string): void => void dropped.set(reason, (dropped.get(reason) ?? 0) + 1);
+  const accepts = (address: string): boolean => sources.allows(address);
+
+  const onMessage = (message: Buffer, from: { readonly address: string; readonly transport: Transport }, reply: Reply): void => {
+    counts.queries++;
+    if (!sources.allows(from.address)) {
+      drop("stranger");
+      reply(undefined);
+      return;
+    }
+    const reading = readQuery(message);
+    if (reading.kind === "drop") {
+      drop(reading.reason);
+      reply(undefined);
+      return;
+    }
+    if (reading.kind === "refuse") {
+      counts.refused++;
+      reply(writeRefusal(reading.refusal));
+      return;
+    }
+    answer(reading.query, from.transport, reply);
+  };
+
+  const answer = (query: Query, transport: Transport, reply: Reply): void => {
+    const outcome = answerQuery(query, zone, Math.random);
+    if (outcome.kind === "answer") {
+      counts.local++;
+      reply(writeReply(query, outcome.answer, transport));
+      return;
+    }
+    counts.forwarded++;
+    if (forwarder.isOwn(query.id, query.question, query.key)) {
+      reply(failure(query, RCODE.REFUSED));
+      return;
+    }
+    if (outcome.kind === "forward") {
+      relay(query, transport, reply);
+      return;
+    }
+    const { message, question } = questionFor(outcome.target, query);
+    // Over TCP whatever the client speaks: the upstream's cut is ours to make, after the aliases.
+    const taken = forwarder.forward(message, question, "tcp", (found) => {
+      const { rcode, records } = found ? recordsOfReply(found, question) : { rcode: RCODE.SERVFAIL, records: [] };
+      if (!found) counts.forwardFailed++;
+      reply(writeReply(query, { rcode, answers: [...outcome.aliases, ...records], authority: [], additional: [] }, transport, "relayed"));
+    });
+    if (!taken) overloaded(query, reply);
+  };
+
+  const relay = (query: Query, transport: Transport, reply: Reply): void => {
+    const taken = forwarder.forward(query.message, query.question, transport, (found) => {
+      if (!found) {
+        counts.forwardFailed++;
+        reply(failure(query, RCODE.SERVFAIL));
+        return;
+      }
+      const limit = transport === "tcp" ? found.length : Math.max(MIN_UDP_OCTETS, query.edns?.udpOctets ?? 0);
+      if (found.length > limit) {
+        reply(failure(query, RCODE.NOERROR, FLAG.TC));
+        return;
+      }
+      found.writeUInt16BE(query.id, 0);
+      reply(found);
+    });
+    if (!taken) overloaded(query, reply);
+  };
+
+  const overloaded = (query: Query, reply: Reply): void => {
+    counts.forwardFailed++;
+    drop("forward-limit");
+    reply(failure(query, RCODE.SERVFAIL));
+  };
+
+  return {
+    apply(changes, state) {
+      revision = state.revision;
+      const leftOut = zone.apply(changes, { all: state.all, synced: state.synced, serial: secondsNow() });
+      if (leftOut.length > 0)
+        log.warn({ records: leftOut.slice(0, 10), count: leftOut.length }, "records that DNS cannot carry are left out");
+    },
+    allowSources: (cidrs) => sources.replace(cidrs),
+    async run(signal) {
+      const loops = listen.map((wanted) =>
+        listenAt(wanted, { accepts, onMessage, onDrop: drop }, signal, (state) => {
+          if (state.kind === "bound") {
+            bindProblems.delete(wanted);
+            bound.set(wanted, state.at);
+            log.info(state.at, "answering DNS questions");
+            if (bound.size === listen.length) allBound.resolve([...bound.values()]);
+          } else if (bindProblems.get(wanted) !== state.problem) {
+            bindProblems.set(wanted, state.problem);
+            log.warn({ ...wanted, problem: state.problem }, "cannot answer DNS questions at this address yet");
+          }
+        }),
+      );
+      if (options.upstreams) forwarder.use(options.upstreams);
+      else
+        loops.push(
+          followHostUpstreams(
+            {
+              paths: options.resolvConf ?? RESOLV_CONF,
+              own,
+              onChange: (upstreams) => {
+                log.info({ upstreams: upstreams.map(({ address }) => address) }, "upstream name servers");
+                forwarder.use(upstreams);
+              },
+            },
+            signal,
+          ),
+        );
+      await Promise.all(loops);
+      forwarder.close();
+    },
+    listening: () => allBound.promise,
+    problems: () => [...bindProblems.values(), ...forwarder.problems()],
+    stats: () => ({ revision, names: zone.size, ...counts, dropped: Object.fromEntries(dropped) }),
+  };
+}
+
+function failure(query: Query, rcode: Rcode, flag = 0): Buffer {
+  const message = writeRefusal({ id: query.id, flags: query.flags, rcode, question: query.question, edns: query.edns });
+  message.writeUInt16BE(message.readUInt16BE(2) | flag, 2);
+  return message;
+}
+
+function secondsNow(): number {
+  return Math.floor(Date.now() / 1000);
 }

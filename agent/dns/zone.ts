@@ -1,0 +1,245 @@
+import type { DnsChange, DnsRecord } from "#agent/compile/dns-view.ts";
+import { compileDnsDomain } from "#agent/compile/dns-view.ts";
+import { nthAddress, parseCidr } from "#proto/ip.ts";
+import type { Cidr } from "#proto/ip.ts";
+import { encodeRecord, encodeSoa, typeOf } from "./codec.ts";
+import type { RecordBody } from "./codec.ts";
+import { keyOfName, parentOf, wireOfKey } from "./name.ts";
+import type { NameKey } from "./name.ts";
+import { TYPE } from "./protocol.ts";
+
+/** Records of one name and type, encoded when first asked for and kept until the name changes. */
+export interface RecordSet {
+  /** With the question's name as owner. */
+  readonly asked: readonly Buffer[];
+  /** With the owner's name in full, for messages that ask for another name. */
+  readonly named: readonly Buffer[];
+  /** Names that the records point at. */
+  readonly targets: readonly NameKey[];
+}
+
+export interface Zone {
+  readonly apex: NameKey;
+  /** Body of its SOA. */
+  readonly soa: RecordBody;
+}
+
+/** What answers are made from. */
+export interface ZoneView {
+  readonly synced: boolean;
+  /** The zone that holds the name, and where in the key the zone's own name starts. */
+  zoneOf(key: NameKey, labels: readonly number[]): { readonly zone: Zone; readonly at: number } | undefined;
+  /** There are records at the name, or below it. */
+  exists(key: NameKey): boolean;
+  recordsOf(key: NameKey, type: number): RecordSet | undefined;
+}
+
+interface NameNode {
+  /** By source. Nearly always one. */
+  records: readonly { readonly source: string; readonly record: DnsRecord }[];
+  /** How many sources hold the name to exist, and how many names stand directly below it. */
+  holds: number;
+  sets: Map<number, RecordSet> | undefined;
+}
+
+interface Said {
+  readonly recordKeys: ReadonlySet<NameKey>;
+  readonly heldKeys: readonly NameKey[];
+}
+
+export interface ZoneOptions {
+  readonly domain: string;
+  readonly serviceCidrs: readonly string[];
+  readonly dnsIps: readonly string[];
+}
+
+const IN_QUESTION = Buffer.of(0xc0, 0x0c);
+const DOMAIN_SOURCE = "domain";
+
+/** All names by key. What a change costs depends on the names that its source has and had, and on nothing else. */
+export class ZoneIndex implements ZoneView {
+  readonly #domain: string;
+  readonly #zones = new Map<NameKey, { apex: NameKey; soa: RecordBody }>();
+  readonly #nodes = new Map<NameKey, NameNode>();
+  readonly #said = new Map<string, Said>();
+  #synced = false;
+
+  constructor({ domain, serviceCidrs, dnsIps }: ZoneOptions, serial: number) {
+    this.#domain = domain;
+    for (const name of [domain, ...serviceCidrs.flatMap(reverseZonesOf)]) {
+      const apex = keyOfName(name);
+      if (apex !== undefined) this.#zones.set(apex, { apex, soa: encodeSoa(domain, serial) });
+    }
+    for (const apex of this.#zones.keys()) this.#node(apex).holds++; // an apex exists, whatever is below
+    this.#say(compileDnsDomain({ domain, dnsIps: [...dnsIps] }), []);
+  }
+
+  get synced(): boolean {
+    return this.#synced;
+  }
+
+  get size(): number {
+    return this.#nodes.size;
+  }
+
+  /** Returns what was left out, because DNS cannot carry it. `serial`: seconds since 1970. */
+  apply(changes: readonly DnsChange[], { all, synced, serial }: { all: boolean; synced: boolean; serial: number }): readonly string[] {
+    const leftOut: string[] = [];
+    if (all) {
+      const staying = new Set(changes.map(({ source }) => source));
+      for (const source of this.#said.keys())
+        if (source !== DOMAIN_SOURCE && !staying.has(source)) this.#say({ source, records: [], names: [] }, leftOut);
+    }
+    for (const change of changes) this.#say(change, leftOut);
+    this.#synced = synced;
+    if (changes.length > 0) for (const zone of this.#zones.values()) zone.soa = encodeSoa(this.#domain, serial);
+    this.#dropApexSets();
+    return leftOut;
+  }
+
+  zoneOf(key: NameKey, labels: readonly number[]): { zone: Zone; at: number } | undefined {
+    for (const at of labels) {
+      const zone = this.#zones.get(at === 0 ? key : key.slice(at));
+      if (zone) return { zone, at };
+    }
+    return undefined;
+  }
+
+  exists(key: NameKey): boolean {
+    return this.#nodes.has(key);
+  }
+
+  recordsOf(key: NameKey, type: number): RecordSet | undefined {
+    const node = this.#nodes.get(key);
+    if (!node) return undefined;
+    node.sets ??= new Map();
+    const known = node.sets.get(type);
+    if (known) return known;
+    const set = this.#encode(key, node, type);
+    if (set) node.sets.set(type, set); // that there is none is not remembered: a client may ask for 65,536 types
+    return set;
+  }
+
+  #encode(key: NameKey, node: NameNode, type: number): RecordSet | undefined {
+    const zone = type === TYPE.SOA ? this.#zones.get(key) : undefined;
+    const records = node.records.map(({ record }) => record).filter((record) => typeOf(record) === type);
+    const virtual = records.filter((record) => record.type === "PTR" && record.of === "virtual-ip");
+    const chosen = virtual.length > 0 ? virtual : records;
+    const bodies = zone ? [zone.soa] : chosen.flatMap((record) => encodeRecord(record) ?? []);
+    if (bodies.length === 0) return undefined;
+    const owner = wireOfKey(key);
+    return {
+      asked: bodies.map((body) => Buffer.concat([IN_QUESTION, body])),
+      named: bodies.map((body) => Buffer.concat([owner, body])),
+      targets: [...new Set(chosen.flatMap((record) => ("target" in record ? (keyOfName(record.target) ?? []) : [])))],
+    };
+  }
+
+  /** Takes what `source` said before back, and says the new. */
+  #say({ source, records, names }: DnsChange, leftOut: string[]): void {
+    const before = this.#said.get(source);
+    const recordKeys = new Set<NameKey>();
+    const byKey = new Map<NameKey, DnsRecord[]>();
+    for (const record of records) {
+      const key = keyOfName(record.name);
+      if (key === undefined || ("target" in record && keyOfName(record.target) === undefined)) {
+        leftOut.push(`${source}: ${record.type} ${record.name} (a label has at most 63 octets, a name 253)`);
+        continue;
+      }
+      recordKeys.add(key);
+      const found = byKey.get(key);
+      if (found) found.push(record);
+      else byKey.set(key, [record]);
+    }
+    const heldKeys = names.flatMap((name) => keyOfName(name) ?? []);
+
+    // First the new, then away with the old: a name that stays is never removed and made again.
+    for (const [key, own] of byKey) this.#setRecords(key, source, own);
+    for (const key of heldKeys) this.#hold(key);
+    for (const key of before?.recordKeys ?? []) if (!recordKeys.has(key)) this.#setRecords(key, source, []);
+    for (const key of before?.heldKeys ?? []) this.#release(key);
+    if (recordKeys.size + heldKeys.length === 0) this.#said.delete(source);
+    else this.#said.set(source, { recordKeys, heldKeys });
+  }
+
+  #setRecords(key: NameKey, source: string, records: readonly DnsRecord[]): void {
+    const isNew = !this.#nodes.has(key);
+    const node = this.#node(key);
+    const others = node.records.filter((known) => known.source !== source);
+    node.records = [...others, ...records.map((record) => ({ source, record }))];
+    node.sets = undefined;
+    if (isNew) this.#holdParent(key);
+    this.#removeIfEmpty(key, node);
+  }
+
+  #hold(key: NameKey): void {
+    const isNew = !this.#nodes.has(key);
+    this.#node(key).holds++;
+    if (isNew) this.#holdParent(key);
+  }
+
+  #release(key: NameKey): void {
+    const node = this.#nodes.get(key);
+    if (!node) return;
+    node.holds--;
+    this.#removeIfEmpty(key, node);
+  }
+
+  #removeIfEmpty(key: NameKey, node: NameNode): void {
+    if (node.holds > 0 || node.records.length > 0) return;
+    this.#nodes.delete(key);
+    const parent = this.#parentInZone(key);
+    if (parent !== undefined) this.#release(parent);
+  }
+
+  #holdParent(key: NameKey): void {
+    const parent = this.#parentInZone(key);
+    if (parent !== undefined) this.#hold(parent);
+  }
+
+  /** Names outside our zones (an endpoint's reverse name) stand alone: what is between them and the root is not ours to say. */
+  #parentInZone(key: NameKey): NameKey | undefined {
+    if (this.#zones.has(key)) return undefined;
+    const parent = parentOf(key);
+    for (let name = parent; name !== undefined; name = parentOf(name)) if (this.#zones.has(name)) return parent;
+    return undefined;
+  }
+
+  #node(key: NameKey): NameNode {
+    let node = this.#nodes.get(key);
+    if (!node) {
+      node = { records: [], holds: 0, sets: undefined };
+      this.#nodes.set(key, node);
+    }
+    return node;
+  }
+
+  #dropApexSets(): void {
+    for (const apex of this.#zones.keys()) this.#node(apex).sets = undefined;
+  }
+}
+
+/** Names of the reverse zones of a prefix: split where it does not end at an octet (IPv4) or a nibble (IPv6). */
+export function reverseZonesOf(text: string): string[] {
+  const cidr = parseCidr(text);
+  if (!cidr) return [];
+  const step = cidr.family === "IPv4" ? 8 : 4;
+  const width = Math.ceil(Math.max(cidr.prefix, 1) / step) * step;
+  const bits = cidr.family === "IPv4" ? 32 : 128;
+  return Array.from({ length: 2 ** (width - cidr.prefix) }, (_, i) => {
+    const { value } = nthAddress(cidr, BigInt(i) << BigInt(bits - width));
+    return reverseZoneName({ family: cidr.family, base: value, prefix: width });
+  });
+}
+
+function reverseZoneName({ family, base, prefix }: Cidr): string {
+  if (family === "IPv4") {
+    const octets = [24n, 16n, 8n, 0n].slice(0, prefix / 8).map((shift) => (base >> shift) & 255n);
+    return [...octets.reverse(), "in-addr.arpa"].join(".");
+  }
+  const nibbles = base
+    .toString(16)
+    .padStart(32, "0")
+    .slice(0, prefix / 4);
+  return [...nibbles.split("").reverse(), "ip6.arpa"].join(".");
+}
