@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Server } from "node:https";
-import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { z } from "zod";
 import { AppError } from "#proto/error.ts";
 import { causesOf } from "#proto/parse.ts";
@@ -34,6 +34,8 @@ interface RouteFacts<Query, Body> {
   readonly summary: string;
   readonly query?: z.ZodType<Query> | undefined;
   readonly body?: z.ZodType<Body> | undefined;
+  /** What the body should be, where the handler itself validates it; for the OpenAPI document. */
+  readonly describesBody?: z.ZodType | undefined;
   /** What a 2xx answer holds; for the OpenAPI document. */
   readonly answer?: z.ZodType | undefined;
   /** Media types of the request's body, when not JSON alone. */
@@ -104,8 +106,8 @@ function add<Query, Body>(
   permission: Permission,
   handle: (call: Call<Query, Body>, request: FastifyRequest) => unknown,
 ): void {
-  const { method, path, summary, query, body, answer, accepts } = facts;
-  const declared: DeclaredRoute = { method, path, summary, query, body, answer, accepts, permission };
+  const { method, path, query, body } = facts;
+  const declared: DeclaredRoute = { ...facts, permission };
   app.declaredRoutes.push(declared);
   app.route({
     method,

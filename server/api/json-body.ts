@@ -1,0 +1,66 @@
+import { AppError } from "#proto/error.ts";
+import { PATCH_TYPES, unsupportedMediaType } from "./error-reply.ts";
+import type { App } from "./route.ts";
+
+/** Bodies: JSON and its patch formats. What could harm the code that walks them (depth, `__proto__`) stops here. */
+
+const MAX_DEPTH = 100;
+
+export function acceptJsonBodies(app: App): void {
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser(["application/json", ...PATCH_TYPES], { parseAs: "string" }, (_request, text, done) => {
+    try {
+      done(null, parseJsonBody(String(text)));
+    } catch (error) {
+      done(error as Error); // only Errors are thrown there
+    }
+  });
+  app.addContentTypeParser("*", (request, _payload, done) => {
+    const patching = request.method === "PATCH";
+    done(unsupportedMediaType(patching ? PATCH_TYPES : ["application/json"]));
+  });
+}
+
+/** undefined for an empty body. Duplicate keys: the last one counts, as everywhere in JavaScript and Go. */
+export function parseJsonBody(text: string): unknown {
+  if (text.trim() === "") return undefined;
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new AppError("BadRequest", `the body of the request is not valid JSON: ${cause instanceof Error ? cause.message : ""}`, {
+      cause,
+    });
+  }
+  checkShape(value, 0);
+  return value;
+}
+
+function checkShape(value: unknown, depth: number): void {
+  if (typeof value !== "object" || value === null) return;
+  if (depth >= MAX_DEPTH) throw new AppError("BadRequest", `the body of the request is nested deeper than ${MAX_DEPTH} levels`);
+  if (Array.isArray(value)) for (const item of value) checkShape(item, depth + 1);
+  else
+    for (const [key, inner] of Object.entries(value)) {
+      if (key === "__proto__")
+        throw new AppError("BadRequest", 'the body of the request has a field "__proto__", which no object may have');
+      checkShape(inner, depth + 1);
+    }
+}
+
+export type JsonObject = Readonly<Record<string, unknown>>;
+
+export function isJsonObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** Kubernetes takes null for absent; in lists it stands for itself, and is refused by the schema. */
+export function withoutNulls(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withoutNulls);
+  if (!isJsonObject(value)) return value;
+  return Object.fromEntries(
+    Object.entries(value)
+      .filter(([, inner]) => inner !== null)
+      .map(([key, inner]) => [key, withoutNulls(inner)]),
+  );
+}

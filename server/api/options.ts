@@ -1,0 +1,137 @@
+import { z } from "zod";
+import { AppError } from "#proto/error.ts";
+import type { KindName } from "#proto/kinds.ts";
+import { parseFieldSelector, parseLabelSelector, type FieldRequirement, type LabelRequirement } from "#proto/selector.ts";
+
+/** The query parameters of Kubernetes' verbs. Unknown ones are ignored, as clients send `timeout`, `pretty` and others. */
+
+/** Of a parameter given twice the first counts. */
+const text = z.preprocess((value) => (Array.isArray(value) ? (value as unknown[])[0] : value), z.string().max(8192).optional());
+const flag = text.transform((value) => value !== undefined && value !== "false" && value !== "0");
+const count = (what: string) =>
+  text.transform((value, context) => {
+    if (value === undefined || value === "") return undefined;
+    if (/^\d{1,12}$/.test(value)) return Number(value);
+    context.addIssue({ code: "custom", message: `${what} must be a whole number` });
+    return z.NEVER;
+  });
+
+export const ListQuery = z.object({
+  labelSelector: text,
+  fieldSelector: text,
+  limit: count("limit"),
+  continue: text,
+  resourceVersion: text,
+  resourceVersionMatch: text,
+  watch: flag,
+  allowWatchBookmarks: flag,
+  sendInitialEvents: text.transform((value) => (value === undefined ? undefined : value !== "false" && value !== "0")),
+  timeoutSeconds: count("timeoutSeconds"),
+});
+export type ListQuery = z.output<typeof ListQuery>;
+
+export const WriteQuery = z.object({
+  dryRun: z.preprocess((value) => (Array.isArray(value) || value === undefined ? value : [value]), z.array(z.string()).optional()),
+  fieldValidation: text,
+});
+export type WriteQuery = z.output<typeof WriteQuery>;
+
+export const DeleteQuery = z.object({
+  dryRun: WriteQuery.shape.dryRun,
+  gracePeriodSeconds: count("gracePeriodSeconds"),
+});
+
+export const DeleteBody = z
+  .looseObject({
+    dryRun: z.array(z.string()).nullish(),
+    gracePeriodSeconds: z.int().min(0, "must not be negative").nullish(),
+    preconditions: z.looseObject({ uid: z.string().nullish(), resourceVersion: z.string().nullish() }).nullish(),
+  })
+  .optional();
+
+export interface DeleteOptions {
+  readonly dryRun: boolean;
+  readonly gracePeriodSeconds?: number | undefined;
+  readonly uid?: string | undefined;
+  readonly resourceVersion?: string | undefined;
+}
+
+/** The query and the body of a DELETE say the same things; the body counts first. */
+export function deleteOptions(query: z.output<typeof DeleteQuery>, body: z.output<typeof DeleteBody>): DeleteOptions {
+  return {
+    dryRun: isDryRun([...(query.dryRun ?? []), ...(body?.dryRun ?? [])]),
+    gracePeriodSeconds: body?.gracePeriodSeconds ?? query.gracePeriodSeconds,
+    uid: body?.preconditions?.uid ?? undefined,
+    resourceVersion: body?.preconditions?.resourceVersion ?? undefined,
+  };
+}
+
+export type FieldValidation = "Strict" | "Warn" | "Ignore";
+
+export interface WriteOptions {
+  readonly dryRun: boolean;
+  readonly fieldValidation: FieldValidation;
+}
+
+export function writeOptions({ dryRun, fieldValidation }: WriteQuery): WriteOptions {
+  return { dryRun: isDryRun(dryRun ?? []), fieldValidation: parseFieldValidation(fieldValidation) };
+}
+
+export interface Selection {
+  readonly labelSelector: readonly LabelRequirement[];
+  readonly fieldSelector: readonly FieldRequirement[];
+}
+
+export function selectionOf(kind: KindName, query: Pick<ListQuery, "labelSelector" | "fieldSelector">): Selection {
+  const fieldSelector = parseFieldSelector(query.fieldSelector ?? "");
+  for (const { field } of fieldSelector)
+    if (!FIELDS_OF_ALL.includes(field) && !FIELDS[kind].includes(field))
+      throw new AppError("BadRequest", `field label not supported: ${field}`, {
+        hint: `${kind} can be selected by ${[...FIELDS_OF_ALL, ...FIELDS[kind]].join(", ")}`,
+      });
+  return { labelSelector: parseLabelSelector(query.labelSelector ?? ""), fieldSelector };
+}
+
+/** A resourceVersion as a number; undefined for none, which means the newest. Throws BadRequest. */
+export function parseRevision(value: string | undefined): number | undefined {
+  if (value === undefined || value === "") return undefined;
+  if (!/^\d{1,15}$/.test(value))
+    throw new AppError("BadRequest", `resourceVersion: Invalid value: ${JSON.stringify(value.slice(0, 64))}: must be a whole number`, {
+      causes: [{ field: "resourceVersion", reason: "FieldValueInvalid", message: "must be a whole number" }],
+    });
+  return Number(value);
+}
+
+/** The fields that Kubernetes lets one select by, and a Workload's node. */
+const FIELDS_OF_ALL: readonly string[] = ["metadata.name", "metadata.namespace"];
+const FIELDS: Readonly<Record<KindName, readonly string[]>> = {
+  Namespace: ["status.phase"],
+  Service: ["spec.clusterIP", "spec.type"],
+  EndpointSlice: [],
+  Workload: ["spec.node"],
+  Node: ["spec.unschedulable"],
+  Event: [
+    ...["kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath"].map((field) => `involvedObject.${field}`),
+    "reason",
+    "type",
+  ],
+};
+
+function isDryRun(values: readonly string[]): boolean {
+  const wrong = values.find((value) => value !== "All" && value !== "");
+  if (wrong !== undefined)
+    throw new AppError("Invalid", `dryRun: Unsupported value: ${JSON.stringify(wrong.slice(0, 64))}: supported values: "All"`, {
+      causes: [{ field: "dryRun", reason: "FieldValueNotSupported", message: 'supported values: "All"' }],
+    });
+  return values.includes("All");
+}
+
+function parseFieldValidation(value = ""): FieldValidation {
+  if (value === "") return "Warn";
+  if (value === "Strict" || value === "Warn" || value === "Ignore") return value;
+  throw new AppError(
+    "Invalid",
+    `fieldValidation: Unsupported value: ${JSON.stringify(value.slice(0, 64))}: supported values: "Ignore", "Strict", "Warn"`,
+    { causes: [{ field: "fieldValidation", reason: "FieldValueNotSupported", message: 'supported values: "Ignore", "Strict", "Warn"' }] },
+  );
+}

@@ -1,0 +1,218 @@
+import type { FastifyReply } from "fastify";
+import { z } from "zod";
+import { AppError } from "#proto/error.ts";
+import { apiVersionOf, kindNames, kinds, type KindFacts, type KindName } from "#proto/kinds.ts";
+import type { Verb } from "#server/trust/identity.ts";
+import { authorize } from "./authorize.ts";
+import { deleteCollection, deleteObject, type Deleted } from "./delete.ts";
+import { PATCH_TYPES, unsupportedMediaType } from "./error-reply.ts";
+import { jsonPatch } from "./json-patch.ts";
+import { mergePatch } from "./merge-patch.ts";
+import { DeleteBody, deleteOptions, DeleteQuery, ListQuery, selectionOf, writeOptions, WriteQuery } from "./options.ts";
+import { getObject, listObjects } from "./read.ts";
+import { declareRoute, type App, type Call, type Params } from "./route.ts";
+import { addWarnings } from "./warnings.ts";
+import { replyWithWatch, type WatchDeps } from "./watch-reply.ts";
+import { createObject, patchObject, replaceObject, type Change, type WriteDeps, type Written } from "./write.ts";
+
+/** Kubernetes' routes for every kind of the table. */
+
+export type ResourceDeps = WriteDeps & WatchDeps;
+
+export function resourceRoutes(app: App, deps: ResourceDeps): void {
+  for (const kind of kindNames) {
+    collectionRoutes(app, deps, kind);
+    objectRoutes(app, deps, kind);
+    if (kinds[kind].hasStatus) {
+      readRoute(app, deps, kind, "status");
+      writeRoutes(app, deps, kind, "status");
+    }
+  }
+}
+
+interface Paths {
+  /** Over all namespaces. */
+  readonly everywhere: string;
+  readonly collection: string;
+  readonly object: string;
+}
+
+function pathsOf(kind: KindName): Paths {
+  const { group, version, plural, namespaced } = kinds[kind];
+  const base = group === "" ? `/api/${version}` : `/apis/${group}/${version}`;
+  const everywhere = `${base}/${plural}`;
+  const collection = namespaced ? `${base}/namespaces/:namespace/${plural}` : everywhere;
+  return { everywhere, collection, object: `${collection}/:name` };
+}
+
+function allow(kind: KindName, verb: Verb, subresource?: "status") {
+  return { access: "resource", kind, verb, subresource } as const;
+}
+
+function collectionRoutes(app: App, deps: ResourceDeps, kind: KindName): void {
+  const { everywhere, collection } = pathsOf(kind);
+  const { schema, plural, namespaced } = kinds[kind] as KindFacts;
+  const list = (call: Call<ListQuery, unknown>): unknown => {
+    const wanted = { kind, namespace: call.params["namespace"], ...selectionOf(kind, call.query) };
+    return call.query.watch ? replyWithWatch(deps, wanted, call.query, call) : listObjects(deps.store, wanted, call.query);
+  };
+  const answer = listSchema(kind, schema);
+  for (const path of new Set([collection, everywhere]))
+    declareRoute(app, {
+      method: "GET",
+      path,
+      summary: `List or watch ${plural}${namespaced && path === everywhere ? " of all namespaces" : ""}`,
+      permission: allow(kind, "list"),
+      query: ListQuery,
+      answer,
+      handler: list,
+    });
+  declareRoute(app, {
+    method: "POST",
+    path: collection,
+    summary: `Create a ${kind}`,
+    permission: allow(kind, "create"),
+    query: WriteQuery,
+    describesBody: schema,
+    answer: schema,
+    handler: async ({ params, query, body, request, reply }, identity) => {
+      jsonOnly(request.headers["content-type"]);
+      return answerWrite(reply, await createObject(deps, { ...placeOf(kind, params), identity, options: writeOptions(query) }, body));
+    },
+  });
+  // As in Kubernetes, namespaces go one at a time.
+  if (kind === "Namespace") return;
+  declareRoute(app, {
+    method: "DELETE",
+    path: collection,
+    summary: `Delete ${plural} that match`,
+    permission: allow(kind, "deletecollection"),
+    query: ListQuery.pick({ labelSelector: true, fieldSelector: true }).extend(DeleteQuery.shape),
+    body: DeleteBody,
+    answer,
+    handler: ({ params, query, body }, identity) =>
+      deleteCollection(
+        deps,
+        { kind, namespace: params["namespace"], ...selectionOf(kind, query) },
+        { identity, options: deleteOptions(query, body) },
+      ),
+  });
+}
+
+function objectRoutes(app: App, deps: ResourceDeps, kind: KindName): void {
+  readRoute(app, deps, kind);
+  writeRoutes(app, deps, kind);
+  declareRoute(app, {
+    method: "DELETE",
+    path: pathsOf(kind).object,
+    summary: `Delete a ${kind}`,
+    permission: allow(kind, "delete"),
+    query: DeleteQuery,
+    body: DeleteBody,
+    handler: async ({ params, query, body }, identity) => {
+      const { namespace = "", name = "" } = params;
+      return deletionAnswer(
+        kind,
+        await deleteObject(deps, { key: { kind, namespace, name }, identity, options: deleteOptions(query, body) }),
+      );
+    },
+  });
+}
+
+function readRoute(app: App, { store }: ResourceDeps, kind: KindName, subresource?: "status"): void {
+  declareRoute(app, {
+    method: "GET",
+    path: suffixed(pathsOf(kind).object, subresource),
+    summary: `Read a ${kind}${subresource === undefined ? "" : " with its status"}`,
+    permission: allow(kind, "get", subresource),
+    answer: kinds[kind].schema,
+    handler: ({ params: { namespace = "", name = "" } }) => getObject(store, { kind, namespace, name }),
+  });
+}
+
+function writeRoutes(app: App, deps: ResourceDeps, kind: KindName, subresource?: "status"): void {
+  const path = suffixed(pathsOf(kind).object, subresource);
+  const what = subresource === undefined ? `a ${kind}` : `the status of a ${kind}`;
+  const { schema } = kinds[kind] as KindFacts;
+  declareRoute(app, {
+    method: "PUT",
+    path,
+    summary: `Replace ${what}`,
+    permission: allow(kind, "update", subresource),
+    query: WriteQuery,
+    describesBody: schema,
+    answer: schema,
+    handler: async ({ params, query, body, request, reply }, identity) => {
+      jsonOnly(request.headers["content-type"]);
+      const mayCreate = (): void => authorize(identity, allow(kind, "create"), { params, method: "PUT", url: request.url });
+      const write = { ...placeOf(kind, params), identity, options: writeOptions(query), subresource };
+      return answerWrite(reply, await replaceObject(deps, write, body, mayCreate));
+    },
+  });
+  declareRoute(app, {
+    method: "PATCH",
+    path,
+    summary: `Change ${what}`,
+    permission: allow(kind, "patch", subresource),
+    query: WriteQuery,
+    accepts: PATCH_TYPES,
+    describesBody: z.looseObject({}),
+    answer: schema,
+    handler: async ({ params, query, body, request, reply }, identity) => {
+      const change = changeOf(request.headers["content-type"], body);
+      const write = { ...placeOf(kind, params), identity, options: writeOptions(query), subresource };
+      return answerWrite(reply, await patchObject(deps, write, change));
+    },
+  });
+}
+
+function placeOf(kind: KindName, params: Params) {
+  return { kind, namespace: params["namespace"], name: params["name"] };
+}
+
+function answerWrite(reply: FastifyReply, { object, created, warnings }: Written): unknown {
+  if (created) void reply.code(201);
+  addWarnings(reply, warnings);
+  return object;
+}
+
+function deletionAnswer(kind: KindName, { object, gone }: Deleted): unknown {
+  if (!gone) return object;
+  const { group, plural } = kinds[kind];
+  const details = { name: object.metadata.name, ...(group !== "" && { group }), kind: plural, uid: object.metadata.uid };
+  return { kind: "Status", apiVersion: "v1", metadata: {}, status: "Success", details };
+}
+
+function changeOf(contentType: string | undefined, patch: unknown): Change {
+  switch (mediaType(contentType)) {
+    case "application/merge-patch+json":
+      if (typeof patch !== "object" || patch === null || Array.isArray(patch))
+        throw new AppError("BadRequest", "a merge patch must be a JSON object");
+      return (current) => mergePatch(current, patch);
+    case "application/json-patch+json":
+      return (current) => jsonPatch(current, patch);
+    default:
+      throw unsupportedMediaType(PATCH_TYPES);
+  }
+}
+
+function jsonOnly(contentType: string | undefined): void {
+  if (contentType !== undefined && mediaType(contentType) !== "application/json") throw unsupportedMediaType(["application/json"]);
+}
+
+function mediaType(contentType = ""): string {
+  return (contentType.split(";", 1)[0] ?? "").trim().toLowerCase();
+}
+
+function suffixed(path: string, subresource: string | undefined): string {
+  return subresource === undefined ? path : `${path}/${subresource}`;
+}
+
+function listSchema(kind: KindName, items: z.ZodType): z.ZodType {
+  return z.object({
+    kind: z.literal(`${kind}List`),
+    apiVersion: z.literal(apiVersionOf(kinds[kind])),
+    metadata: z.object({ resourceVersion: z.string(), continue: z.string().optional() }),
+    items: z.array(items),
+  });
+}

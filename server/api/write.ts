@@ -1,0 +1,248 @@
+import type { Logger } from "pino";
+import { AppError, isAppError } from "#proto/error.ts";
+import { kinds, type AnyObject, type KindName } from "#proto/kinds.ts";
+import { DEFAULT_NAMESPACE } from "#proto/namespace.ts";
+import { unknownFields } from "#proto/unknown-fields.ts";
+import type { Admission, Admitted, Operation } from "#server/admission/admission.ts";
+import { alreadyExists, ClaimTaken, conflict, notFound } from "#server/store/errors.ts";
+import type { Committed, Store, StoreKey, Write } from "#server/store/store.ts";
+import type { Identity } from "#server/trust/identity.ts";
+import { userNameOf } from "./authorize.ts";
+import { draftOf, newObject, replacedObject, withGeneration, withStatus, type Draft, type Place } from "./draft.ts";
+import { tooLarge } from "./error-reply.ts";
+import type { WriteOptions } from "./options.ts";
+
+/** The way of a write: draft → validation → admission → store. What is unconditional is tried again when somebody else was faster. */
+
+export interface WriteDeps {
+  readonly store: Store;
+  readonly admission: Admission;
+  readonly log: Pick<Logger, "info">;
+  readonly now: () => number;
+  /** Told how long each commit took. */
+  readonly observeCommit: (seconds: number) => void;
+}
+
+export interface WriteRequest extends Place {
+  readonly identity: Identity;
+  readonly options: WriteOptions;
+  readonly subresource?: "status" | undefined;
+}
+
+export interface Written {
+  readonly object: AnyObject;
+  readonly created: boolean;
+  readonly warnings: readonly string[];
+}
+
+export type Change = (current: AnyObject) => unknown;
+
+export const MAX_OBJECT_BYTES = 1024 * 1024;
+/** Each attempt loses only to a write that succeeded. */
+const MAX_ATTEMPTS = 32;
+
+export async function createObject(deps: WriteDeps, request: WriteRequest, input: unknown): Promise<Written> {
+  const { kind, namespace, identity, options } = request;
+  const draft = draftOf(request, input);
+  if ((draft.metadata["resourceVersion"] ?? "") !== "")
+    throw new AppError("BadRequest", "resourceVersion should not be set on objects to be created");
+  return withRetries(async () => {
+    const namespaceStands = await namespaceCheck(deps.store, namespace);
+    const warnings = unknownFieldWarnings(kind, draft.body, options, []);
+    const next = newObject(kind, draft, deps.now());
+    const admitted = await deps.admission.admit({ kind, operation: "create", identity, previous: undefined, next });
+    const key = keyOfObject(kind, admitted.object);
+    if (options.dryRun && (await deps.store.get(key))) throw alreadyExists(key);
+    const write: Write = { op: "put", object: sized(admitted.object), expect: "create", claims: admitted.claims };
+    const object = await commit(deps, request, admitted, { verb: "created", writes: [...namespaceStands, write] }).catch(
+      (error: unknown) => {
+        // Another name is drawn when the random one was taken.
+        if (isAppError(error, "AlreadyExists") && draft.metadata["name"] === undefined) throw new Raced(error);
+        throw error;
+      },
+    );
+    return { object, created: true, warnings: [...warnings, ...admitted.warnings] };
+  });
+}
+
+/** PUT: `input` replaces what is there; creates where nothing is and no resourceVersion was given. */
+export async function replaceObject(deps: WriteDeps, request: WriteRequest, input: unknown, mayCreate: () => void): Promise<Written> {
+  const draft = draftOf(request, input);
+  const key = keyOf(request);
+  return withRetries(async () => {
+    const current = await deps.store.get(key);
+    if (current) return update(deps, request, current, draft, []);
+    if (request.subresource !== undefined || (draft.metadata["resourceVersion"] ?? "") !== "") throw notFound(key);
+    mayCreate();
+    return createObject(deps, request, input).catch((error: unknown) => {
+      throw isAppError(error, "AlreadyExists") ? new Raced(error) : error;
+    });
+  });
+}
+
+/** PATCH: `change` makes of what is there what shall be there. */
+export async function patchObject(deps: WriteDeps, request: WriteRequest, change: Change): Promise<Written> {
+  const key = keyOf(request);
+  return withRetries(async () => {
+    const current = await deps.store.get(key);
+    if (!current) throw notFound(key);
+    const draft = draftOf(request, change(current));
+    return update(deps, request, current, draft, unknownFields(request.kind, current));
+  });
+}
+
+async function update(
+  deps: WriteDeps,
+  request: WriteRequest,
+  current: AnyObject,
+  draft: Draft,
+  known: readonly string[],
+): Promise<Written> {
+  const { kind, identity, options, subresource } = request;
+  checkPreconditions(keyOf(request), current, draft);
+  const warnings = unknownFieldWarnings(kind, draft.body, options, known);
+  const operation: Operation = subresource ?? "update";
+  const next = subresource === "status" ? withStatus(kind, current, draft) : replacedObject(kind, current, draft);
+  const admitted = await deps.admission.admit({ kind, operation, identity, previous: current, next });
+  const object = sized(withGeneration(kind, current, admitted.object));
+  // A status may not let go of what the object holds, so it says nothing about claims.
+  const claims = operation === "update" ? admitted.claims : undefined;
+  const write: Write = { op: "put", object, expect: Number(current.metadata.resourceVersion), claims };
+  const stored = await commit(deps, request, { ...admitted, object }, { verb: "changed", writes: [write], current });
+  return { object: stored, created: false, warnings: [...warnings, ...admitted.warnings] };
+}
+
+/** Writes, or for a dry run says what would be written. */
+async function commit(
+  deps: WriteDeps,
+  { options, identity, kind, subresource }: WriteRequest,
+  { object }: Pick<Admitted, "object">,
+  { verb, writes, current }: { readonly verb: string; readonly writes: readonly Write[]; readonly current?: AnyObject },
+): Promise<AnyObject> {
+  if (options.dryRun) {
+    const resourceVersion = current?.metadata.resourceVersion;
+    return { ...object, metadata: { ...object.metadata, ...(resourceVersion !== undefined && { resourceVersion }) } };
+  }
+  const { objects } = await transact(deps, writes);
+  const stored = objects.at(-1) ?? object;
+  if (stored.metadata.resourceVersion !== current?.metadata.resourceVersion)
+    logChange(deps, { verb, kind, object: stored, identity, subresource });
+  return stored;
+}
+
+export async function transact({ store, observeCommit }: WriteDeps, writes: readonly Write[]): Promise<Committed> {
+  const start = performance.now();
+  const committed = await store.transact(writes);
+  observeCommit((performance.now() - start) / 1000);
+  return committed;
+}
+
+export function logChange(
+  { log }: WriteDeps,
+  change: {
+    readonly verb: string;
+    readonly kind: KindName;
+    readonly object: AnyObject;
+    readonly identity: Identity;
+    readonly subresource?: "status" | undefined;
+  },
+): void {
+  const { namespace, name, resourceVersion } = change.object.metadata;
+  log.info(
+    {
+      kind: change.kind,
+      namespace,
+      name,
+      revision: Number(resourceVersion),
+      by: userNameOf(change.identity),
+      subresource: change.subresource,
+    },
+    change.verb,
+  );
+}
+
+/** Lost against another writer: worth another attempt; `reason` is what the caller is told after too many. */
+class Raced extends Error {
+  readonly reason: AppError;
+  constructor(reason: AppError) {
+    super(reason.message);
+    this.reason = reason;
+  }
+}
+
+export async function withRetries<T>(attempt: () => Promise<T>): Promise<T> {
+  for (let left = MAX_ATTEMPTS; ; left--) {
+    try {
+      return await attempt();
+    } catch (error) {
+      const raced = error instanceof Raced;
+      if (!raced && !isRace(error)) throw error;
+      if (left <= 1) throw raced ? error.reason : error;
+    }
+  }
+}
+
+/** The store's own Conflict: somebody wrote between our reading and our writing. The caller's preconditions are not checked by the store. */
+function isRace(error: unknown): boolean {
+  return error instanceof ClaimTaken || (isAppError(error, "Conflict") && !(error instanceof PreconditionFailed));
+}
+
+/** What the caller asked for does not hold, and will not by trying again. */
+export class PreconditionFailed extends AppError {}
+
+export function checkPreconditions(key: StoreKey, current: AnyObject, { metadata }: Pick<Draft, "metadata">): void {
+  const { uid, resourceVersion } = metadata;
+  if (resourceVersion !== undefined && resourceVersion !== "" && resourceVersion !== current.metadata.resourceVersion) {
+    const stale = conflict(key);
+    throw new PreconditionFailed("Conflict", stale.message, { subject: stale.subject, hint: "get it again and re-apply your change" });
+  }
+  if (uid !== undefined && uid !== "" && uid !== current.metadata.uid) throw uidMismatch(key, typeof uid === "string" ? uid : "", current);
+}
+
+export function uidMismatch({ kind, name }: StoreKey, wanted: string, current: AnyObject): PreconditionFailed {
+  return new PreconditionFailed(
+    "Conflict",
+    `Operation cannot be fulfilled on ${kind} "${name}": the UID in the precondition (${wanted.slice(0, 64)}) does not match the UID in record (${current.metadata.uid ?? ""}). The object might have been deleted and then recreated`,
+    { subject: { name, group: kinds[kind].group, kind: kinds[kind].plural } },
+  );
+}
+
+/** The namespace must be there, and still be when the object is written. */
+async function namespaceCheck(store: Store, namespace: string | undefined): Promise<Write[]> {
+  if (namespace === undefined) return [];
+  const key: StoreKey = { kind: "Namespace", namespace: "", name: namespace };
+  const found = await store.get(key);
+  if (!found) {
+    const missing = notFound(key);
+    const hint = namespace === DEFAULT_NAMESPACE ? undefined : "create it first, or use another with -n";
+    throw new AppError("NotFound", missing.message, { subject: missing.subject, hint });
+  }
+  if (found.metadata.deletionTimestamp !== undefined)
+    throw new AppError("Forbidden", `unable to create new content in namespace ${namespace} because it is being terminated`);
+  return [{ op: "check", key, expect: Number(found.metadata.resourceVersion) }];
+}
+
+function unknownFieldWarnings(kind: KindName, body: unknown, { fieldValidation }: WriteOptions, known: readonly string[]): string[] {
+  if (fieldValidation === "Ignore") return [];
+  const unknown = unknownFields(kind, body).filter((field) => !known.includes(field));
+  if (unknown.length === 0) return [];
+  if (fieldValidation === "Warn") return unknown.map((field) => `unknown field "${field}"`);
+  const { version } = kinds[kind];
+  const list = unknown.map((field) => `unknown field "${field}"`).join(", ");
+  throw new AppError("BadRequest", `${kind} in version "${version}" cannot be handled as a ${kind}: strict decoding error: ${list}`, {
+    causes: unknown.map((field) => ({ field, reason: "FieldValueInvalid", message: "unknown field" })),
+  });
+}
+
+function sized(object: AnyObject): AnyObject {
+  if (Buffer.byteLength(JSON.stringify(object)) > MAX_OBJECT_BYTES) throw tooLarge(MAX_OBJECT_BYTES);
+  return object;
+}
+
+function keyOf({ kind, namespace = "", name = "" }: Place): StoreKey {
+  return { kind, namespace, name };
+}
+
+function keyOfObject(kind: KindName, { metadata }: AnyObject): StoreKey {
+  return { kind, namespace: metadata.namespace ?? "", name: metadata.name };
+}
