@@ -72,8 +72,7 @@ export function createWriter(db: Database.Database, parts: { log: ChangeLog; cla
       if (write.op === "put") {
         objects.push(put(write.object, before, pending));
         if (write.claims !== undefined) wishes.push({ owner: key, claims: write.claims });
-      } else if (write.op === "delete") {
-        if (!before) throw notFound(key);
+      } else if (write.op === "delete" && before) {
         objects.push(drop(key, before, pending));
         wishes.push({ owner: key, claims: [] });
       }
@@ -84,6 +83,7 @@ export function createWriter(db: Database.Database, parts: { log: ChangeLog; cla
 }
 
 function requireExpected(write: Write, key: StoreKey, found: Row | undefined): void {
+  if (write.op === "delete" && !found) throw notFound(key);
   const expect = write.expect === "create" ? 0 : write.expect;
   if (expect === undefined || expect === (found?.revision ?? 0)) return;
   if (!found) throw notFound(key);
