@@ -1,0 +1,123 @@
+import type { Logger } from "pino";
+import type { Registry } from "prom-client";
+import type { ClusterFacts } from "#proto/agents.ts";
+import type { AnyObject, KindName } from "#proto/kinds.ts";
+import type { Store, StoredChange } from "../store/store.ts";
+import { createEventRecorder, type EventRecorder } from "./events.ts";
+import { createFleetView, VIEWED_KINDS } from "./fleet-view.ts";
+import { createLeases, type Leases } from "./node-lease.ts";
+import { createReceipts, type Receipts } from "./receipts.ts";
+import { createReconciler, type Reconciler } from "./run.ts";
+import { reconcileEndpoints } from "./slice-writer.ts";
+import { createWorkloadEnds, type WorkloadEnds } from "./workload-end.ts";
+
+export interface ControllerDeps {
+  readonly store: Store;
+  readonly cluster: Pick<ClusterFacts, "heartbeatIntervalMs" | "nodeTimeoutMs">;
+  readonly log: Logger;
+  /** For /metrics. */
+  readonly registry?: Registry | undefined;
+}
+
+export interface Controllers {
+  readonly leases: Leases;
+  readonly receipts: Receipts;
+  readonly ends: Pick<WorkloadEnds, "renew">;
+  readonly events: Pick<EventRecorder, "record" | "dropped">;
+  /** What is still to be done, by controller; for probes and metrics. */
+  pending(): Readonly<Record<string, number>>;
+  /** Resolves when nothing that a commit up to `revision` caused is still to be done. */
+  caughtUp(revision: number, signal: AbortSignal): Promise<void>;
+  /** To be awaited after the signal aborted and before the store is closed. */
+  ended(): Promise<void>;
+}
+
+/** Reads the fleet as it stands, then follows every commit, until the signal aborts. Resolves when all that there is has been looked at once. */
+export async function startControllers({ store, cluster, log, registry }: ControllerDeps, signal: AbortSignal): Promise<Controllers> {
+  const view = createFleetView();
+  const events = createEventRecorder({ store, log });
+  const endpoints = createReconciler({ name: "endpoints", log, signal, reconcile: (key) => reconcileEndpoints({ store, view }, key) });
+  const leaseWrites: Reconciler = createReconciler({ name: "node-lease", log, signal, reconcile: (node) => leases.reconcile(node) });
+  const removals: Reconciler = createReconciler({ name: "workload-end", log, signal, reconcile: (key) => ends.reconcile(key) });
+  const leases = createLeases({ store, rules: cluster, events, log, wake: (node) => leaseWrites.wake(node, store.revision) });
+  const ends = createWorkloadEnds({
+    store,
+    events,
+    log,
+    wake: (key) => removals.wake(key, store.revision),
+    workloadsOn: (node) => view.workloadsOn(node),
+    nodeExists: (node) => view.node(node) !== undefined,
+  });
+  const receipts = createReceipts({
+    store,
+    leases,
+    registry,
+    nodeNames: () => view.nodeNames(),
+    caughtUp: (revision, waitSignal) => endpoints.caughtUp(revision, waitSignal),
+  });
+
+  function follow(changes: readonly StoredChange[]): void {
+    const touched = view.apply(changes);
+    leases.follow(changes);
+    ends.follow(changes);
+    events.follow(changes);
+    receipts.follow(changes);
+    for (const { type, key } of changes) if (type === "DELETED" && key.kind === "Node") receipts.forget(key.name);
+    const revision = changes.at(-1)?.revision ?? 0;
+    for (const key of touched) endpoints.wake(key, revision);
+  }
+
+  const unfollow = await loadThenFollow(store, follow, (all) => {
+    const changes = all.map((object) => ({ type: "ADDED" as const, object }));
+    view.apply(changes);
+    leases.follow(changes);
+    ends.follow(changes);
+    events.load(all.filter(({ kind }) => kind === "Event"));
+  });
+  signal.addEventListener(
+    "abort",
+    () => {
+      unfollow();
+      leases.stop();
+      ends.stop();
+      receipts.stop();
+    },
+    { once: true },
+  );
+  for (const key of view.serviceKeys()) endpoints.wake(key, store.revision);
+
+  return {
+    leases,
+    receipts,
+    ends,
+    events,
+    pending: () => ({ endpoints: endpoints.pending, nodeLease: leaseWrites.pending, workloadEnd: removals.pending }),
+    caughtUp: (revision, waitSignal) => endpoints.caughtUp(revision, waitSignal),
+    ended: async () => {
+      await Promise.all([endpoints.settled(), leaseWrites.settled(), removals.settled(), events.stop()]);
+    },
+  };
+}
+
+/** Reads every kind as of some revision, and hands over the changes after that, in order, without a gap. */
+async function loadThenFollow(
+  store: Store,
+  follow: (changes: readonly StoredChange[]) => void,
+  load: (all: readonly AnyObject[]) => void,
+): Promise<() => void> {
+  const early: StoredChange[] = [];
+  let sink = (changes: readonly StoredChange[]): void => void early.push(...changes);
+  const unfollow = store.onCommit((changes) => sink(changes));
+  const all: AnyObject[] = [];
+  const readAt = new Map<KindName, number>();
+  for (const kind of [...VIEWED_KINDS, "Event"] as const) {
+    const page = await store.list({ kind });
+    readAt.set(kind, page.revision);
+    all.push(...page.items);
+  }
+  load(all);
+  sink = follow;
+  const later = early.filter(({ key, revision }) => revision > (readAt.get(key.kind) ?? 0));
+  if (later.length > 0) follow(later);
+  return unfollow;
+}
