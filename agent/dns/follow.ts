@@ -1,3 +1,4 @@
+import { encodeQuestion } from "./encode-question.ts";
 import { readName } from "./name.ts";
 import { CLASS_IN, FLAG, HEADER_OCTETS, RCODE, RCODE_MASK, TYPE } from "./protocol.ts";
 import type { Query } from "./query.ts";
@@ -5,11 +6,8 @@ import { skipName } from "./query.ts";
 
 /** The question that an ExternalName leads to: another name, the same type. */
 export function questionFor(target: Buffer, query: Query): { readonly message: Buffer; readonly question: Buffer } {
-  const question = Buffer.concat([target, query.question.subarray(-4)]);
-  const header = Buffer.alloc(HEADER_OCTETS);
-  header.writeUInt16BE(FLAG.RD | (query.flags & FLAG.CD), 2);
-  header.writeUInt16BE(1, 4);
-  return { message: Buffer.concat([header, question]), question };
+  const message = encodeQuestion({ name: target, type: query.type, flags: FLAG.RD | (query.flags & FLAG.CD) });
+  return { message, question: message.subarray(HEADER_OCTETS) };
 }
 
 export interface Followed {

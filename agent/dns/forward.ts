@@ -1,7 +1,8 @@
 import { randomBytes } from "node:crypto";
+import { encodeQuestion } from "./encode-question.ts";
 import { keyOfName, wireOfKey } from "./name.ts";
 import type { NameKey } from "./name.ts";
-import { CLASS_IN, FLAG, HEADER_OCTETS, RCODE, RCODE_MASK, TYPE } from "./protocol.ts";
+import { FLAG, HEADER_OCTETS, RCODE, RCODE_MASK, TYPE } from "./protocol.ts";
 import type { Transport } from "./reply.ts";
 import { askTcp } from "./upstream-tcp.ts";
 import { UpstreamSockets } from "./upstream-udp.ts";
@@ -190,13 +191,7 @@ export class Forwarder {
   #probeForLoop(target: Target): void {
     const key = keyOfName(`${randomBytes(8).toString("hex")}.loop.invalid`);
     if (key === undefined) return;
-    const name = wireOfKey(key);
-    const message = Buffer.alloc(HEADER_OCTETS + name.length + 4);
-    message.writeUInt16BE(FLAG.RD, 2);
-    message.writeUInt16BE(1, 4);
-    name.copy(message, HEADER_OCTETS);
-    message.writeUInt16BE(TYPE.HINFO, HEADER_OCTETS + name.length);
-    message.writeUInt16BE(CLASS_IN, HEADER_OCTETS + name.length + 2);
+    const message = encodeQuestion({ name: wireOfKey(key), type: TYPE.HINFO });
     this.#probes.set(key, target);
     const forget = target.sockets.ask(message, message.subarray(HEADER_OCTETS), () => this.#probes.delete(key));
     setTimeout(() => {
