@@ -1,0 +1,43 @@
+import type { AnyObject } from "#proto/kinds.ts";
+import type { Invocation } from "../io.ts";
+import { durationOption } from "../options.ts";
+import { AppError } from "#proto/error.ts";
+import { lastRevision, waitUntilLive } from "../receipts.ts";
+import { openSession, warnTo } from "../session.ts";
+import { parseTargets, type Target } from "../targets.ts";
+
+interface DrainOptions {
+  readonly undo?: true;
+  readonly wait?: true;
+  readonly timeout: string;
+}
+
+export async function drain({ args, options, io }: Invocation<DrainOptions>): Promise<number> {
+  const timeoutMs = durationOption("--timeout", options.timeout);
+  const targets = drainTargets(args);
+  await using session = await openSession(options, io);
+  const changed: AnyObject[] = [];
+  for (const { kind, name } of targets) {
+    const write = { namespace: session.namespace, onWarning: warnTo(io), signal: io.stop };
+    const on = options.undo !== true;
+    changed.push(
+      kind === "Node"
+        ? await session.client.patch("Node", name, { spec: { unschedulable: on ? true : null } }, write)
+        : await session.client.patch("Workload", name, { spec: { drain: on ? true : null } }, write),
+    );
+    io.out(`${kind === "Node" ? "node" : "workload"}/${name} ${on ? "drained" : "undrained"}\n`);
+  }
+  if (options.wait) await waitUntilLive(session.client, io, { revision: lastRevision(changed), timeoutMs });
+  return 0;
+}
+
+/** A bare name is a node's. */
+export function drainTargets(words: readonly string[]): { kind: "Node" | "Workload"; name: string }[] {
+  return words.flatMap((word) => {
+    const [target]: Target[] = parseTargets([word.includes("/") ? word : `node/${word}`]);
+    const [name] = target?.names ?? [];
+    if (name === undefined || (target?.kind !== "Node" && target?.kind !== "Workload"))
+      throw new AppError("Usage", `cannot drain ${word}`, { hint: "drain takes a node's name, or workload/NAME" });
+    return [{ kind: target.kind, name }];
+  });
+}

@@ -1,0 +1,168 @@
+import type { EndpointSlice } from "#proto/endpoint-slice.ts";
+import { SERVICE_NAME_LABEL } from "#proto/endpoint-slice.ts";
+import type { Event } from "#proto/event.ts";
+import type { KindName, ObjectOf } from "#proto/kinds.ts";
+import type { Labels } from "#proto/meta.ts";
+import type { Namespace } from "#proto/namespace.ts";
+import { isNodeReady, type Node } from "#proto/node.ts";
+import { clusterIpsOf, isHeadless, type Service } from "#proto/service.ts";
+import type { Workload } from "#proto/workload.ts";
+import { age } from "./age.ts";
+
+/** What `get` shows of each kind: the columns of kubectl, so that its users read them without learning. Pure; `now` in ms. */
+
+export interface Column<T> {
+  readonly name: string;
+  /** Only with -o wide. */
+  readonly wide?: true;
+  cell(object: T, now: number): string;
+}
+
+const NONE = "<none>";
+const UNKNOWN = "<unknown>";
+const UNSET = "<unset>";
+const AGE = {
+  name: "AGE",
+  cell: (object: { metadata: { creationTimestamp?: string | undefined } }, now: number) => age(object.metadata.creationTimestamp, now),
+};
+const NAME = { name: "NAME", cell: (object: { metadata: { name: string } }) => object.metadata.name };
+
+const service: Column<Service>[] = [
+  NAME,
+  { name: "TYPE", cell: ({ spec }) => spec.type },
+  { name: "CLUSTER-IP", cell: (one) => (isHeadless(one) ? "None" : (clusterIpsOf(one)[0] ?? NONE)) },
+  { name: "EXTERNAL-IP", cell: externalIps },
+  { name: "PORT(S)", cell: ({ spec }) => orNone(spec.ports.map(servicePortText).join(",")) },
+  AGE,
+  { name: "SELECTOR", wide: true, cell: ({ spec }) => labelsText(spec.selector) },
+];
+
+const endpointSlice: Column<EndpointSlice>[] = [
+  NAME,
+  { name: "ADDRESSTYPE", cell: ({ addressType }) => addressType },
+  { name: "PORTS", cell: ({ ports }) => firstThree(ports.map(({ port }) => (port === undefined ? "*" : String(port)))) },
+  { name: "ENDPOINTS", cell: ({ endpoints }) => firstThree(endpoints.map(({ addresses }) => addresses[0] ?? "")) },
+  AGE,
+  { name: "SERVICE", wide: true, cell: ({ metadata }) => metadata.labels?.[SERVICE_NAME_LABEL] ?? NONE },
+  {
+    name: "READY",
+    wide: true,
+    cell: ({ endpoints }) => `${endpoints.filter(({ conditions }) => conditions.ready !== false).length}/${endpoints.length}`,
+  },
+  {
+    name: "NODES",
+    wide: true,
+    cell: ({ endpoints }) => orNone([...new Set(endpoints.flatMap(({ nodeName }) => nodeName ?? []))].join(",")),
+  },
+];
+
+const node: Column<Node>[] = [
+  NAME,
+  { name: "STATUS", cell: nodeStatusText },
+  { name: "ROLES", cell: rolesOf },
+  AGE,
+  { name: "VERSION", cell: ({ status }) => orNone(status.nodeInfo?.kubeletVersion ?? "") },
+  { name: "INTERNAL-IP", wide: true, cell: (one) => nodeAddress(one, "InternalIP") },
+  { name: "EXTERNAL-IP", wide: true, cell: (one) => nodeAddress(one, "ExternalIP") },
+  { name: "OS-IMAGE", wide: true, cell: ({ status }) => status.nodeInfo?.osImage ?? UNKNOWN },
+  { name: "KERNEL-VERSION", wide: true, cell: ({ status }) => status.nodeInfo?.kernelVersion ?? UNKNOWN },
+];
+
+const namespace: Column<Namespace>[] = [NAME, { name: "STATUS", cell: ({ status }) => status.phase ?? "Active" }, AGE];
+
+const event: Column<Event>[] = [
+  { name: "LAST SEEN", cell: (one, now) => age(lastSeen(one), now) },
+  { name: "TYPE", cell: ({ type }) => type },
+  { name: "REASON", cell: ({ reason }) => reason },
+  { name: "OBJECT", cell: ({ involvedObject: { kind = "", name = "" } }) => `${kind.toLowerCase()}/${name}` },
+  {
+    name: "SOURCE",
+    wide: true,
+    cell: ({ source }) => orNone([source.component, source.host].filter((one) => one !== undefined).join(", ")),
+  },
+  { name: "MESSAGE", cell: ({ message }) => message },
+  { name: "COUNT", wide: true, cell: ({ count = 1 }) => String(count) },
+  { name: "NAME", wide: true, cell: ({ metadata }) => metadata.name },
+];
+
+const workload: Column<Workload>[] = [
+  NAME,
+  { name: "NODE", cell: ({ spec }) => spec.node },
+  { name: "ADDRESS", cell: ({ spec }) => spec.address ?? "<node's>" },
+  { name: "PORTS", cell: ({ spec }) => orNone(spec.ports.map(({ port, protocol }) => `${port}/${protocol}`).join(",")) },
+  { name: "READY", cell: workloadReadyText },
+  AGE,
+  { name: "WEIGHT", wide: true, cell: ({ spec }) => String(spec.weight) },
+  { name: "REASON", wide: true, cell: ({ status }) => orNone(status.reason ?? "") },
+];
+
+const columns: { readonly [Kind in KindName]: readonly Column<ObjectOf<Kind>>[] } = {
+  Namespace: namespace,
+  Service: service,
+  EndpointSlice: endpointSlice,
+  Workload: workload,
+  Node: node,
+  Event: event,
+};
+
+export function columnsOf<Kind extends KindName>(kind: Kind, { wide }: { wide: boolean }): readonly Column<ObjectOf<Kind>>[] {
+  return columns[kind].filter((column) => wide || column.wide !== true);
+}
+
+/** `80:30080/TCP`. */
+export function servicePortText({ port, nodePort, protocol }: Service["spec"]["ports"][number]): string {
+  return `${port}${nodePort === undefined ? "" : `:${nodePort}`}/${protocol}`;
+}
+
+export function labelsText(labels: Labels | undefined): string {
+  return orNone(
+    Object.entries(labels ?? {})
+      .map(([key, value]) => `${key}=${value}`)
+      .join(","),
+  );
+}
+
+export function nodeStatusText(one: Node): string {
+  const ready = one.status.conditions.some(({ type }) => type === "Ready") ? (isNodeReady(one) ? "Ready" : "NotReady") : "Unknown";
+  return one.spec.unschedulable === true ? `${ready},SchedulingDisabled` : ready;
+}
+
+/** Workloads without checks need no verdict; one with checks that has none yet is not known to be ready. */
+export function workloadReadyText({ metadata, spec, status }: Workload): string {
+  if (metadata.deletionTimestamp !== undefined) return "Terminating";
+  const ready = status.ready ?? (spec.checks.length === 0 ? true : undefined);
+  const text = ready === undefined ? "Unknown" : ready ? "True" : "False";
+  return spec.drain ? `${text},Draining` : text;
+}
+
+export function lastSeen({ lastTimestamp, firstTimestamp, metadata }: Event): string | undefined {
+  return lastTimestamp ?? firstTimestamp ?? metadata.creationTimestamp;
+}
+
+function externalIps({ spec, status }: Service): string {
+  if (spec.type === "ExternalName") return spec.externalName ?? NONE;
+  const given = spec.externalIPs ?? [];
+  if (spec.type !== "LoadBalancer") return orNone(given.join(","));
+  const assigned = (status.loadBalancer.ingress ?? []).flatMap(({ ip, hostname }) => ip ?? hostname ?? []);
+  return [...assigned, ...given].join(",") || "<pending>";
+}
+
+function rolesOf({ metadata }: Node): string {
+  const prefix = "node-role.kubernetes.io/";
+  const roles = Object.keys(metadata.labels ?? {}).filter((key) => key.startsWith(prefix));
+  return orNone(roles.map((key) => key.slice(prefix.length)).join(","));
+}
+
+function nodeAddress(one: Node, type: string): string {
+  return one.status.addresses.find((address) => address.type === type)?.address ?? NONE;
+}
+
+function firstThree(all: readonly string[]): string {
+  if (all.length === 0) return UNSET;
+  const shown = all.slice(0, 3).join(",");
+  return all.length > 3 ? `${shown} + ${all.length - 3} more...` : shown;
+}
+
+function orNone(text: string): string {
+  return text === "" ? NONE : text;
+}

@@ -1,0 +1,164 @@
+import { expect, test } from "vitest";
+import { parseObject } from "#proto/parse.ts";
+import { FleetStatus } from "#proto/agents.ts";
+import { describeService } from "./describe-service.ts";
+import { describeNode, describeWorkload } from "./describe.ts";
+import { eventsSection } from "./describe-text.ts";
+import { problemsOf, renderStatus } from "./status.ts";
+
+const NOW = Date.parse("2026-01-02T00:00:00Z");
+
+const service = parseObject("Service", {
+  apiVersion: "v1",
+  kind: "Service",
+  metadata: {
+    name: "web",
+    namespace: "shop",
+    labels: { app: "web" },
+    annotations: { "kubectl.kubernetes.io/last-applied-configuration": "{}" },
+  },
+  spec: { clusterIP: "10.96.0.10", selector: { app: "web" }, ports: [{ name: "http", port: 80, targetPort: "http" }] },
+});
+const workload = (name: string, more: object = {}, status: object = {}) =>
+  parseObject("Workload", {
+    apiVersion: "fairlead.dev/v1",
+    kind: "Workload",
+    metadata: { name, namespace: "shop", labels: { app: "web" } },
+    spec: { node: "vm-1", address: "10.0.0.1", ports: [{ name: "http", port: 8080 }], ...more },
+    status,
+  });
+const node = (name: string, ready: boolean, spec: object = {}) =>
+  parseObject("Node", {
+    apiVersion: "v1",
+    kind: "Node",
+    metadata: { name },
+    spec,
+    status: {
+      addresses: [{ type: "InternalIP", address: "10.0.0.1" }],
+      conditions: [{ type: "Ready", status: ready ? "True" : "Unknown" }],
+    },
+  });
+const slice = (endpoints: object[]) =>
+  parseObject("EndpointSlice", {
+    apiVersion: "discovery.k8s.io/v1",
+    kind: "EndpointSlice",
+    metadata: { name: "web-x", namespace: "shop", labels: { "kubernetes.io/service-name": "web" } },
+    addressType: "IPv4",
+    ports: [{ name: "http", port: 8080 }],
+    endpoints,
+  });
+const endpoint = (address: string, workloadName: string, nodeName: string, conditions: object) => ({
+  addresses: [address],
+  nodeName,
+  conditions,
+  targetRef: { kind: "Workload", name: workloadName },
+});
+
+test("describe service says of each endpoint why it gets no connections", () => {
+  const text = describeService({
+    service,
+    slices: [
+      slice([
+        endpoint("10.0.0.1", "good", "vm-1", { ready: true }),
+        endpoint("10.0.0.2", "failing", "vm-1", { ready: false }),
+        endpoint("10.0.0.3", "leaving", "vm-1", { ready: false, serving: true, terminating: true }),
+        endpoint("10.0.0.4", "stranded", "vm-2", { ready: false }),
+        endpoint("10.0.0.5", "drained", "vm-1", { ready: false, serving: true }),
+      ]),
+    ],
+    workloads: new Map([
+      ["good", workload("good")],
+      [
+        "failing",
+        workload(
+          "failing",
+          { checks: [{ tcp: { port: "http" } }] },
+          { ready: false, reason: "ConnectionRefused", message: "10.0.0.2:8080" },
+        ),
+      ],
+      ["stranded", workload("stranded")],
+      ["drained", workload("drained", { drain: true })],
+    ]),
+    nodes: new Map([
+      ["vm-1", node("vm-1", true)],
+      ["vm-2", node("vm-2", false)],
+    ]),
+  });
+  const why = (address: string) => new RegExp(`^  ${address} .*$`, "m").exec(text)?.[0] ?? "";
+  expect(text).toMatch(/^Port: +http {2}80\/TCP\nTargetPort: +http\/TCP\nEndpoints: +10\.0\.0\.1:8080$/m);
+  expect(text).toMatch(/^Annotations: +<none>$/m);
+  expect(why("10.0.0.1")).toMatch(/yes +yes +no +vm-1 +good$/);
+  expect(why("10.0.0.2")).toMatch(/ConnectionRefused: 10\.0\.0\.2:8080$/);
+  expect(why("10.0.0.3")).toMatch(/is being removed, drains$/);
+  expect(why("10.0.0.4")).toMatch(/node vm-2 is not ready$/);
+  expect(why("10.0.0.5")).toMatch(/workload is drained$/);
+});
+
+test("a service that selects nothing says so", () => {
+  const text = describeService({ service, slices: [], workloads: new Map(), nodes: new Map() });
+  expect(text).toContain("Endpoint conditions:  <none>\n  No workload in namespace shop has the labels app=web.\n");
+});
+
+test("describe node tells its workloads, and describe workload its services", () => {
+  expect(describeNode(node("vm-1", true, { unschedulable: true }), [workload("web-1")], NOW)).toMatch(
+    /Drained: +yes[^]*shop +web-1 +10\.0\.0\.1 +True/,
+  );
+  expect(describeWorkload(workload("web-1", { checks: [{ http: { port: "http", path: "/up" } }] }), ["web  ready"])).toMatch(
+    /Checks: +http :http\/up {2}every 5s, timeout 1s, rise 1, fall 3[^]*Services: +web {2}ready/,
+  );
+});
+
+test("events come in the order of time, with a count where they repeated", () => {
+  const event = (reason: string, lastTimestamp: string, count?: number) =>
+    parseObject("Event", {
+      apiVersion: "v1",
+      kind: "Event",
+      metadata: { name: reason.toLowerCase() },
+      involvedObject: {},
+      reason,
+      lastTimestamp,
+      ...(count && { count }),
+    });
+  const text = eventsSection([event("Late", "2026-01-01T23:59:59Z"), event("Early", "2026-01-01T23:50:00Z", 3)], NOW);
+  expect(text).toMatch(/Early +10m \(x3\)[^]*Late +1s/);
+  expect(eventsSection([], NOW)).toBe("Events:  <none>\n");
+});
+
+const fleet = (nodes: object[]) =>
+  FleetStatus.parse({
+    version: "0.1.0",
+    epoch: "e",
+    revision: 42,
+    startedAt: "2026-01-01T23:00:00Z",
+    cluster: {
+      domain: "cluster.local",
+      serviceCidrs: ["10.96.0.0/16"],
+      dnsIps: ["10.96.0.10"],
+      nodePortRange: { from: 30000, to: 32767 },
+      heartbeatIntervalMs: 1000,
+      nodeTimeoutMs: 5000,
+    },
+    counts: { services: 2, workloads: 5 },
+    nodes,
+  });
+const host = { name: "vm-1", ready: true, addresses: ["10.0.0.1"], applied: 42, behind: 0, lastHeardMs: 300, problems: [] };
+
+test("status says that all is well when it is", () => {
+  const text = renderStatus(fleet([host]), "https://10.0.0.5:7443", NOW);
+  expect(text).toMatch(/Nodes: +1 of 1 ready/);
+  expect(text).toMatch(/vm-1 +yes +0 +300ms +10\.0\.0\.1 +none\nAll is well\.\n$/);
+});
+
+test("status names what is wrong on which host", () => {
+  const status = fleet([
+    host,
+    { ...host, name: "vm-2", ready: false, lastHeardMs: 65_000, problems: ["nat table flushed"] },
+    { ...host, name: "vm-3", ready: false, lastHeardMs: undefined },
+  ]);
+  expect(problemsOf(status)).toEqual([
+    "node vm-2 is not ready: last heard 65s ago",
+    "node vm-2: nat table flushed",
+    "node vm-3 is not ready: not heard since the server started",
+  ]);
+  expect(renderStatus(status, "s", NOW)).toContain("node vm-2: nat table flushed");
+});
