@@ -110,6 +110,6 @@ test("a file that was asked for must be there", async () => {
   await expect(findConfig([{ path: "/nowhere/config", named: "KUBECONFIG" }])).rejects.toThrow("which KUBECONFIG names: not there");
 });
 
-test("a node's credential is named like the node, with or without a prefix", () => {
-  expect(["vm-1", "system:node:vm-1", "node/vm-1", "node:vm-1"].map(nodeNameOf)).toEqual(["vm-1", "vm-1", "vm-1", "vm-1"]);
+test("a node's credential names the node, others name none", () => {
+  expect(["node-vm-1", "node-node-1", "system:node:vm-1", "admin"].map(nodeNameOf)).toEqual(["vm-1", "node-1", "vm-1", undefined]);
 });

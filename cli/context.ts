@@ -72,9 +72,9 @@ export async function openContext({ path, text }: ConfigFile, wantedContext?: st
   };
 }
 
-/** The node that a host's own credential belongs to: its user is named like the node, with or without Kubernetes' prefix. */
-export function nodeNameOf(user: string): string {
-  return user.replace(/^(system:node:|node[:/])/, "");
+/** The node that a credential belongs to: joining names its user `node-NAME`, Kubernetes `system:node:NAME`; undefined for other users. */
+export function nodeNameOf(user: string): string | undefined {
+  return /^(?:node-|system:node:)(.+)$/.exec(user)?.[1];
 }
 
 function parseYaml(path: string, text: string): unknown {

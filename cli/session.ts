@@ -32,19 +32,23 @@ export async function openSession(options: GlobalOptions, io: Io): Promise<Sessi
   };
 }
 
-/** The node that this host is: of its own credential, or else the one with the host's name. */
+/** The node that this host is: of the credential in use if that is a node's, of this host's own one, or else the one with the host's name. */
 export async function thisNode(session: Session, io: Io): Promise<string> {
-  if (session.context.file === NODE_CONFIG) return nodeNameOf(session.context.user);
-  try {
-    return nodeNameOf((await openContext(await findConfig([{ path: NODE_CONFIG }]))).user);
-  } catch {
-    // no credential of this host, or none that we may read: its name may do
-  }
+  const named = nodeNameOf(session.context.user) ?? (await nodeOfThisHost());
+  if (named !== undefined) return named;
   const name = hostname().toLowerCase();
   if (await orUndefined(session.client.get("Node", name, { signal: io.stop }))) return name;
   throw new AppError("Usage", `cannot tell which node this is: no readable ${NODE_CONFIG}, and no node is named ${name}`, {
     hint: "name it with --node (`fairlead get nodes` lists them), or make this host one with `fairlead agent join`",
   });
+}
+
+async function nodeOfThisHost(): Promise<string | undefined> {
+  try {
+    return nodeNameOf((await openContext(await findConfig([{ path: NODE_CONFIG }]))).user);
+  } catch {
+    return undefined; // no credential of this host, or none that we may read
+  }
 }
 
 /** For WriteOptions: what the server has to say goes to stderr. */
