@@ -76,7 +76,8 @@ export async function deleteCollection(
 export async function finishNamespaces(deps: WriteDeps): Promise<void> {
   const system: Identity = { kind: "admin", name: "system:server" };
   for await (const namespace of matching(deps.store, { kind: "Namespace", namespace: undefined, labelSelector: [], fieldSelector: [] }))
-    if (namespace.kind === "Namespace" && namespace.metadata.deletionTimestamp !== undefined) await deleteNamespace(deps, namespace, system);
+    if (namespace.kind === "Namespace" && namespace.metadata.deletionTimestamp !== undefined)
+      await deleteNamespace(deps, namespace, system);
 }
 
 async function deleteIfThere(deps: WriteDeps, request: DeleteRequest): Promise<AnyObject | undefined> {

@@ -12,6 +12,13 @@ export interface Polls {
   close(): void;
 }
 
+declare module "fastify" {
+  interface FastifyRequest {
+    /** It waited on purpose, so its duration says nothing. */
+    waits: boolean;
+  }
+}
+
 export type PollKind = "changes" | "watch" | "receipts";
 
 export interface Poll {
@@ -50,6 +57,7 @@ export function createPolls({ limits = POLL_LIMITS, revocationOf }: PollsInput =
       const { socket } = request.raw;
       if (open.size >= limits.total || (perSocket.get(socket) ?? 0) >= limits.perConnection)
         throw new AppError("TooManyRequests", "too many requests wait for changes, please try again later", { retryAfterSeconds: 1 });
+      request.waits = true;
       const controller = new AbortController();
       const abort = (): void => controller.abort();
       const revoked = request.identity && revocationOf?.(request.identity);
