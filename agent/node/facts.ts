@@ -14,7 +14,8 @@ import { IpAddressJson, IpRouteJson, networkOf, overlappingRoute, type NodeNetwo
 
 export interface LookOptions {
   readonly tools: KernelTools;
-  readonly server: string;
+  /** The address that the way to it begins at comes first. A name has to be resolved, which may take a while. */
+  readonly server?: string | undefined;
   readonly serviceCidrs: readonly string[];
   /** As the operator said at join; then no others are. */
   readonly addresses?: readonly string[] | undefined;
@@ -24,7 +25,7 @@ export async function lookAtNetwork(
   { tools, server, serviceCidrs, addresses = [] }: LookOptions,
   signal: AbortSignal,
 ): Promise<NodeNetwork> {
-  const [{ stdout }, first] = await Promise.all([tools.run("ip", ["-j", "address"], { signal, timeoutMs: 5000 }), sourceAddressTo(server)]);
+  const [{ stdout }, first] = await Promise.all([tools.run("ip", ["-j", "address"], { signal, timeoutMs: 5000 }), server === undefined ? undefined : sourceAddressTo(server)]);
   const found = networkOf(IpAddressJson.parse(JSON.parse(stdout)), { first, serviceCidrs });
   return addresses.length === 0 ? found : { ...found, addresses };
 }

@@ -27,13 +27,13 @@ export async function nodeObjectLoop(deps: NodeObjectDeps, signal: AbortSignal):
   let told: string | undefined;
   for (let failures = 0; !signal.aborted;) {
     try {
-      const found = told === undefined && failures === 0 ? network : await deps.look(signal);
+      const found = await deps.look(signal);
       if (JSON.stringify(found) !== JSON.stringify(network)) {
         network = found;
         deps.log.info({ ...network }, "this host's networks changed");
         deps.onChange(network);
       }
-      if (JSON.stringify(network) !== told) await tell(deps, network, signal);
+      if (network.addresses.length > 0 && JSON.stringify(network) !== told) await tell(deps, network, signal);
       told = JSON.stringify(network);
       failures = 0;
     } catch (error) {

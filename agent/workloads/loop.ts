@@ -1,5 +1,5 @@
 import type { Logger } from "pino";
-import { backoffMs, pause } from "#proto/backoff.ts";
+import { backoffMs } from "#proto/backoff.ts";
 import { orUndefined, type Client } from "#proto/client.ts";
 import { describeError, errorCodes, isAppError } from "#proto/error.ts";
 import type { ObjectKey } from "#proto/meta.ts";
