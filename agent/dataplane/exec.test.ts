@@ -1,0 +1,37 @@
+import { expect, test } from "vitest";
+import { openKernelTools } from "./exec.ts";
+
+const tools = openKernelTools();
+
+test("an argument is one argument, whatever it holds", async () => {
+  expect((await tools.run("printf", ["%s|", "a b", "$(id)", "; rm"])).stdout).toBe("a b|$(id)|; rm|");
+});
+
+test("a failure says the command, its words and the line of the input that it names", async () => {
+  const input = "*nat\n-A FL-X -j NOWHERE\nCOMMIT\n";
+  const failing = tools.run("sh", ["-c", "cat >/dev/null; echo 'tool: line 2 failed' >&2; exit 4"], { input });
+  await expect(failing).rejects.toMatchObject({
+    code: "KernelRejected",
+    message: expect.stringMatching(/^sh -c .*tool: line 2 failed \[-A FL-X -j NOWHERE\]$/) as string,
+  });
+});
+
+test("a tool that is not there is named with how to install it", async () => {
+  await expect(tools.run("iptables-missing", [])).rejects.toMatchObject({
+    message: "iptables-missing is not installed, or not in the PATH",
+    hint: "install it: apt-get install iptables",
+  });
+  expect(await tools.has("iptables-missing")).toBe(false);
+});
+
+test("an exit code that is an answer is none of a failure", async () => {
+  expect((await tools.run("sh", ["-c", "exit 1"], { accept: [1] })).exitCode).toBe(1);
+});
+
+test("a tool that does not end is ended, by its time limit or by the caller", async () => {
+  await expect(tools.run("sleep", ["60"], { timeoutMs: 50 })).rejects.toThrow("did not end in time");
+  const stop = new AbortController();
+  const running = tools.run("sleep", ["60"], { signal: stop.signal });
+  stop.abort(new Error("enough"));
+  await expect(running).rejects.toThrow("enough");
+});

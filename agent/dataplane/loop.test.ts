@@ -1,0 +1,121 @@
+import { expect, onTestFinished, test } from "vitest";
+import type { ForwardingTable, ServiceChange } from "#agent/compile/table.ts";
+import { waitFor } from "#test/wait-for.ts";
+import type { DataplaneDriver, Drift } from "./driver.ts";
+import { dataplaneLoop } from "./loop.ts";
+import { createTableMailbox, type TableMailbox } from "./mailbox.ts";
+
+const host = { serviceCidrs: ["10.96.0.0/16"], nodeIps: [], localCidrs: [], masqueradeAll: false };
+const service = (name: string) => ({ key: name, frontends: [] });
+const table = (...names: string[]): ForwardingTable => ({ host, services: new Map(names.map((name) => [name, service(name)])) });
+const added = (key: string): ServiceChange => ({ key, previous: undefined, next: service(key) });
+
+interface Recorded {
+  readonly done: string[];
+  readonly applied: number[];
+  readonly drifts: (readonly string[])[];
+  readonly failures: (string | undefined)[];
+  readonly mailbox: TableMailbox;
+  drift: Drift;
+  refuse: number;
+}
+
+/** A driver that remembers instead of writing; `refuse` = how many of the next writes fail. */
+function start(verifyIntervalMs = 10_000): Recorded {
+  const recorded: Recorded = {
+    done: [],
+    applied: [],
+    drifts: [],
+    failures: [],
+    mailbox: createTableMailbox(),
+    drift: { intact: true },
+    refuse: 0,
+  };
+  const write = (what: string): void => {
+    recorded.done.push(what);
+    if (recorded.refuse-- > 0) throw new Error("refused");
+    recorded.refuse = 0;
+  };
+  const driver: DataplaneDriver = {
+    name: "iptables",
+    probe: async () => ({ usable: true, detail: "" }),
+    sync: async ({ services }) => {
+      write(`sync ${[...services.keys()].join()}`);
+      recorded.drift = { intact: true };
+    },
+    update: async (changes) => write(`update ${changes.map(({ key, next }) => (next ? key : `-${key}`)).join()}`),
+    verify: async () => recorded.drift,
+    cleanup: async () => [],
+  };
+  const end = new AbortController();
+  const running = dataplaneLoop(
+    {
+      driver,
+      mailbox: recorded.mailbox,
+      verifyIntervalMs,
+      log: { info: () => undefined, warn: () => undefined, error: () => undefined },
+      onApplied: (revision) => recorded.applied.push(revision),
+      onDrift: (missing) => recorded.drifts.push(missing),
+      onFailure: (error) => recorded.failures.push(error?.message),
+    },
+    end.signal,
+  );
+  onTestFinished(async () => {
+    end.abort();
+    await running;
+  });
+  return recorded;
+}
+
+test("first the whole, then what changes; a revision is told when it is applied", async () => {
+  const { mailbox, done, applied } = start();
+  mailbox.put({ revision: 3, table: table("a"), changes: [] });
+  await waitFor(() => applied.includes(3), { what: "the sync" });
+  mailbox.put({ revision: 4, changes: [added("b")] });
+  await waitFor(() => applied.includes(4), { what: "the update" });
+  mailbox.put({ revision: 5, changes: [] });
+  await waitFor(() => applied.includes(5), { what: "the revision that means nothing to the kernel" });
+  expect(done).toEqual(["sync a", "update b"]);
+});
+
+test("nothing is written before the first whole table", async () => {
+  const { mailbox, done, applied } = start();
+  mailbox.put({ revision: 1, changes: [added("b")] });
+  mailbox.put({ revision: 2, table: table("a"), changes: [] });
+  await waitFor(() => applied.includes(2), { what: "the sync" });
+  expect(done).toEqual(["sync a"]);
+});
+
+test("what the kernel refused is told, and written whole as soon as it can be; the revision is told only then", async () => {
+  const recorded = start();
+  const { mailbox, done, applied, failures } = recorded;
+  mailbox.put({ revision: 1, table: table("a"), changes: [] });
+  await waitFor(() => applied.includes(1), { what: "the sync" });
+  recorded.refuse = 2;
+  mailbox.put({ revision: 2, changes: [added("b")] });
+  await waitFor(() => applied.includes(2), { what: "the retry" });
+  expect(done).toEqual(["sync a", "update b", "sync a,b", "sync a,b"]);
+  expect(failures).toEqual(["refused", "refused", undefined]);
+  expect(applied).toEqual([1, 2]);
+});
+
+test("what somebody took away is told and written again", async () => {
+  const recorded = start(20);
+  recorded.mailbox.put({ revision: 1, table: table("a"), changes: [] });
+  await waitFor(() => recorded.applied.includes(1), { what: "the sync" });
+  recorded.drift = { intact: false, missing: ["nat OUTPUT: our jump"] };
+  await waitFor(() => recorded.done.length === 2, { what: "the repair" });
+  expect(recorded.done).toEqual(["sync a", "sync a"]);
+  expect(recorded.drifts).toEqual([["nat OUTPUT: our jump"]]);
+});
+
+test("it is looked after also while changes come without end", async () => {
+  const recorded = start(20);
+  recorded.mailbox.put({ revision: 1, table: table("a"), changes: [] });
+  let revision = 1;
+  const timer = setInterval(() => recorded.mailbox.put({ revision: ++revision, changes: [added(`s${revision}`)] }), 2);
+  onTestFinished(() => clearInterval(timer));
+  await waitFor(() => recorded.applied.length > 5, { what: "some updates" });
+  recorded.drift = { intact: false, missing: ["nat"] };
+  await waitFor(() => recorded.drifts.length > 0, { what: "the drift to be seen" });
+});

@@ -1,0 +1,66 @@
+import { expect, test } from "vitest";
+import type { CompiledService, ForwardingTable } from "#agent/compile/table.ts";
+import { createTableMailbox } from "./mailbox.ts";
+
+const table: ForwardingTable = { host: { serviceCidrs: [], nodeIps: [], localCidrs: [], masqueradeAll: false }, services: new Map() };
+const version = (n: number): CompiledService => ({
+  key: "default/web",
+  frontends: [
+    {
+      id: "default/web",
+      family: "IPv4",
+      address: "10.96.0.10",
+      protocol: "TCP",
+      port: n,
+      backends: [],
+      whenEmpty: "reject",
+      draining: [],
+      affinitySeconds: undefined,
+    },
+  ],
+});
+const step = (revision: number, previous: number | undefined, next: number | undefined) => ({
+  revision,
+  changes: [
+    {
+      key: "default/web",
+      previous: previous === undefined ? undefined : version(previous),
+      next: next === undefined ? undefined : version(next),
+    },
+  ],
+});
+const signal = new AbortController().signal;
+
+test("what waits is taken at once, as one piece of work from the first state to the last", async () => {
+  const mailbox = createTableMailbox();
+  mailbox.put(step(1, 1, 2));
+  mailbox.put(step(2, 2, 3));
+  expect(await mailbox.take({ timeoutMs: 1_000 }, signal)).toEqual({ revision: 2, table: undefined, changes: step(2, 1, 3).changes });
+  expect(await mailbox.take({ timeoutMs: 1 }, signal)).toBeUndefined();
+});
+
+test("what came and went meanwhile is nothing to do, but its revision counts", async () => {
+  const mailbox = createTableMailbox();
+  mailbox.put(step(1, undefined, 1));
+  mailbox.put(step(2, 1, undefined));
+  expect(await mailbox.take({ timeoutMs: 1_000 }, signal)).toEqual({ revision: 2, table: undefined, changes: [] });
+});
+
+test("a whole table makes what was before it void, and keeps what comes after it", async () => {
+  const mailbox = createTableMailbox();
+  mailbox.put(step(1, 1, 2));
+  mailbox.put({ revision: 5, table, changes: [] });
+  mailbox.put(step(6, 2, 3));
+  expect(await mailbox.take({ timeoutMs: 1_000 }, signal)).toEqual({ revision: 6, table, changes: step(6, 2, 3).changes });
+});
+
+test("who waits is woken by what comes, and by the end", async () => {
+  const mailbox = createTableMailbox();
+  const waiting = mailbox.take({ timeoutMs: 10_000 }, signal);
+  mailbox.put(step(1, 1, 2));
+  expect((await waiting)?.revision).toBe(1);
+  const end = new AbortController();
+  const last = mailbox.take({ timeoutMs: 10_000 }, end.signal);
+  end.abort(new Error("over"));
+  await expect(last).rejects.toThrow("over");
+});

@@ -1,0 +1,440 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from "vitest";
+import type { CompiledService, Frontend, ServiceChange } from "#agent/compile/table.ts";
+import { openKernelTools } from "#agent/dataplane/exec.ts";
+import { restore } from "#agent/dataplane/iptables/apply.ts";
+import { dataplaneLoop } from "#agent/dataplane/loop.ts";
+import { createTableMailbox } from "#agent/dataplane/mailbox.ts";
+import { createFleet, type Fleet, type Host } from "#test/fleet/fleet.ts";
+import { aCompiled, aFrontend, backend } from "#test/packet/flows.ts";
+import { waitFor } from "#test/wait-for.ts";
+import { askHttp, askUdp, driverOn, saved, tableOf } from "./dataplane-rig.ts";
+
+/** What the driver does to a kernel over time: changes, restarts, damage, neighbours' rules, and the way out. */
+
+const signal = new AbortController().signal;
+const VIP = "10.96.0.10";
+
+// Rules as Docker, ufw and an operator write them; none may move or change.
+const FOREIGN = `*nat
+:DOCKER - [0:0]
+-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+-A OUTPUT ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -j DOCKER
+-A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE
+-A DOCKER ! -i docker0 -p tcp -m tcp --dport 9999 -j DNAT --to-destination 172.17.0.2:80
+COMMIT
+*filter
+:DOCKER-USER - [0:0]
+:DOCKER-ISOLATION-STAGE-1 - [0:0]
+:ufw-before-forward - [0:0]
+-A FORWARD -j DOCKER-USER
+-A FORWARD -j DOCKER-ISOLATION-STAGE-1
+-A FORWARD -j ufw-before-forward
+-A DOCKER-USER -j RETURN
+-A DOCKER-ISOLATION-STAGE-1 -j RETURN
+-A ufw-before-forward -m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment "ufw says \\"hello\\" to FL-SERVICES" -j ACCEPT
+-A INPUT -s 192.0.2.0/24 -j DROP
+COMMIT
+*mangle
+-A PREROUTING -s 192.0.2.7/32 -j MARK --set-xmark 0x4000/0x4000
+COMMIT
+`;
+
+describe.for(["nft", "legacy"] as const)("iptables-%s", (kind) => {
+  let fleet: Fleet<readonly [Host, Host, Host]>;
+  let a: Host;
+  let b: Host;
+  let c: Host;
+
+  beforeAll(async () => {
+    fleet = await createFleet({ hosts: 3, containersPerHost: 1, containerNetwork: "routed", backend: kind });
+    [a, b, c] = fleet.hosts;
+    for (const [machine, id] of [
+      [b, "b"],
+      [c, "c"],
+      [fleet.host("h1c1"), "c1"],
+    ] as const) {
+      const http = await machine.spawn("node", ["test/fleet/http-echo.ts", "--id", id, "--listen", `${machine.ip}:8080`]);
+      const udp = await machine.spawn("node", ["test/fleet/udp-echo.ts", "--id", id, "--listen", `${machine.ip}:5353`]);
+      await http.waitForLine(/^listening/);
+      await udp.waitForLine(/^listening/);
+    }
+  });
+  afterAll(() => fleet[Symbol.asyncDispose]());
+  beforeEach(async () => {
+    await driverOn(a, kind).driver.cleanup({ dryRun: false }, signal);
+  });
+
+  const web = (backends: readonly Host[], more: Partial<Frontend> = {}): CompiledService =>
+    aCompiled([
+      aFrontend(
+        backends.map(({ ip }) => backend(ip)),
+        more,
+      ),
+    ]);
+  const log = (backends: readonly Host[]): CompiledService =>
+    aCompiled(
+      [
+        aFrontend(
+          backends.map(({ ip }) => backend(ip, 5353)),
+          { id: "default/log", protocol: "UDP", port: 53 },
+        ),
+      ],
+      "default/log",
+    );
+  const change = (previous: CompiledService | undefined, next: CompiledService | undefined): ServiceChange => ({
+    key: (next ?? previous)?.key ?? "",
+    previous,
+    next,
+  });
+
+  test("an endpoint that comes and one that goes are seen by the next connection", async () => {
+    const { driver } = driverOn(a, kind);
+    await driver.sync(tableOf([web([b])]), signal);
+    expect((await askHttp(a, VIP)).answers).toEqual({ b: 1 });
+    await driver.update([change(web([b]), web([c]))], signal);
+    expect((await askHttp(a, VIP)).answers).toEqual({ c: 1 });
+    await driver.update([change(web([c]), web([]))], signal);
+    expect((await askHttp(a, VIP)).failures).toEqual({ ECONNREFUSED: 1 });
+    await driver.update([change(web([]), web([b]))], signal);
+    expect((await askHttp(a, VIP)).answers).toEqual({ b: 1 });
+  });
+
+  test("a client with affinity stays through changes of others and a restart, and is free when its endpoint goes or its time is over", async () => {
+    const { driver } = driverOn(a, kind);
+    const sticky = (backends: readonly Host[], affinitySeconds = 600) => web(backends, { affinitySeconds });
+    await driver.sync(tableOf([sticky([b, c])]), signal);
+    const [first = ""] = Object.keys((await askHttp(a, VIP)).answers);
+    expect((await askHttp(a, VIP, { requests: 30 })).answers).toEqual({ [first]: 30 });
+    const api = aCompiled([aFrontend([backend(b.ip)], { id: "default/api", address: "10.96.0.11" })], "default/api");
+    await driver.update([change(undefined, api)], signal);
+    const restarted = driverOn(a, kind).driver;
+    await restarted.sync(tableOf([sticky([b, c]), api]), signal);
+    expect((await askHttp(a, VIP, { requests: 30 })).answers).toEqual({ [first]: 30 });
+
+    const [mine, other] = first === "b" ? [b, c] : [c, b];
+    await restarted.update([change(sticky([b, c]), sticky([other]))], signal);
+    expect(Object.keys((await askHttp(a, VIP, { requests: 5 })).answers)).not.toContain(first);
+    await restarted.update([change(sticky([other]), sticky([mine, other].toSorted((x, y) => (x.ip < y.ip ? -1 : 1))))], signal);
+    expect(Object.keys((await askHttp(a, VIP, { requests: 5 })).answers)).not.toContain(first);
+
+    await restarted.update([change(sticky([b, c]), sticky([b, c], 1))], signal);
+    const seen = new Set<string>();
+    await waitFor(
+      async () => {
+        for (const who of Object.keys((await askHttp(a, VIP)).answers)) seen.add(who);
+        return seen.size === 2;
+      },
+      { what: "both endpoints to be chosen once affinity of a second has run out", timeoutMs: 40_000, intervalMs: 1_200 },
+    );
+  });
+
+  test("300 random changes end in what one sync of the last table makes, and rules of others stay byte for byte, to the end", async () => {
+    await a.run(`iptables-${kind}-restore`, ["--noflush"], { input: FOREIGN });
+    onTestFinished(async () => {
+      for (const table of ["nat", "filter", "mangle"])
+        for (const verb of ["-F", "-X"]) await a.run(`iptables-${kind}`, ["-t", table, verb]);
+    });
+    const before = await saved(a, kind);
+    const { driver } = driverOn(a, kind);
+    await driver.sync(tableOf([]), signal);
+    const services = new Map<string, CompiledService>();
+    const random = mulberry(20_261_121);
+    const below = (n: number): number => Math.floor(random() * n);
+    for (let i = 0; i < 300; i++) {
+      const n = below(40);
+      const key = `default/s${n}`;
+      const next = below(4) === 0 ? undefined : aRandomService(n, below);
+      const previous = services.get(key);
+      if (!previous && !next) continue;
+      await driver.update([change(previous, next)], signal);
+      if (next) services.set(key, next);
+      else services.delete(key);
+      if (i % 100 === 99) expect(await saved(a, kind, "foreign")).toBe(before);
+    }
+    const updated = await saved(a, kind, "ours");
+    expect(services.size).toBeGreaterThan(10);
+    expect(await driver.cleanup({ dryRun: false }, signal)).not.toEqual([]);
+    expect(await saved(a, kind)).toBe(before);
+    await driverOn(a, kind).driver.sync(tableOf([...services.values()]), signal);
+    expect(sorted(await saved(a, kind, "ours"))).toBe(sorted(updated));
+    expect(await saved(a, kind, "foreign")).toBe(before);
+    await driver.cleanup({ dryRun: false }, signal);
+    expect(await saved(a, kind)).toBe(before);
+  });
+
+  test("a restart of the agent disturbs neither an open connection nor a new one, and its jumps stand there once", async () => {
+    await driverOn(a, kind).driver.sync(tableOf([web([b, c])]), signal);
+    await using stream = await a.spawn("curl", ["-sSN", `http://${VIP}/stream`]);
+    await stream.waitForLine(/ 2$/);
+    const asking = askHttp(a, VIP, { requests: 300, everyMs: 5 });
+    for (let i = 0; i < 10; i++) await driverOn(a, kind).driver.sync(tableOf([web(i % 2 === 0 ? [b, c] : [c])]), signal);
+    expect((await asking).failures).toEqual({});
+    const lines = Number(/(\d+)\s*$/.exec(await stream.output())?.[1]);
+    await stream.waitForLine(new RegExp(` ${lines + 3}$`));
+    const { stdout } = await a.run(`iptables-${kind}`, ["-t", "nat", "-S", "PREROUTING"]);
+    expect(stdout.match(/-j FL-SERVICES/g)).toHaveLength(1);
+  });
+
+  test("changes that replace every endpoint let no connection fail", async () => {
+    const { driver } = driverOn(a, kind);
+    await driver.sync(tableOf([web([b])]), signal);
+    const asking = askHttp(a, VIP, { requests: 300, everyMs: 3 });
+    for (let i = 0; i < 20; i++) await driver.update([i % 2 === 0 ? change(web([b]), web([c])) : change(web([c]), web([b]))], signal);
+    expect((await asking).failures).toEqual({});
+  });
+
+  describe("somebody else's hand", () => {
+    const damages: readonly (readonly [string, (machine: Host) => Promise<unknown>])[] = [
+      ["a flush of nat", (machine) => machine.run(`iptables-${kind}`, ["-t", "nat", "-F"])],
+      ["a flush of filter", (machine) => machine.run(`iptables-${kind}`, ["-t", "filter", "-F"])],
+      [
+        "a flush and removal of all chains",
+        async (machine) => {
+          await machine.run(`iptables-${kind}`, ["-t", "nat", "-F"]);
+          await machine.run(`iptables-${kind}`, ["-t", "nat", "-X"]);
+        },
+      ],
+      ["one jump deleted", (machine) => machine.run(`iptables-${kind}`, ["-t", "nat", "-D", "OUTPUT", "1"])],
+      [
+        "an older rule set restored from a file",
+        async (machine) => {
+          const { stdout } = await machine.run(`iptables-${kind}-save`, ["-t", "nat"]);
+          const older = stdout.split("\n").map((line) => line.replace(/(--name FL-nat-[a-z0-9]+-\d+-)\d+/, "$1" + "0").replaceAll(b.ip, c.ip)); // prettier-ignore
+          await machine.run(`iptables-${kind}-restore`, [], { input: older.join("\n") });
+        },
+      ],
+    ];
+
+    test.for(damages)("%s is repaired within a second, and said", async ([, damage]) => {
+      const { driver, logged } = driverOn(a, kind);
+      const stop = new AbortController();
+      const mailbox = createTableMailbox();
+      const applied: number[] = [];
+      const drifts: (readonly string[])[] = [];
+      const quiet = {
+        info: () => undefined,
+        warn: () => undefined,
+        error: (fields: object) => logged.push({ level: "error", fields, message: "" }),
+      };
+      const running = dataplaneLoop(
+        {
+          driver,
+          mailbox,
+          verifyIntervalMs: 300,
+          log: quiet,
+          onApplied: (revision) => applied.push(revision),
+          onDrift: (missing) => drifts.push(missing),
+        },
+        stop.signal,
+      );
+      onTestFinished(async () => {
+        stop.abort();
+        await running;
+      });
+      mailbox.put({
+        revision: 7,
+        table: tableOf([web([b]), aCompiled([aFrontend([], { id: "default/none", address: "10.96.3.3" })], "default/none")]),
+        changes: [],
+      });
+      await waitFor(() => applied.includes(7), { what: "the first sync" });
+      const wanted = await saved(a, kind, "ours");
+      await damage(a);
+      const damagedAt = performance.now();
+      const repaired = await waitFor(
+        async () => (sorted(await saved(a, kind, "ours")) === sorted(wanted) ? performance.now() : undefined),
+        {
+          what: "the repair",
+        },
+      );
+      expect(repaired - damagedAt).toBeLessThan(1_000);
+      await waitFor(() => drifts.length > 0, { what: "the drift to be told" });
+      expect(drifts[0]?.join()).toMatch(/nat|filter/);
+      expect((await askHttp(a, VIP)).answers).toEqual({ b: 1 });
+      expect(logged.filter(({ level }) => level === "error")).toEqual([]);
+    });
+  });
+
+  describe("UDP", () => {
+    test("a client that keeps its socket moves when its endpoint goes, and when the first one comes", async () => {
+      const { driver } = driverOn(a, kind);
+      await driver.sync(tableOf([log([])]), signal);
+      await using client = await a.spawn("node", [
+        "test/fleet/udp-ask.ts",
+        "--to",
+        `${VIP}:53`,
+        "--count",
+        "1000",
+        "--same-socket",
+        "--every-ms",
+        "20",
+        "--timeout-ms",
+        "200",
+      ]);
+      await client.waitForLine(/ECONNREFUSED|timeout/);
+      await driver.update([change(log([]), log([b]))], signal);
+      await client.waitForLine(/^b /);
+      await driver.update([change(log([b]), log([c]))], signal);
+      await client.waitForLine(/^c /);
+    });
+
+    test("a flow that began before the service existed reaches it once it does", async () => {
+      const { driver } = driverOn(a, kind);
+      await driver.sync(tableOf([]), signal);
+      await using client = await a.spawn("node", [
+        "test/fleet/udp-ask.ts",
+        "--to",
+        `${VIP}:53`,
+        "--count",
+        "1000",
+        "--same-socket",
+        "--every-ms",
+        "20",
+        "--timeout-ms",
+        "200",
+      ]);
+      await client.waitForLine(/timeout|E[A-Z]+/);
+      await driver.update([change(undefined, log([b]))], signal);
+      await client.waitForLine(/^b /);
+    });
+
+    test("an endpoint that still serves keeps its flows while new ones go elsewhere", async () => {
+      const { driver } = driverOn(a, kind);
+      await driver.sync(tableOf([log([b])]), signal);
+      await using client = await a.spawn("node", [
+        "test/fleet/udp-ask.ts",
+        "--to",
+        `${VIP}:53`,
+        "--count",
+        "1000",
+        "--same-socket",
+        "--every-ms",
+        "20",
+      ]);
+      await client.waitForLine(/^b /);
+      const [frontend] = log([c]).frontends;
+      const leaving = aCompiled(frontend ? [{ ...frontend, draining: [{ address: b.ip, port: 5353 }] }] : [], "default/log");
+      await driver.update([change(log([b]), leaving)], signal);
+      expect(await askUdp(a, `${VIP}:53`)).toMatch(/^c /);
+      const flowing = (await client.output()).split("\n").length;
+      await waitFor(async () => (await client.output()).split("\n").length > flowing + 5, { what: "more answers" });
+      expect(await client.output()).not.toMatch(/^c /m);
+      await driver.update([change(leaving, log([c]))], signal);
+      await client.waitForLine(/^c /);
+    });
+
+    test("after a restart, flows to endpoints that went meanwhile move too", async () => {
+      await driverOn(a, kind).driver.sync(tableOf([log([b])]), signal);
+      await using client = await a.spawn("node", [
+        "test/fleet/udp-ask.ts",
+        "--to",
+        `${VIP}:53`,
+        "--count",
+        "1000",
+        "--same-socket",
+        "--every-ms",
+        "20",
+      ]);
+      await client.waitForLine(/^b /);
+      await driverOn(a, kind).driver.sync(tableOf([log([c])]), signal);
+      await client.waitForLine(/^c /);
+    });
+  });
+
+  test("a FORWARD policy of DROP, as Docker sets it, does not stop what goes through a virtual IP, and nothing else passes", async () => {
+    await a.run(`iptables-${kind}`, ["-P", "FORWARD", "DROP"]);
+    onTestFinished(async () => {
+      await a.run(`iptables-${kind}`, ["-P", "FORWARD", "ACCEPT"]);
+    });
+    await fleet.out.run("ip", ["route", "replace", "10.96.0.0/16", "via", a.ip]);
+    await fleet.out.run("ip", ["route", "replace", "10.200.1.0/24", "via", a.ip]);
+    const { driver } = driverOn(a, kind);
+    await driver.sync(tableOf([web([fleet.host("h1c1")])]), signal);
+    expect((await askHttp(fleet.out, VIP)).answers).toEqual({ c1: 1 });
+    expect((await askHttp(fleet.out, `${fleet.host("h1c1").ip}:8080`, { timeoutMs: 500 })).failures).toEqual({ timeout: 1 });
+  });
+
+  test("a host whose default route leaves by another interface than its endpoints gets answers (Vagrant)", async () => {
+    await a.run("ip", ["link", "add", "nat0", "type", "bridge"]);
+    onTestFinished(async () => {
+      await a.run("ip", ["link", "del", "nat0"]);
+      await a.run("ip", ["route", "replace", "default", "via", "172.30.255.254"]);
+    });
+    await a.run("ip", ["addr", "add", "10.0.2.15/24", "dev", "nat0"]);
+    await a.run("ip", ["link", "set", "nat0", "up"]);
+    await a.run("ip", ["route", "replace", "default", "via", "10.0.2.2", "dev", "nat0"]);
+    await driverOn(a, kind).driver.sync(tableOf([web([b])]), signal);
+    const { stdout } = await a.run("curl", ["-sS", "-m", "3", `http://${VIP}/`]);
+    expect(stdout).toBe(`b ${a.ip}`);
+  });
+
+  test("the driver takes the iptables that the host's rules are in, and cleans up after itself in the other", async () => {
+    const other = kind === "nft" ? "legacy" : "nft";
+    await driverOn(a, other).driver.sync(tableOf([web([c])]), signal);
+    const rule = ["-s", "192.0.2.9/32", "-j", "DROP"];
+    await a.run(`iptables-${kind}`, ["-A", "INPUT", ...rule]);
+    onTestFinished(async () => {
+      await a.run(`iptables-${kind}`, ["-D", "INPUT", ...rule]);
+    });
+    const { driver } = driverOn(a);
+    expect(await driver.probe(signal)).toMatchObject({ usable: true, detail: expect.stringMatching(`^iptables-${kind}: `) as string });
+    await driver.sync(tableOf([web([b])]), signal);
+    expect((await askHttp(a, VIP, { requests: 10 })).answers).toEqual({ b: 10 });
+    expect(await saved(a, other, "ours")).not.toContain("FL-");
+    expect(await saved(a, kind, "ours")).toContain("FL-");
+  });
+
+  test("cleanup says what it would remove, removes exactly that, and finds nothing the second time", async () => {
+    const { driver } = driverOn(a, kind);
+    await driver.sync(tableOf([web([b], { affinitySeconds: 60 })]), signal);
+    const held = await saved(a, kind);
+    const announced = await driver.cleanup({ dryRun: true }, signal);
+    expect(announced).toContain(`iptables-${kind} nat chain FL-SERVICES`);
+    expect(await saved(a, kind)).toBe(held);
+    expect(await driverOn(a, kind).driver.cleanup({ dryRun: false }, signal)).toEqual(announced);
+    expect(await saved(a, kind)).not.toContain("FL-");
+    expect((await a.run("ls", ["/proc/net/xt_recent"], { reject: false })).stdout).toBe("");
+    expect(await driver.cleanup({ dryRun: false }, signal)).toEqual([]);
+  });
+
+  test("what the kernel refuses is an error that names the line, and the rules that were there stay", async () => {
+    const { driver } = driverOn(a, kind);
+    await driver.sync(tableOf([web([b])]), signal);
+    const held = await saved(a, kind);
+    const tools = openKernelTools({ enter: a.enter });
+    const bad = "*nat\n:FL-SERVICES - [0:0]\n-A FL-SERVICES -d 10.96.0.1/32 -j FL-MISSING\nCOMMIT\n";
+    await expect(restore(tools, kind, bad)).rejects.toThrow(/iptables-(nft|legacy)-restore .*FL-MISSING/s);
+    expect(await saved(a, kind)).toBe(held);
+  });
+});
+
+function aRandomService(n: number, below: (limit: number) => number): CompiledService {
+  const frontend = aFrontend(
+    Array.from({ length: below(11) }, (_, i) => backend(`172.30.1.${i * 3 + 1}`)),
+    {
+      id: `default/s${n}:http`,
+      address: `10.96.${n % 3}.${n}`,
+      protocol: n % 5 === 0 ? "UDP" : "TCP",
+      affinitySeconds: below(5) === 0 ? 60 : undefined,
+      whenEmpty: below(6) === 0 ? "drop" : "reject",
+    },
+  );
+  return aCompiled([frontend], `default/s${n}`);
+}
+
+/** iptables-legacy keeps chains in the order in which they came. */
+function sorted(text: string): string {
+  const chains = text.split("\n").filter((line) => line.startsWith(":"));
+  const rules = text.split("\n").filter((line) => !line.startsWith(":"));
+  const ofChain = (line: string): string => line.split(" ")[1] ?? "";
+  return [...chains.toSorted(), ...rules.toSorted((x, y) => (ofChain(x) < ofChain(y) ? -1 : ofChain(x) > ofChain(y) ? 1 : 0))].join("\n");
+}
+
+function mulberry(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}
