@@ -199,6 +199,18 @@ describe("group commit", () => {
     expect(changes.map(({ key }) => key.name)).toEqual(["taken", "a-2", "a", "b-2", "b", "c-2", "c"]);
   });
 
+  test("a writer that fails late, at its claim, leaves neither objects nor changes nor a gap", async () => {
+    const store = tempStore();
+    const heard: string[] = [];
+    store.onCommit((changes) => heard.push(...changes.map(({ revision, key }) => `${revision} ${key.name}`)));
+    const claim = (name: string): Write => ({ op: "put", object: aStoredService(name), claims: ["ip/1"] });
+    const outcomes = await Promise.allSettled([[claim("a")], [put("b"), claim("c")], [put("d")]].map((writes) => store.transact(writes)));
+    expect(outcomes.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
+    expect(heard).toEqual(["1 a", "2 d"]);
+    expect((await store.changesSince(0, { limit: 9 })).changes.map(({ key }) => key.name)).toEqual(["a", "d"]);
+    expect(await store.get(serviceKey("b"))).toBeUndefined();
+  });
+
   test("listeners hear of a commit before its writer does, and no more after they stopped", async () => {
     const store = tempStore();
     const heard: number[] = [];

@@ -35,12 +35,12 @@ const transaction = fc.uniqueArray(write, { minLength: 1, maxLength: 3, selector
 const command = fc.oneof(
   {
     weight: 8,
-    arbitrary: fc.record({ do: fc.constant("batch" as const), transactions: fc.array(transaction, { minLength: 1, maxLength: 6 }) }),
+    arbitrary: fc.record({ do: fc.constant("batch" as const), transactions: fc.array(transaction, { minLength: 1, maxLength: 4 }) }),
   },
   { weight: 8, arbitrary: fc.record({ do: fc.constant("poll" as const), reader: fc.nat(2), limit: fc.integer({ min: 1, max: 5 }) }) },
   { weight: 6, arbitrary: fc.record({ do: fc.constant("watch" as const), watcher: fc.nat(1), most: fc.integer({ min: 1, max: 6 }) }) },
   { weight: 3, arbitrary: fc.record({ do: fc.constant("compact" as const), percent: fc.integer({ min: 0, max: 100 }) }) },
-  { weight: 2, arbitrary: fc.constant({ do: "restart" as const }) },
+  { weight: 3, arbitrary: fc.constant({ do: "restart" as const }) },
   { weight: 1, arbitrary: fc.constant({ do: "backup" as const }) },
   { weight: 1, arbitrary: fc.constant({ do: "restore" as const }) },
 );
@@ -77,7 +77,7 @@ interface Watcher {
 }
 
 test("the store and its watchers do what the model says", async () => {
-  const dir = tempDir();
+  const dir = tempDir("memory");
   let run = 0;
   await fc.assert(
     fc.asyncProperty(fc.array(command, { minLength: 5, maxLength: 60 }), async (commands) => {
@@ -92,7 +92,8 @@ test("the store and its watchers do what the model says", async () => {
         rmSync(folder, { recursive: true });
       }
     }),
-    { numRuns: 150, interruptAfterTimeLimit: 25_000, markInterruptAsFailure: false },
+    // A lost change shows as an event that never comes, hence the timeout of a run; then, too, the seed is printed.
+    { numRuns: 1000, timeout: 2000, interruptAfterTimeLimit: 40_000, markInterruptAsFailure: true },
   );
 }, 60_000);
 
