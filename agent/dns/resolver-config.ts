@@ -89,6 +89,11 @@ export async function unconfigureResolver({ tools, root = "/" }: Pick<ResolverDe
   return "changed";
 }
 
+/** Whether our drop-in is there. Only looks. */
+export async function isResolverConfigured({ root = "/" }: Pick<ResolverDeps, "root"> = {}): Promise<boolean> {
+  return (await readIfThere(join(root, DROP_IN)))?.startsWith(MARK) === true;
+}
+
 async function isResolvedActive(tools: KernelTools): Promise<boolean> {
   try {
     const { exitCode } = await tools.run("systemctl", ["is-active", "--quiet", UNIT], { accept: [1, 3, 4], timeoutMs: 5000 });

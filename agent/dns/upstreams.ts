@@ -40,6 +40,7 @@ export async function followHostUpstreams(
   let seen: string | undefined;
   let held: string | undefined;
   while (!signal.aborted) {
+    const changed = watchFiles(paths); // before reading, so that no change falls in between
     const now = `${await fingerprint(paths.host)} ${await fingerprint(paths.resolved)}`;
     if (now !== seen) {
       seen = now;
@@ -49,14 +50,15 @@ export async function followHostUpstreams(
         onChange(servers.map((address) => ({ address, port: 53 })));
       }
     }
-    await changeOrPause(paths, signal);
+    await sleep(RECHECK_MS, undefined, { signal: AbortSignal.any([signal, changed.signal]), ref: false }).catch(() => undefined);
+    changed.close();
   }
 }
 
-/** Ends at a sign of change in the folders of the files, which are replaced as a whole; the pause is for folders that are not there yet. */
-async function changeOrPause(paths: ResolvConfPaths, signal: AbortSignal): Promise<void> {
+/** The signal is a sign of change in the folders of the files, which are replaced as a whole. Folders that are not there yet are found by the recheck. */
+function watchFiles(paths: ResolvConfPaths): { readonly signal: AbortSignal; close(): void } {
   const changed = new AbortController();
-  const watchers = Object.values(paths).flatMap((path: string) => {
+  const watchers = [paths.host, paths.resolved].flatMap((path) => {
     try {
       const watcher = watch(dirname(path), { persistent: false }, (_event, file) => {
         if (file === null || file === basename(path)) changed.abort();
@@ -64,11 +66,15 @@ async function changeOrPause(paths: ResolvConfPaths, signal: AbortSignal): Promi
       watcher.on("error", () => changed.abort());
       return [watcher];
     } catch {
-      return []; // no such folder: looked at again after the pause
+      return [];
     }
   });
-  await sleep(RECHECK_MS, undefined, { signal: AbortSignal.any([signal, changed.signal]), ref: false }).catch(() => undefined);
-  for (const watcher of watchers) watcher.close();
+  return {
+    signal: changed.signal,
+    close: () => {
+      for (const watcher of watchers) watcher.close();
+    },
+  };
 }
 
 async function serversOf(path: string): Promise<string[]> {

@@ -1,0 +1,83 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import type { DnsChange, DnsRecord } from "#agent/compile/dns-view.ts";
+import { keyOfName } from "./name.ts";
+import { TYPE } from "./protocol.ts";
+import { reverseZonesOf, ZoneIndex } from "./zone.ts";
+
+const key = (name: string): string => keyOfName(name) ?? "";
+const fresh = (): ZoneIndex => new ZoneIndex({ domain: "cluster.local", serviceCidrs: ["10.96.0.0/16"], dnsIps: ["10.96.0.10"] }, 1);
+const change = { all: false, synced: true, serial: 1 };
+const a = (name: string, address: string): DnsRecord => ({ name, type: "A", address });
+
+test("a change leaves the encoded records of other names alone", () => {
+  const zone = fresh();
+  zone.apply([{ source: "1", names: [], records: [a("a.n.svc.cluster.local", "10.96.0.1")] }], change);
+  const before = zone.recordsOf(key("a.n.svc.cluster.local"), TYPE.A);
+  zone.apply([{ source: "2", names: [], records: [a("b.n.svc.cluster.local", "10.96.0.2")] }], change);
+  expect(zone.recordsOf(key("a.n.svc.cluster.local"), TYPE.A)).toBe(before);
+  zone.apply([{ source: "1", names: [], records: [a("a.n.svc.cluster.local", "10.96.0.3")] }], change);
+  expect(zone.recordsOf(key("a.n.svc.cluster.local"), TYPE.A)?.asked[0]?.subarray(-4)).toEqual(Buffer.of(10, 96, 0, 3));
+});
+
+test("what follows `all` replaces everything", () => {
+  const zone = fresh();
+  const empty = zone.size;
+  zone.apply([{ source: "1", names: ["n.svc.cluster.local"], records: [a("a.n.svc.cluster.local", "10.96.0.1")] }], change);
+  zone.apply([], { ...change, all: true });
+  expect(zone.size).toBe(empty);
+  expect(zone.exists(key("svc.cluster.local"))).toBe(true);
+});
+
+test("a record that DNS cannot carry is left out and named", () => {
+  const leftOut = fresh().apply(
+    [{ source: "service n/x", names: [], records: [{ name: "x.n.svc.cluster.local", type: "CNAME", target: `${"a".repeat(64)}.com` }] }],
+    change,
+  );
+  expect(leftOut).toHaveLength(1);
+  expect(leftOut[0]).toContain("service n/x");
+});
+
+test.for([
+  ["10.96.0.0/16", 1, "96.10.in-addr.arpa"],
+  ["10.96.0.0/12", 16, "96.10.in-addr.arpa"],
+  ["10.0.0.0/8", 1, "10.in-addr.arpa"],
+  ["fd00:1::/112", 1, "0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.1.0.0.0.0.0.d.f.ip6.arpa"],
+] as const)("%s has %i reverse zones", ([cidr, count, first]) => {
+  expect(reverseZonesOf(cidr)).toHaveLength(count);
+  expect(reverseZonesOf(cidr)[0]).toBe(first);
+});
+
+test("whatever came and went, the names are those of what is there now", () => {
+  const name = fc.constantFrom(
+    "a.n.svc.cluster.local",
+    "_p._tcp.a.n.svc.cluster.local",
+    "x.a.n.svc.cluster.local",
+    "b.m.svc.cluster.local",
+    "7.0.96.10.in-addr.arpa",
+    "9.9.9.9.in-addr.arpa",
+  );
+  const change1: fc.Arbitrary<DnsChange> = fc.record({
+    source: fc.constantFrom("1", "2", "3"),
+    records: fc.array(
+      name.map((of) => a(of, "10.96.0.1")),
+      { maxLength: 3 },
+    ),
+    names: fc.array(fc.constantFrom("n.svc.cluster.local", "m.svc.cluster.local", "n.pod.cluster.local"), { maxLength: 2 }),
+  });
+  const names = ["a.n", "_p._tcp.a.n", "_tcp.a.n", "x.a.n", "b.m", "m", "n"].map((of) => `${of}.svc.cluster.local`);
+  fc.assert(
+    fc.property(fc.array(change1, { maxLength: 12 }), (history) => {
+      const zone = fresh();
+      for (const one of history) zone.apply([one], change);
+      const now = fresh();
+      now.apply([...new Map(history.map((one) => [one.source, one])).values()], change);
+      expect(zone.size).toBe(now.size);
+      for (const of of [...names, "n.pod.cluster.local", "0.96.10.in-addr.arpa", "9.9.9.9.in-addr.arpa"]) {
+        expect(zone.exists(key(of))).toBe(now.exists(key(of)));
+        expect(zone.recordsOf(key(of), TYPE.A)?.asked.length).toBe(now.recordsOf(key(of), TYPE.A)?.asked.length);
+      }
+    }),
+    { numRuns: 1000 },
+  );
+});
