@@ -90,7 +90,6 @@ describe("a fault names the field, what stands there and what would be right", (
       service({ type: "Magic", ports: [port] }),
       /^spec\.type: Unsupported value: "Magic": must be one of "ClusterIP"/,
     ],
-    ["a node port on ClusterIP", "Service", service({ ports: [{ port: 80, nodePort: 30080 }] }), /^spec\.ports\[0\]\.nodePort: Forbidden/],
     ["ExternalName without a name", "Service", service({ type: "ExternalName" }), /^spec\.externalName: Required value/],
     [
       "affinity settings without affinity",

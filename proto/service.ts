@@ -126,8 +126,6 @@ function checkPorts(spec: Draft, context: z.RefinementCtx): void {
     if (numbers.has(number)) fault(["ports", i], `port ${number} stands there twice`, "Duplicate");
     numbers.add(number);
     if (port.nodePort === undefined) continue;
-    if (spec.type !== "NodePort" && spec.type !== "LoadBalancer")
-      fault(["ports", i, "nodePort"], "may only be set for the types NodePort and LoadBalancer", "Forbidden");
     const nodePort = `${port.nodePort}/${port.protocol}`;
     if (nodePorts.has(nodePort)) fault(["ports", i, "nodePort"], `node port ${nodePort} stands there twice`, "Duplicate");
     nodePorts.add(nodePort);
@@ -140,7 +138,6 @@ function checkType(spec: Draft, context: z.RefinementCtx): void {
   };
   if (spec.type === "ExternalName") {
     if (spec.externalName === undefined) fault(["externalName"], "is needed for the type ExternalName", "Required");
-    if ((spec.clusterIP ?? "") !== "") fault(["clusterIP"], "may not be set for the type ExternalName", "Forbidden");
   }
   if (spec.clusterIP === HEADLESS && spec.type !== "ClusterIP" && spec.type !== "ExternalName")
     fault(["clusterIP"], `may not be None for the type ${spec.type}`);

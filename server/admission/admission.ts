@@ -11,21 +11,14 @@ export interface AdmissionRequest<Kind extends KindName = KindName> {
   readonly previous: ObjectOf<Kind> | undefined;
   /** What shall stand there: validated and with the schema's defaults; for delete, the same as `previous`. */
   readonly next: ObjectOf<Kind>;
-  /** For delete: what the caller asked for (DeleteOptions); absent = what the object itself says. */
-  readonly gracePeriodSeconds?: number | undefined;
 }
 
 export interface Admitted<Kind extends KindName = KindName> {
   /** `next` with what the server decides filled in (addresses, ports, defaults that depend on other objects). */
   readonly object: ObjectOf<Kind>;
-  /** What the object alone may hold, for Store.transact. */
-  readonly claims: readonly string[];
+  /** What the object alone may hold, for Store.transact; undefined = it keeps what it holds. */
+  readonly claims: readonly string[] | undefined;
   readonly warnings: readonly string[];
-  /**
-   * For delete: true = do not remove it now, but put `object`, which has a deletionTimestamp: it drains, and a controller removes it when its
-   * grace is over. Kubernetes answers 200 with that object.
-   */
-  readonly graceful?: boolean | undefined;
 }
 
 /**

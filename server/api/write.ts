@@ -105,9 +105,7 @@ async function update(
   const next = subresource === "status" ? withStatus(kind, current, draft) : replacedObject(kind, current, draft);
   const admitted = await deps.admission.admit({ kind, operation, identity, previous: current, next });
   const object = sized(withGeneration(kind, current, admitted.object));
-  // A status may not let go of what the object holds, so it says nothing about claims.
-  const claims = operation === "update" ? admitted.claims : undefined;
-  const write: Write = { op: "put", object, expect: Number(current.metadata.resourceVersion), claims };
+  const write: Write = { op: "put", object, expect: Number(current.metadata.resourceVersion), claims: admitted.claims };
   const stored = await commit(deps, request, { ...admitted, object }, { verb: "changed", writes: [write], current });
   return { object: stored, created: false, warnings: [...warnings, ...admitted.warnings] };
 }
