@@ -60,8 +60,9 @@ export function isRefused(error: unknown): boolean {
   return isAppError(error, "Unauthorized") || isAppError(error, "Forbidden");
 }
 
+/** Our own errors say all in their message. */
 function explain(error: unknown): string {
-  const text = describeError(error);
+  const text = isAppError(error) ? error.message : describeError(error);
   return isRefused(error)
     ? `the server refuses this host's credential (${text}): if the node was deleted, join again with a new token`
     : text;
