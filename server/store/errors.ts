@@ -51,7 +51,7 @@ export function storageFailure(error: unknown, path: string): unknown {
   const what = full ? `there is no room left for the store in ${path}` : `the store in ${path} failed: ${error.message} (${error.code})`;
   return new AppError("ServiceUnavailable", what, {
     cause: error,
-    hint: full ? "free disk space on the server; nothing was written" : "look at the server's disk and its kernel log; nothing was written",
+    hint: full ? "free disk space on the server; nothing was written" : "look at the server's disk and its kernel log, then try again",
     retryAfterSeconds: 5,
   });
 }
