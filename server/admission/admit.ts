@@ -121,7 +121,7 @@ export async function createAdmission({ store, cluster, random = Math.random }: 
   return {
     admit: async <Kind extends KindName>(request: AdmissionRequest<Kind>) =>
       // The answer's object is of the request's kind: every branch above gives back what it was given, filled in.
-      (await admitAny(request)),
+      await admitAny(request),
     close: unfollow,
   };
 }

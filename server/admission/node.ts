@@ -31,7 +31,9 @@ export async function admitNode(previous: Node | undefined, next: Node, parts: N
   if (!isDeepStrictEqual(previous?.status.addresses, next.status.addresses)) await checkAddresses(next, parts, faults);
   if (!isDeepStrictEqual(previous?.spec.podCIDRs, next.spec.podCIDRs)) checkPrefixes(next, parts, faults);
   if (faults.length > 0) throw invalid("Node", next.metadata.name, faults);
-  const labels = { [HOSTNAME_LABEL]: next.metadata.name, ...next.metadata.labels };
+  // A label is shorter than a name may be.
+  const hostname = next.metadata.name.length <= 63 && { [HOSTNAME_LABEL]: next.metadata.name };
+  const labels = { ...hostname, ...next.metadata.labels };
   return withOwnReadiness(previous, { ...next, metadata: { ...next.metadata, labels } });
 }
 
