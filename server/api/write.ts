@@ -19,6 +19,8 @@ export interface WriteDeps {
   readonly admission: Admission;
   readonly log: Pick<Logger, "info">;
   readonly now: () => number;
+  /** Makes writers of the same object wait for each other. */
+  readonly inTurn: <T>(key: string, work: () => Promise<T>) => Promise<T>;
   /** Told how long each commit took. */
   readonly observeCommit: (seconds: number) => void;
 }
@@ -69,7 +71,7 @@ export async function createObject(deps: WriteDeps, request: WriteRequest, input
 export async function replaceObject(deps: WriteDeps, request: WriteRequest, input: unknown, mayCreate: () => void): Promise<Written> {
   const draft = draftOf(request, input);
   const key = keyOf(request);
-  return withRetries(async () => {
+  return writeInTurn(deps, key, async () => {
     const current = await deps.store.get(key);
     if (current) return update(deps, request, current, draft, []);
     if (request.subresource !== undefined || (draft.metadata["resourceVersion"] ?? "") !== "") throw notFound(key);
@@ -83,12 +85,16 @@ export async function replaceObject(deps: WriteDeps, request: WriteRequest, inpu
 /** PATCH: `change` makes of what is there what shall be there. */
 export async function patchObject(deps: WriteDeps, request: WriteRequest, change: Change): Promise<Written> {
   const key = keyOf(request);
-  return withRetries(async () => {
+  return writeInTurn(deps, key, async () => {
     const current = await deps.store.get(key);
     if (!current) throw notFound(key);
     const draft = draftOf(request, change(current));
     return update(deps, request, current, draft, unknownFields(request.kind, current));
   });
+}
+
+function writeInTurn<T>({ inTurn }: WriteDeps, { kind, namespace, name }: StoreKey, attempt: () => Promise<T>): Promise<T> {
+  return inTurn(`${kind}/${namespace}/${name}`, () => withRetries(attempt));
 }
 
 async function update(

@@ -1,0 +1,54 @@
+import { pino } from "pino";
+import { AppError, describeError, errorCodes } from "#proto/error.ts";
+import { readConfig, type Config } from "./config.ts";
+import { localRoutes } from "./exec.ts";
+import { checkRanges } from "./ranges.ts";
+import { startServer, type RunningServer } from "./start.ts";
+
+/** `fairlead server`: from the command line to the exit code. */
+
+const STOP_MS = 10_000;
+
+async function main(): Promise<number> {
+  const config = readConfig({ argv: process.argv.slice(2), env: process.env, print: (text) => void process.stdout.write(text) });
+  if (!config) return 0;
+  const stopped = new Promise<string>((resolve) => {
+    process.once("SIGTERM", resolve);
+    process.once("SIGINT", resolve);
+  });
+  checkRanges(config.cluster.serviceCidrs, await localRoutes());
+  const log = pino({ level: config.logLevel, base: null }, pino.destination({ fd: 2, sync: true }));
+  const server = await startServer(config, log);
+  log.info({ url: server.url, dataDir: config.dataDir, cluster: config.cluster }, "serving");
+  process.stdout.write(greeting(config, server));
+  const signal = await stopped;
+  log.info({ signal }, "stopping");
+  // A bug may not keep the host from shutting down: what is acknowledged is on disk already.
+  setTimeout(() => process.exit(1), STOP_MS).unref();
+  await server.close();
+  log.info("stopped");
+  return 0;
+}
+
+function greeting({ kubeconfigOut }: Config, { url, published: { joinTokenPath } }: RunningServer): string {
+  const token = joinTokenPath ?? "FILE";
+  const how =
+    joinTokenPath === undefined
+      ? "FILE holds a join token, from `fairlead token create`"
+      : `with a copy of ${joinTokenPath} from this host`;
+  return `Fairlead serves on ${url}
+
+Join other hosts (${how}):
+  sudo fairlead agent join ${url} --token-file ${token}
+
+Administrator's credential (kubeconfig): ${kubeconfigOut}
+`;
+}
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  const hint = error instanceof AppError && error.hint !== undefined ? `\n  ${error.hint}` : "";
+  console.error(`fairlead server: ${describeError(error)}${hint}`);
+  process.exitCode = error instanceof AppError ? errorCodes[error.code].exit : 1;
+}
