@@ -38,7 +38,8 @@ export interface Judgement {
 export function judge(leases: readonly Lease[], rules: LeaseRules): Judgement {
   const { nodeTimeoutMs } = rules;
   const suspectMs = suspectAfterMs(rules);
-  const serving = leases.filter(({ standing }) => standing !== "lost");
+  const isBack = ({ silentMs, heard }: Lease): boolean => heard && silentMs < nodeTimeoutMs;
+  const serving = leases.filter((lease) => lease.standing !== "lost" || isBack(lease));
   const suspects = serving.filter(({ silentMs }) => silentMs >= suspectMs).length;
   // Those that went silent just before, and are already out, belong to the same failure.
   const justLost = leases.filter(
@@ -49,8 +50,9 @@ export function judge(leases: readonly Lease[], rules: LeaseRules): Judgement {
   const braking = (silent > 1 && silent * 3 > total) || suspects === serving.length;
 
   const verdicts = new Map<string, Standing>();
-  for (const { name, standing, silentMs, heard } of leases) {
-    const next = silentMs < nodeTimeoutMs ? (heard ? "ready" : standing) : standing === "lost" ? "lost" : braking ? "kept" : "lost";
+  for (const lease of leases) {
+    const { name, standing } = lease;
+    const next = isBack(lease) ? "ready" : lease.silentMs < nodeTimeoutMs || standing === "lost" ? standing : braking ? "kept" : "lost";
     if (next !== standing) verdicts.set(name, next);
   }
   return { verdicts, silent, total, braking: braking && serving.some(({ silentMs }) => silentMs >= nodeTimeoutMs) };
