@@ -4,7 +4,7 @@ import type { NameKey } from "./name.ts";
 import { HEADER_OCTETS, RCODE, TYPE } from "./protocol.ts";
 import type { Rcode } from "./protocol.ts";
 import type { Query } from "./query.ts";
-import type { Zone, ZoneView } from "./zone.ts";
+import type { ZoneView } from "./zone.ts";
 
 /** Whole records, ready to be put one after the other. */
 export interface Answer {
@@ -29,7 +29,7 @@ const anyRefusal = Buffer.concat([Buffer.of(0xc0, 0x0c), encodeAnyRefusal()]);
 /** What the question gets. `random`: from 0 to below 1. */
 export function answerQuery(query: Query, view: ZoneView, random: () => number): Outcome {
   const home = view.zoneOf(query.key, query.labels);
-  if (!home) {
+  if (home === undefined) {
     // The reverse name of an endpoint outside the service range: we know it, but what else is there is for others to say.
     const known = query.type === TYPE.PTR ? view.recordsOf(query.key, TYPE.PTR) : undefined;
     return known
@@ -41,7 +41,7 @@ export function answerQuery(query: Query, view: ZoneView, random: () => number):
     const additional = query.type === TYPE.SRV || query.type === TYPE.NS ? addressesOf(set.targets, view) : NONE;
     return answered({ rcode: RCODE.NOERROR, answers: shuffled(set.asked, random), authority: NONE, additional });
   }
-  const soa = (): readonly Buffer[] => [soaRecord(home.zone, home.at)];
+  const soa = (): readonly Buffer[] => [soaRecord(view.soa(), home)];
   if (view.recordsOf(query.key, TYPE.CNAME)) return followAlias(query, view, soa, random);
   if (!view.exists(query.key)) return negative(view, soa);
   if (query.type === TYPE.ANY) return answered({ rcode: RCODE.NOERROR, answers: [anyRefusal], authority: NONE, additional: NONE });
@@ -67,7 +67,7 @@ function followAlias(query: Query, view: ZoneView, soa: () => readonly Buffer[],
     aliases.push(...(i === 0 ? alias.asked : alias.named));
     if (!wantsAddress) return answered({ rcode: RCODE.NOERROR, answers: aliases, authority: NONE, additional: NONE });
     key = target;
-    if (!view.zoneOf(key, labelsOf(key))) return { kind: "follow", aliases, target: wireOfKey(key) };
+    if (view.zoneOf(key, labelsOf(key)) === undefined) return { kind: "follow", aliases, target: wireOfKey(key) };
     const set = view.recordsOf(key, query.type);
     if (set)
       return answered({ rcode: RCODE.NOERROR, answers: [...aliases, ...shuffled(set.named, random)], authority: NONE, additional: NONE });
@@ -84,10 +84,10 @@ function addressesOf(targets: readonly NameKey[], view: ZoneView): readonly Buff
 }
 
 /** The owner is a pointer into the question, so that it has the question's case. */
-function soaRecord(zone: Zone, at: number): Buffer {
-  const record = Buffer.allocUnsafe(2 + zone.soa.length);
+function soaRecord(soa: Buffer, at: number): Buffer {
+  const record = Buffer.allocUnsafe(2 + soa.length);
   record.writeUInt16BE(POINTER | (HEADER_OCTETS + at), 0);
-  zone.soa.copy(record, 2);
+  soa.copy(record, 2);
   return record;
 }
 

@@ -18,17 +18,13 @@ export interface RecordSet {
   readonly targets: readonly NameKey[];
 }
 
-export interface Zone {
-  readonly apex: NameKey;
-  /** Body of its SOA. */
-  readonly soa: RecordBody;
-}
-
 /** What answers are made from. */
 export interface ZoneView {
   readonly synced: boolean;
-  /** The zone that holds the name, and where in the key the zone's own name starts. */
-  zoneOf(key: NameKey, labels: readonly number[]): { readonly zone: Zone; readonly at: number } | undefined;
+  /** Where in the key the name of the zone starts that holds it; undefined = none of ours does. */
+  zoneOf(key: NameKey, labels: readonly number[]): number | undefined;
+  /** The SOA of each zone. */
+  soa(): RecordBody;
   /** There are records at the name, or below it. */
   exists(key: NameKey): boolean;
   recordsOf(key: NameKey, type: number): RecordSet | undefined;
@@ -40,6 +36,8 @@ interface NameNode {
   /** How many sources hold the name to exist, and how many names stand directly below it. */
   holds: number;
   sets: Map<number, RecordSet> | undefined;
+  /** In one of our zones: its ancestors up to the apex exist, too. */
+  readonly inZone: boolean;
 }
 
 interface Said {
@@ -59,18 +57,19 @@ const DOMAIN_SOURCE = "domain";
 /** All names by key. What a change costs depends on the names that its source has and had, and on nothing else. */
 export class ZoneIndex implements ZoneView {
   readonly #domain: string;
-  readonly #zones = new Map<NameKey, { apex: NameKey; soa: RecordBody }>();
+  readonly #apexes: ReadonlySet<NameKey>;
   readonly #nodes = new Map<NameKey, NameNode>();
   readonly #said = new Map<string, Said>();
   #synced = false;
+  #serial: number;
+  /** Encoded when first asked for after a change: most changes are followed by another before anybody asks. */
+  #soa: RecordBody | undefined;
 
   constructor({ domain, serviceCidrs, dnsIps }: ZoneOptions, serial: number) {
     this.#domain = domain;
-    for (const name of [domain, ...serviceCidrs.flatMap(reverseZonesOf)]) {
-      const apex = keyOfName(name);
-      if (apex !== undefined) this.#zones.set(apex, { apex, soa: encodeSoa(domain, serial) });
-    }
-    for (const apex of this.#zones.keys()) this.#node(apex).holds++; // an apex exists, whatever is below
+    this.#serial = serial;
+    this.#apexes = new Set([domain, ...serviceCidrs.flatMap(reverseZonesOf)].flatMap((name) => keyOfName(name) ?? []));
+    for (const apex of this.#apexes) this.#node(apex).holds++; // an apex exists, whatever is below
     this.#say(compileDnsDomain({ domain, dnsIps: [...dnsIps] }), []);
   }
 
@@ -92,17 +91,18 @@ export class ZoneIndex implements ZoneView {
     }
     for (const change of changes) this.#say(change, leftOut);
     this.#synced = synced;
-    if (changes.length > 0) for (const zone of this.#zones.values()) zone.soa = encodeSoa(this.#domain, serial);
-    this.#dropApexSets();
+    this.#serial = serial;
+    this.#soa = undefined;
     return leftOut;
   }
 
-  zoneOf(key: NameKey, labels: readonly number[]): { zone: Zone; at: number } | undefined {
-    for (const at of labels) {
-      const zone = this.#zones.get(at === 0 ? key : key.slice(at));
-      if (zone) return { zone, at };
-    }
-    return undefined;
+  zoneOf(key: NameKey, labels: readonly number[]): number | undefined {
+    return labels.find((at) => this.#apexes.has(at === 0 ? key : key.slice(at)));
+  }
+
+  soa(): RecordBody {
+    this.#soa ??= encodeSoa(this.#domain, this.#serial);
+    return this.#soa;
   }
 
   exists(key: NameKey): boolean {
@@ -116,16 +116,15 @@ export class ZoneIndex implements ZoneView {
     const known = node.sets.get(type);
     if (known) return known;
     const set = this.#encode(key, node, type);
-    if (set) node.sets.set(type, set); // that there is none is not remembered: a client may ask for 65,536 types
+    if (set && type !== TYPE.SOA) node.sets.set(type, set); // that there is none is not remembered: a client may ask for 65,536 types
     return set;
   }
 
   #encode(key: NameKey, node: NameNode, type: number): RecordSet | undefined {
-    const zone = type === TYPE.SOA ? this.#zones.get(key) : undefined;
     const records = node.records.map(({ record }) => record).filter((record) => typeOf(record) === type);
     const virtual = records.filter((record) => record.type === "PTR" && record.of === "virtual-ip");
     const chosen = virtual.length > 0 ? virtual : records;
-    const bodies = zone ? [zone.soa] : chosen.flatMap((record) => encodeRecord(record) ?? []);
+    const bodies = type === TYPE.SOA && this.#apexes.has(key) ? [this.soa()] : chosen.flatMap((record) => encodeRecord(record) ?? []);
     if (bodies.length === 0) return undefined;
     const owner = wireOfKey(key);
     return {
@@ -168,14 +167,15 @@ export class ZoneIndex implements ZoneView {
     const others = node.records.filter((known) => known.source !== source);
     node.records = [...others, ...records.map((record) => ({ source, record }))];
     node.sets = undefined;
-    if (isNew) this.#holdParent(key);
+    if (isNew) this.#holdParent(key, node);
     this.#removeIfEmpty(key, node);
   }
 
   #hold(key: NameKey): void {
     const isNew = !this.#nodes.has(key);
-    this.#node(key).holds++;
-    if (isNew) this.#holdParent(key);
+    const node = this.#node(key);
+    node.holds++;
+    if (isNew) this.#holdParent(key, node);
   }
 
   #release(key: NameKey): void {
@@ -188,34 +188,36 @@ export class ZoneIndex implements ZoneView {
   #removeIfEmpty(key: NameKey, node: NameNode): void {
     if (node.holds > 0 || node.records.length > 0) return;
     this.#nodes.delete(key);
-    const parent = this.#parentInZone(key);
+    const parent = this.#parentInZone(key, node);
     if (parent !== undefined) this.#release(parent);
   }
 
-  #holdParent(key: NameKey): void {
-    const parent = this.#parentInZone(key);
+  #holdParent(key: NameKey, node: NameNode): void {
+    const parent = this.#parentInZone(key, node);
     if (parent !== undefined) this.#hold(parent);
   }
 
   /** Names outside our zones (an endpoint's reverse name) stand alone: what is between them and the root is not ours to say. */
-  #parentInZone(key: NameKey): NameKey | undefined {
-    if (this.#zones.has(key)) return undefined;
-    const parent = parentOf(key);
-    for (let name = parent; name !== undefined; name = parentOf(name)) if (this.#zones.has(name)) return parent;
-    return undefined;
+  #parentInZone(key: NameKey, node: NameNode): NameKey | undefined {
+    return node.inZone && !this.#apexes.has(key) ? parentOf(key) : undefined;
   }
 
   #node(key: NameKey): NameNode {
     let node = this.#nodes.get(key);
     if (!node) {
-      node = { records: [], holds: 0, sets: undefined };
+      node = { records: [], holds: 0, sets: undefined, inZone: this.#isInZone(key) };
       this.#nodes.set(key, node);
     }
     return node;
   }
 
-  #dropApexSets(): void {
-    for (const apex of this.#zones.keys()) this.#node(apex).sets = undefined;
+  #isInZone(key: NameKey): boolean {
+    for (let name: NameKey | undefined = key; name !== undefined; name = parentOf(name)) {
+      if (this.#apexes.has(name)) return true;
+      const known = this.#nodes.get(name);
+      if (known) return known.inZone;
+    }
+    return false;
   }
 }
 
