@@ -30,14 +30,15 @@ export interface DnsAddressDeps {
  */
 export async function keepDnsAddresses({ tools, addresses, log }: DnsAddressDeps, signal: AbortSignal): Promise<void> {
   const told = new Map<string, string>();
-  while (!signal.aborted) {
+  const stopped = (): boolean => signal.aborted;
+  while (!stopped()) {
     for (const address of missingHere(addresses)) {
       try {
         await tools.run("ip", addArguments(address), { signal, timeoutMs: 5000 });
         log.info({ address }, "added the DNS service's address to this host");
         told.delete(address);
       } catch (error) {
-        signal.throwIfAborted();
+        if (stopped()) return;
         const problem = describeError(error);
         if (told.get(address) !== problem) log.warn({ address, problem }, "cannot add the DNS service's address to this host");
         told.set(address, problem);
