@@ -105,17 +105,22 @@ interface RawEvent {
 
 async function* eventsOf(stream: Readable): AsyncGenerator<RawEvent> {
   stream.setEncoding("utf8");
-  // readline does not pass on errors of its input: without this a broken connection would look like a clean end and crash as unhandled
+  const lines = createInterface({ input: stream, crlfDelay: Infinity });
+  // Both emit what breaks the connection, and destroying it below counts as that: unheard, it would end the process. While lines are being read,
+  // readline may end as if all were well, so the error is kept.
   let broken: unknown;
-  stream.once("error", (error) => (broken = error));
+  const breaks = (error: unknown): void => void (broken ??= error);
+  stream.on("error", breaks);
+  lines.on("error", breaks);
   try {
-    for await (const line of createInterface({ input: stream, crlfDelay: Infinity })) {
+    for await (const line of lines) {
       if (line.trim() === "") continue;
       const event = JSON.parse(line) as { type: string; object: KubeObject & { code?: number } }; // the server is authenticated; objects are validated by the caller
       if (event.type === "ERROR") throw fromStatus(event.object.code ?? 500, event.object);
       yield event as RawEvent;
     }
   } finally {
+    lines.close();
     stream.destroy();
   }
   if (broken !== undefined) throw new AppError("ServiceUnavailable", "the watch broke off", { cause: broken });
