@@ -1,5 +1,6 @@
 import { AppError } from "#proto/error.ts";
 import type { AnyObject } from "#proto/kinds.ts";
+import { paths } from "#proto/paths.ts";
 import { toJson, toYaml } from "../output/structured.ts";
 import { nameLine, tableOf, type Scope } from "./get.ts";
 import type { Target } from "../targets.ts";
@@ -17,6 +18,8 @@ export async function watchTargets(targets: readonly Target[], scope: Scope): Pr
     ...(name === undefined ? [] : [`metadata.name=${name}`]),
   ];
   const signal = AbortSignal.any([io.stop, io.unread]);
+  // A watch goes on trying when the server is away; one that could never be reached is told at once.
+  await client.transport.send({ path: paths.livez, signal });
   if (name !== undefined && !options.ignoreNotFound) await client.get(target.kind, name, { namespace: namespace ?? "default", signal });
   const events = client.watch(target.kind, {
     namespace,

@@ -1,0 +1,149 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { stringify } from "yaml";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { startCli, startHost, startServer, type CliOptions, type TestHost, type TestServer } from "./cli-server.ts";
+import { waitFor } from "#test/wait-for.ts";
+
+let server: TestServer;
+let host: TestHost;
+/** The kubeconfig of the host itself, as joining writes it. */
+let nodeConfig: string;
+beforeAll(async () => {
+  server = await startServer();
+  host = await startHost(server, "vm-1", "192.0.2.11");
+  nodeConfig = join(server.folder, "node.yaml");
+  await writeFile(
+    nodeConfig,
+    stringify({
+      clusters: [{ name: "f", cluster: { server: server.url, "certificate-authority-data": btoa(server.ca) } }],
+      users: [{ name: "node-vm-1", user: { token: host.token } }],
+      contexts: [{ name: "f", context: { cluster: "f", user: "node-vm-1" } }],
+    }),
+    { mode: 0o600 },
+  );
+  await waitFor(async () => (await cli("get no")).stdout.includes("vm-1   Ready"), { what: "vm-1 to be ready", timeoutMs: 15_000 });
+});
+afterAll(async () => {
+  await host.stop();
+  await server.close();
+});
+
+const cli = (args: string, options?: CliOptions) => startCli(server, args.split(" "), options);
+const onHost = (args: string) => cli(args, { kubeconfig: nodeConfig });
+
+test("a host registers its workload, again with other options, and takes it out", async () => {
+  expect(await onHost("register web-1 --label app=web,tier=x --port http=8080 --check http:/healthz --check-interval 2s")).toMatchObject({
+    exitCode: 0,
+    stdout: "workload/web-1 registered\n",
+    stderr: "",
+  });
+  expect(await server.client.get("Workload", "web-1", { namespace: "default" })).toMatchObject({
+    metadata: { labels: { app: "web", tier: "x" } },
+    spec: { node: "vm-1", ports: [{ name: "http", port: 8080 }], checks: [{ http: { port: "http", path: "/healthz" }, interval: "2s" }] },
+  });
+  expect(await onHost("register web-1 --label app=web --port http=8081")).toMatchObject({
+    exitCode: 0,
+    stdout: "workload/web-1 configured\n",
+  });
+  const changed = await server.client.get("Workload", "web-1", { namespace: "default" });
+  expect(changed.metadata.labels).toEqual({ app: "web" });
+  expect(changed.spec).toMatchObject({ ports: [{ name: "http", port: 8081 }], checks: [] });
+  expect(await onHost("register web-1 --label app=web --port http=8081")).toMatchObject({
+    exitCode: 0,
+    stdout: "workload/web-1 unchanged\n",
+  });
+
+  expect(await cli("expose web --workload web-1 --port 80 --wait")).toMatchObject({
+    exitCode: 0,
+    stdout: "service/web exposed\n",
+    stderr: "",
+  });
+  const described = await waitFor(
+    async () => {
+      const { stdout } = await cli("describe service web");
+      return stdout.includes("192.0.2.11") ? stdout : undefined;
+    },
+    { what: "the endpoint", timeoutMs: 10_000 },
+  );
+  expect(described).toMatch(/Selector: +app=web\n[^]*TargetPort: +http\/TCP\nEndpoints: +192\.0\.2\.11:8081\n/);
+  expect((await cli("describe wl web-1")).stdout).toMatch(/Services: +web {2}ready/);
+  expect((await cli("describe node vm-1")).stdout).toMatch(/Workloads:[^]*default +web-1/);
+  expect((await cli("get endpointslices -o wide")).stdout).toMatch(/8081 +192\.0\.2\.11 +\S+ +web +1\/1 +vm-1/);
+  expect((await cli("get all")).stdout).toMatch(/service\/web[^]*\n\nNAME[^]*workload\/web-1/);
+
+  expect(await cli("drain workload/web-1 --wait")).toMatchObject({ exitCode: 0, stdout: "workload/web-1 drained\n" });
+  expect((await cli("get wl web-1")).stdout).toContain("True,Draining");
+  expect(await cli("drain workload/web-1 --undo")).toMatchObject({ exitCode: 0, stdout: "workload/web-1 undrained\n" });
+  expect((await cli("get wl web-1")).stdout).not.toContain("Draining");
+  expect(await cli("drain vm-1")).toMatchObject({ exitCode: 0, stdout: "node/vm-1 drained\n" });
+  expect((await cli("get no")).stdout).toContain("Ready,SchedulingDisabled");
+  expect(await cli("drain vm-1 --undo")).toMatchObject({ exitCode: 0 });
+
+  expect(await onHost("deregister web-1")).toMatchObject({ exitCode: 0, stdout: 'workload "web-1" deleted\n' });
+  expect((await cli("get wl web-1")).stdout).toContain("Terminating");
+  // Registering what is on its way out makes it anew.
+  expect(await onHost("register web-1 --label app=web --port http=8081")).toMatchObject({
+    exitCode: 0,
+    stdout: "workload/web-1 registered\n",
+  });
+  expect(await onHost("deregister web-1 --now --wait")).toMatchObject({ exitCode: 0 });
+  expect(await cli("get wl web-1")).toMatchObject({ exitCode: 3 });
+});
+
+test("a workload that drains is gone when delete --wait returns", async () => {
+  await onHost("register slow --port 9000");
+  await server.client.patch("Workload", "slow", { spec: { terminationGracePeriodSeconds: 1 } }, { namespace: "default" });
+  expect(await cli("delete wl slow --wait")).toMatchObject({ exitCode: 0, stdout: 'workload "slow" deleted\n', stderr: "" });
+  expect(await cli("get wl slow")).toMatchObject({ exitCode: 3 });
+});
+
+test("a host may not register for another, nor with an address that is not its own", async () => {
+  const other = await onHost("register x --port 80 --node vm-2");
+  expect(other).toMatchObject({ exitCode: 5, stdout: "" });
+  const address = await onHost("register x --port 80 --address 192.0.2.99");
+  expect(address.exitCode).not.toBe(0);
+  expect(address.stderr).toMatch(/192\.0\.2\.99/);
+  expect((await cli("get wl -A -o name")).stdout).not.toContain("workload/x");
+});
+
+test("with --ttl --renew a workload lives as long as it is renewed, and leaves on a signal", async () => {
+  const renewing = onHost("register job --port 9000 --ttl 1s --renew");
+  await waitFor(async () => (await cli("get wl job")).exitCode === 0, { what: "job", timeoutMs: 10_000 });
+  const until = performance.now() + 2500; // more than two TTLs
+  await waitFor(() => performance.now() > until, { what: "two TTLs", timeoutMs: 5000 });
+  expect((await cli("get wl job")).exitCode).toBe(0);
+  renewing.kill("SIGTERM");
+  const ended = await renewing;
+  expect(ended.stderr).toContain('workload "job" deregistered');
+  expect(
+    (await server.client.list("Workload")).items.filter(
+      ({ metadata }) => metadata.name === "job" && metadata.deletionTimestamp === undefined,
+    ),
+  ).toEqual([]);
+});
+
+test("apply --wait returns when all nodes have it, and names those that are late", async () => {
+  const manifest = (port: number) => `apiVersion: v1\nkind: Service\nmetadata: { name: waited }\nspec: { ports: [{ port: ${port} }] }\n`;
+  expect(await cli("apply -f - --wait", { input: manifest(80) })).toMatchObject({
+    exitCode: 0,
+    stdout: "service/waited created\n",
+    stderr: "",
+  });
+  host.freeze();
+  const late = await cli("apply -f - --wait --timeout 1s", { input: manifest(81) });
+  expect(late).toMatchObject({ exitCode: 8, stdout: "service/waited configured\n" });
+  expect(late.stderr).toMatch(/node vm-1 did not have it yet|vm-1/);
+});
+
+test("status names a host that fell silent, and is then exit code 1", async () => {
+  await host.stop();
+  const sick = await waitFor(
+    async () => {
+      const result = await cli("status");
+      return result.exitCode === 1 ? result : undefined;
+    },
+    { what: "vm-1 to be missed", timeoutMs: 15_000 },
+  );
+  expect(sick.stdout).toMatch(/Something is wrong:[^]*node vm-1 is not ready: last heard/);
+});

@@ -1,0 +1,432 @@
+import { execa } from "execa";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { parse } from "yaml";
+import { startCli, startServer, type CliOptions, type TestServer } from "./cli-server.ts";
+
+let server: TestServer;
+beforeAll(async () => {
+  server = await startServer();
+});
+afterAll(() => server.close());
+
+const cli = (args: string, options?: CliOptions) => startCli(server, args.split(" "), options);
+
+/** Each test works in a namespace of its own. */
+let count = 0;
+async function namespace(): Promise<string> {
+  const name = `t${++count}`;
+  await server.client.create("Namespace", { apiVersion: "v1", kind: "Namespace", metadata: { name } });
+  return name;
+}
+
+const manifest = (name: string, spec: string) =>
+  `apiVersion: v1\nkind: Service\nmetadata:\n  name: ${name}\nspec:\n${spec.replaceAll(/^/gm, "  ")}\n`;
+const web = manifest("web", "selector: { app: web }\nports:\n  - name: http\n    port: 80\n    targetPort: 8080");
+
+describe("apply", () => {
+  test("creates, leaves alone, and changes what the manifest says", async () => {
+    const ns = await namespace();
+    expect(await cli(`apply -n ${ns} -f -`, { input: web })).toMatchObject({ exitCode: 0, stdout: "service/web created\n", stderr: "" });
+    expect(await cli(`apply -n ${ns} -f -`, { input: web })).toMatchObject({ exitCode: 0, stdout: "service/web unchanged\n" });
+    const before = await server.client.get("Service", "web", { namespace: ns });
+    const changed = web.replace("port: 80\n", "port: 81\n");
+    expect(await cli(`apply -n ${ns} -f -`, { input: changed })).toMatchObject({ exitCode: 0, stdout: "service/web configured\n" });
+    const after = await server.client.get("Service", "web", { namespace: ns });
+    expect(after.spec).toMatchObject({ clusterIP: before.spec.clusterIP, ports: [{ name: "http", port: 81, targetPort: 8080 }] });
+  });
+
+  test("removes the fields that the manifest no longer has, and keeps those of others", async () => {
+    const ns = await namespace();
+    const labelled = (labels: string) => web.replace("  name: web", `  name: web\n  labels: { ${labels} }`);
+    await cli(`apply -n ${ns} -f -`, { input: labelled("a: x, b: y") });
+    await server.client.patch("Service", "web", { metadata: { labels: { theirs: "z" } } }, { namespace: ns });
+    await cli(`apply -n ${ns} -f -`, { input: labelled("a: x") });
+    expect((await server.client.get("Service", "web", { namespace: ns })).metadata.labels).toEqual({ a: "x", theirs: "z" });
+  });
+
+  test("a node port that the server chose stays with its port", async () => {
+    const ns = await namespace();
+    await cli(`apply -n ${ns} -f -`, { input: manifest("np", "type: NodePort\nports: [{ name: a, port: 80 }]") });
+    const before = (await server.client.get("Service", "np", { namespace: ns })).spec.ports[0]?.nodePort;
+    expect(before).toBeGreaterThan(0);
+    const two = manifest("np", "type: NodePort\nports: [{ name: b, port: 81 }, { name: a, port: 80 }]");
+    expect(await cli(`apply -n ${ns} -f -`, { input: two })).toMatchObject({ stdout: "service/np configured\n" });
+    expect(await cli(`apply -n ${ns} -f -`, { input: two })).toMatchObject({ stdout: "service/np unchanged\n" });
+    const after = (await server.client.get("Service", "np", { namespace: ns })).spec.ports;
+    expect(after.find(({ name }) => name === "a")?.nodePort).toBe(before);
+  });
+
+  test("takes folders, several files, several documents and Lists, in order", async () => {
+    const ns = await namespace();
+    const folder = join(server.folder, ns);
+    await mkdir(folder);
+    await writeFile(join(folder, "2.yml"), `${manifest("b", "ports: [{ port: 1 }]")}---\n${manifest("c", "ports: [{ port: 1 }]")}`);
+    await writeFile(
+      join(folder, "1.json"),
+      JSON.stringify({ apiVersion: "v1", kind: "List", items: [parse(manifest("a", "ports: [{ port: 1 }]"))] }),
+    );
+    await writeFile(join(folder, "notes.txt"), "no manifest");
+    await writeFile(join(server.folder, `${ns}.yaml`), manifest("d", "ports: [{ port: 1 }]"));
+    const result = await cli(`apply -n ${ns} -f ${folder} -f ${folder}.yaml`);
+    expect(result).toMatchObject({ exitCode: 0, stdout: "service/a created\nservice/b created\nservice/c created\nservice/d created\n" });
+  });
+
+  test("a dry run changes nothing, here or at the server", async () => {
+    const ns = await namespace();
+    expect(await cli(`apply -n ${ns} -f - --dry-run=server`, { input: web })).toMatchObject({
+      exitCode: 0,
+      stdout: "service/web created (server dry run)\n",
+    });
+    expect(await cli(`apply -n ${ns} -f - --dry-run=client`, { input: web, kubeconfig: "/nowhere" })).toMatchObject({
+      exitCode: 0,
+      stdout: "service/web valid (dry run)\n",
+    });
+    expect((await server.client.list("Service", { namespace: ns })).items).toEqual([]);
+  });
+
+  test("one faulty document is named with file, document and line, and the others are applied", async () => {
+    const ns = await namespace();
+    const file = join(server.folder, "mixed.yaml");
+    await writeFile(
+      file,
+      `${manifest("a", "ports: [{ port: 1 }]")}---\n${manifest("b", "ports:\n  - port: 0")}---\n${manifest("c", "ports: [{ port: 1 }]")}`,
+    );
+    const result = await cli(`apply -n ${ns} -f ${file}`);
+    expect(result).toMatchObject({ exitCode: 6, stdout: "service/a created\nservice/c created\n" });
+    expect(result.stderr).toContain(`error: ${file}, document 2: Service "b" is invalid\n  spec.ports[0].port: `);
+    expect(result.stderr).toContain("(line 14)");
+  });
+
+  test("a namespace in the manifest that is not the one of -n is a mistake", async () => {
+    const result = await cli("apply -n default -f -", { input: web.replace("name: web", "name: web\n  namespace: other") });
+    expect(result).toMatchObject({ exitCode: 2, stdout: "" });
+    expect(result.stderr).toContain('("other") is not the one of -n ("default")');
+  });
+
+  test("several writers at once all get through", async () => {
+    const ns = await namespace();
+    await cli(`apply -n ${ns} -f -`, { input: web });
+    const results = await Promise.all(
+      [1, 2, 3].map((n) => cli(`apply -n ${ns} -f -`, { input: web.replace("spec:", `  labels: { n: "${n}" }\nspec:`) })),
+    );
+    expect(results.map(({ exitCode, stderr }) => [exitCode, stderr])).toEqual(Array(3).fill([0, ""]));
+  });
+});
+
+describe("bad input is refused, with the field named, an exit code that says why, and nothing changed", () => {
+  const bomb = [
+    "a0: &a0 [x,x,x,x,x,x,x,x,x]",
+    ...Array.from({ length: 12 }, (_, i) => `a${i + 1}: &a${i + 1} [${Array(9).fill(`*a${i}`).join(",")}]`),
+  ];
+  const slice = (address: string) =>
+    `apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: { name: s }\naddressType: IPv4\nports: [{ port: 80 }]\nendpoints: [{ addresses: ["${address}"] }]`;
+  const one = "ports: [{ port: 80 }]";
+
+  test.for([
+    { name: "a name with shell metacharacters", input: manifest('"a;reboot"', one), code: 6, says: /metadata\.name: .*a;reboot/ },
+    { name: "a name with iptables metacharacters", input: manifest('"a -j ACCEPT"', one), code: 6, says: /metadata\.name/ },
+    { name: "a name of 64 characters", input: manifest("a".repeat(64), one), code: 6, says: /metadata\.name/ },
+    { name: "a name beyond ASCII", input: manifest("wéb", one), code: 6, says: /metadata\.name/ },
+    { name: "a name that climbs", input: manifest('"../../nodes/x"', one), code: 6, says: /metadata\.name/ },
+    { name: "port 0", input: manifest("x", "ports: [{ port: 0 }]"), code: 6, says: /spec\.ports\[0\]\.port: .*between 1 and 65535/ },
+    {
+      name: "port 65536",
+      input: manifest("x", "ports: [{ port: 65536 }]"),
+      code: 6,
+      says: /spec\.ports\[0\]\.port: .*between 1 and 65535/,
+    },
+    { name: "a port with a fraction", input: manifest("x", "ports: [{ port: 80.5 }]"), code: 6, says: /spec\.ports\[0\]\.port/ },
+    {
+      name: "two ports of one name",
+      input: manifest("x", "ports: [{ name: a, port: 1 }, { name: a, port: 2 }]"),
+      code: 6,
+      says: /spec\.ports\[1\]\.name: Duplicate/,
+    },
+    { name: "an endpoint in loopback", input: slice("127.0.0.1"), code: 6, says: /endpoints\[0\]\.addresses\[0\]/ },
+    { name: "a link-local endpoint", input: slice("169.254.1.1"), code: 6, says: /endpoints\[0\]\.addresses\[0\]/ },
+    { name: "a multicast endpoint", input: slice("224.0.0.1"), code: 6, says: /endpoints\[0\]\.addresses\[0\]/ },
+    { name: "an endpoint in the virtual range", input: slice("10.222.3.4"), code: 6, says: /endpoints\[0\]\.addresses\[0\]/ },
+    {
+      name: "a cluster IP outside of the range",
+      input: manifest("x", `clusterIP: 10.1.1.1\n${one}`),
+      code: 6,
+      says: /spec\.clusterIPs?.*10\.1\.1\.1/,
+    },
+    { name: "a bomb of anchors", input: bomb.join("\n"), code: 6, says: /stdin.*cannot be expanded/ },
+    { name: "more than 1 MiB", input: `# ${"x".repeat(1 << 20)}`, code: 6, says: /stdin is larger than the 1048576 bytes/ },
+    {
+      name: "an unknown kind",
+      input: "apiVersion: apps/v1\nkind: Deployment\nmetadata: { name: x }",
+      code: 6,
+      says: /kind: Unsupported value: "Deployment"[^]*known are/,
+    },
+    { name: "a key that stands twice", input: `${manifest("x", one)}spec: {}`, code: 6, says: /line 7.*unique/ },
+    {
+      name: "a namespace that is not there",
+      input: manifest("x", one).replace("name: x", "name: x\n  namespace: nowhere"),
+      code: 3,
+      says: /nowhere/,
+    },
+  ])("$name", async ({ input, code, says }) => {
+    const before = (await server.client.list("Service")).resourceVersion;
+    const result = await cli("apply -f -", { input });
+    expect(result).toMatchObject({ exitCode: code, stdout: "" });
+    expect(result.stderr).toMatch(/^error: /);
+    expect(result.stderr).toMatch(says);
+    expect((await server.client.list("Service")).resourceVersion).toBe(before);
+  });
+
+  test("a cluster IP that is taken", async () => {
+    const ns = await namespace();
+    await cli(`apply -n ${ns} -f -`, { input: manifest("first", `clusterIP: 10.222.7.7\n${one}`) });
+    const result = await cli(`apply -n ${ns} -f -`, { input: manifest("second", `clusterIP: 10.222.7.7\n${one}`) });
+    expect(result).toMatchObject({ exitCode: 6, stdout: "" });
+    expect(result.stderr).toMatch(/spec\.clusterIPs?.*10\.222\.7\.7/);
+  });
+
+  test("a stale resourceVersion", async () => {
+    const ns = await namespace();
+    await cli(`apply -n ${ns} -f -`, { input: web });
+    const result = await cli(`apply -n ${ns} -f -`, {
+      input: web.replace("  name: web", '  name: web\n  resourceVersion: "1"').replace("port: 80\n", "port: 82\n"),
+    });
+    expect(result).toMatchObject({ exitCode: 4, stdout: "" });
+    expect(result.stderr).toContain("the object has been modified");
+    expect((await server.client.get("Service", "web", { namespace: ns })).spec.ports[0]?.port).toBe(80);
+  });
+
+  test("a file over 1 MiB is named with its size", async () => {
+    const file = join(server.folder, "large.yaml");
+    await writeFile(file, `# ${"x".repeat(1 << 20)}\n`);
+    const result = await cli(`apply -f ${file}`);
+    expect(result).toMatchObject({ exitCode: 6, stdout: "" });
+    expect(result.stderr).toContain(`${file} is larger than the 1048576 bytes that a file of manifests may have (1048579 bytes)`);
+  });
+
+  test("a wrong credential, a server with another certificate, and one that is not there", async () => {
+    const variant = async (name: string, change: (text: string) => string): Promise<string> => {
+      const path = join(server.folder, name);
+      await writeFile(path, change(await readFile(server.kubeconfig, "utf8")));
+      return path;
+    };
+    const wrongToken = await variant("token.yaml", (text) => text.replace(server.token, `fla.${"A".repeat(43)}`));
+    expect(await cli("get svc", { kubeconfig: wrongToken })).toMatchObject({ exitCode: 5, stdout: "" });
+    const other = await execa("openssl", [
+      "req",
+      "-x509",
+      "-newkey",
+      "ed25519",
+      "-keyout",
+      "/dev/null",
+      "-nodes",
+      "-subj",
+      "/CN=other",
+      "-days",
+      "1",
+    ]);
+    const otherCa = await variant("ca.yaml", (text) =>
+      text.replace(/certificate-authority-data: .*/, `certificate-authority-data: ${Buffer.from(other.stdout).toString("base64")}`),
+    );
+    const refused = await cli("get svc", { kubeconfig: otherCa });
+    expect(refused).toMatchObject({ exitCode: 7, stdout: "" });
+    expect(refused.stderr).toContain("certificate that is not the pinned server's");
+    const nobody = await variant("nobody.yaml", (text) => text.replace(/server: .*/, "server: https://127.0.0.1:1"));
+    const gone = await cli("get svc", { kubeconfig: nobody });
+    expect(gone).toMatchObject({ exitCode: 7, stdout: "" });
+    expect(gone.stderr).toMatch(/error: cannot reach https:\/\/127\.0\.0\.1:1[^]*hint: /);
+    expect(await cli("get svc -w", { kubeconfig: nobody })).toMatchObject({ exitCode: 7, stdout: "" });
+  });
+
+  test.for([
+    ["get", "pods"],
+    ["get", "svc", "-o", "xml"],
+    ["bogus"],
+    ["delete", "svc"],
+    ["delete", "svc", "web", "--all"],
+    ["apply"],
+    ["apply", "-f", "/nowhere.yaml"],
+    ["register", "x", "--port", "0"],
+    ["get", "svc", "-n", "Bad_Name"],
+    ["drain", "svc/web"],
+    ["token", "create", "--uses", "0"],
+    ["completion", "powershell"],
+  ])("the words %s are a Usage error", async (words) => {
+    const result = await startCli(server, words);
+    expect(result).toMatchObject({ exitCode: 2, stdout: "" });
+    expect(result.stderr).toMatch(/^error: /);
+  });
+
+  test("a credential that this user may not read is told as such", async () => {
+    // Root reads everything, so the command runs as nobody; elsewhere nobody may read root's password file.
+    const asRoot = process.getuid?.() === 0;
+    const result = await execa(process.execPath, ["cli/main.ts", "get", "svc"], {
+      reject: false,
+      env: { FAIRLEAD_KUBECONFIG: asRoot ? server.kubeconfig : "/etc/shadow" },
+      ...(asRoot && { uid: 65534, gid: 65534 }),
+    });
+    expect(result).toMatchObject({ exitCode: 2, stdout: "" });
+    expect(result.stderr).toMatch(/permission denied[^]*sudo/);
+  });
+});
+
+describe("get", () => {
+  test("prints tables, wide ones, names, YAML and JSON", async () => {
+    const ns = await namespace();
+    await cli(`apply -n ${ns} -f -`, { input: web });
+    const ip = (await server.client.get("Service", "web", { namespace: ns })).spec.clusterIP ?? "";
+    const line = new RegExp(
+      String.raw`^NAME +TYPE +CLUSTER-IP +EXTERNAL-IP +PORT\(S\) +AGE\nweb +ClusterIP +${ip} +<none> +80/TCP +\d+s\n$`,
+    );
+    expect((await cli(`get services -n ${ns}`)).stdout).toMatch(line);
+    expect((await cli(`get svc web -n ${ns} -o wide`)).stdout).toMatch(/SELECTOR\n.* app=web\n$/);
+    expect((await cli(`get svc -A`)).stdout).toMatch(new RegExp(`^NAMESPACE +NAME[^]*^${ns} +web`, "m"));
+    expect((await cli(`get svc,wl -n ${ns} -o name`)).stdout).toBe("service/web\n");
+    expect(parse((await cli(`get svc/web -n ${ns} -o yaml`)).stdout)).toMatchObject({ kind: "Service", metadata: { name: "web" } });
+    expect(JSON.parse((await cli(`get svc -n ${ns} -o json`)).stdout)).toMatchObject({ kind: "List", items: [{ kind: "Service" }] });
+    expect((await cli(`get svc -n ${ns} --no-headers`)).stdout).toMatch(/^web /);
+    expect((await cli(`get svc -n ${ns} -l app=nope`)).stderr).toBe(`No resources found in ${ns} namespace.\n`);
+    expect((await cli(`get svc -n ${ns} --field-selector metadata.name=web -o name`)).stdout).toBe("service/web\n");
+  });
+
+  test("what is not there is exit code 3, and the rest is shown", async () => {
+    const ns = await namespace();
+    await cli(`apply -n ${ns} -f -`, { input: web });
+    const result = await cli(`get svc web nope -n ${ns} -o name`);
+    expect(result).toMatchObject({ exitCode: 3, stdout: "service/web\n", stderr: 'error: services "nope" not found\n' });
+    expect(await cli(`get svc nope -n ${ns} --ignore-not-found`)).toMatchObject({ exitCode: 0, stdout: "", stderr: "" });
+    expect(await cli(`get svc -n ${ns}-nowhere`)).toMatchObject({ exitCode: 0, stdout: "" });
+  });
+
+  test("-w shows what changes, and Ctrl-C ends it with 130", async () => {
+    const ns = await namespace();
+    await cli(`apply -n ${ns} -f -`, { input: web });
+    const watching = cli(`get svc -n ${ns} -w -o name`);
+    let text = "";
+    for await (const line of watching.iterable()) {
+      text += `${line}\n`;
+      if (line === "service/web")
+        await server.client.create("Service", {
+          apiVersion: "v1",
+          kind: "Service",
+          metadata: { name: "two", namespace: ns },
+          spec: { ports: [{ port: 1 }] },
+        });
+      if (line === "service/two") watching.kill("SIGINT");
+    }
+    expect(await watching).toMatchObject({ exitCode: 130, stderr: "" });
+    expect(text).toBe("service/web\nservice/two\n");
+  });
+
+  test("-w goes on after the server was killed and came back", async () => {
+    const ns = await namespace();
+    await cli(`apply -n ${ns} -f -`, { input: web });
+    const watching = cli(`get svc -n ${ns} -w -o name`);
+    const seen: string[] = [];
+    for await (const line of watching.iterable()) {
+      seen.push(line);
+      if (line === "service/web" && seen.length === 1) {
+        await server.stop();
+        await server.start();
+        await server.client.create("Service", {
+          apiVersion: "v1",
+          kind: "Service",
+          metadata: { name: "after", namespace: ns },
+          spec: { ports: [{ port: 1 }] },
+        });
+      }
+      if (line === "service/after") watching.kill("SIGTERM");
+    }
+    expect(await watching).toMatchObject({ exitCode: 143 });
+    expect(seen).toEqual(["service/web", "service/after"]);
+  });
+
+  test("a reader that has enough is no error", async () => {
+    const script = '"$0" cli/main.ts get ns -w | head -n 1';
+    const env = { FAIRLEAD_KUBECONFIG: server.kubeconfig };
+    // The watch learns that nobody reads when it has something to say.
+    const piped = execa("bash", ["-o", "pipefail", "-c", script, process.execPath], { reject: false, env });
+    const told = setInterval(() => void namespace(), 300);
+    const result = await piped;
+    clearInterval(told);
+    expect(result).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(result.stdout).toMatch(/^NAME +STATUS +AGE$/);
+  });
+});
+
+describe("delete", () => {
+  test("by name, by label, by file, and all; what is not there is exit code 3", async () => {
+    const ns = await namespace();
+    for (const name of ["a", "b", "c", "d"])
+      await cli(`apply -n ${ns} -f -`, {
+        input: manifest(name, "ports: [{ port: 1 }]").replace("spec:", `  labels: { n: ${name} }\nspec:`),
+      });
+    expect(await cli(`delete svc a -n ${ns}`)).toMatchObject({ exitCode: 0, stdout: 'service "a" deleted\n' });
+    expect(await cli(`delete svc a -n ${ns}`)).toMatchObject({ exitCode: 3, stdout: "" });
+    expect(await cli(`delete svc a -n ${ns} --ignore-not-found`)).toMatchObject({ exitCode: 0, stdout: "" });
+    expect(await cli(`delete svc -l n=b -n ${ns}`)).toMatchObject({ exitCode: 0, stdout: 'service "b" deleted\n' });
+    expect(await cli(`delete -f - -n ${ns} --wait`, { input: manifest("c", "ports: []") })).toMatchObject({
+      exitCode: 0,
+      stdout: 'service "c" deleted\n',
+    });
+    expect(await cli(`delete svc --all -n ${ns}`)).toMatchObject({ exitCode: 0, stdout: 'service "d" deleted\n' });
+    expect((await server.client.list("Service", { namespace: ns })).items).toEqual([]);
+  });
+});
+
+describe("token", () => {
+  test("create prints the token alone on stdout; list and delete know it by its id", async () => {
+    const created = await cli("token create --ttl 1h --uses 3 --description spare");
+    expect(created).toMatchObject({ exitCode: 0 });
+    expect(created.stdout).toMatch(/^\S+\n$/);
+    expect(created.stderr).toContain("--token-file");
+    expect(created.stderr).not.toContain(created.stdout.trim());
+    const list = await cli("token list");
+    const id = /^(\S+) +3 +\d+m(?:\d+s)? +spare$/m.exec(list.stdout)?.[1] ?? "";
+    expect(id).not.toBe("");
+    expect(list.stdout).not.toContain(created.stdout.trim());
+    expect(await cli(`token delete ${id}`)).toMatchObject({ exitCode: 0, stdout: `token "${id}" deleted\n` });
+    expect((await cli("token list -o name")).stdout).not.toContain(id);
+    expect(await cli(`token delete ${id}`)).toMatchObject({ exitCode: 3 });
+  });
+});
+
+describe("env and run", () => {
+  test("services are variables, also for a program whose exit code and signals are passed", async () => {
+    const ns = await namespace();
+    await cli(`apply -n ${ns} -f -`, { input: web });
+    const ip = (await server.client.get("Service", "web", { namespace: ns })).spec.clusterIP ?? "";
+    expect((await cli(`env web -n ${ns}`)).stdout).toMatch(
+      new RegExp(`^WEB_SERVICE_HOST=${ip}\nWEB_SERVICE_PORT=80\nWEB_SERVICE_PORT_HTTP=80\nWEB_PORT=tcp://${ip}:80\n`),
+    );
+    expect(JSON.parse((await cli(`env -n ${ns} --format json`)).stdout)).toMatchObject({ WEB_PORT_80_TCP_ADDR: ip });
+    expect(await cli(`env nope -n ${ns}`)).toMatchObject({ exitCode: 3, stdout: "" });
+    const run = (script: string) => startCli(server, ["run", "-n", ns, "--", "sh", "-c", script]);
+    expect(await run("echo $WEB_SERVICE_HOST:$WEB_SERVICE_PORT; exit 7")).toMatchObject({ exitCode: 7, stdout: `${ip}:80\n` });
+    expect(await startCli(server, ["run", "--", "no-such-program"])).toMatchObject({ exitCode: 127 });
+    const child = run('trap "echo caught; exit 3" TERM; echo up; while :; do sleep 0.05; done');
+    for await (const line of child.iterable()) {
+      if (line === "up") child.kill("SIGTERM");
+    }
+    expect(await child).toMatchObject({ exitCode: 3 });
+  });
+});
+
+describe("the rest", () => {
+  test("status, version, config path, completion and help", async () => {
+    expect(await cli("status")).toMatchObject({ exitCode: 0 });
+    expect((await cli("status")).stdout).toMatch(/^Server: +https:\/\/127\.0\.0\.1:\d+, version [^]*All is well\.\n$/);
+    expect((await cli("version --server")).stdout).toMatch(/^fairlead \d[^]*\nserver +\d/);
+    expect((await cli("config path")).stdout).toBe(`${server.kubeconfig}\n`);
+    expect((await cli("help exit-codes")).stdout).toContain("  3    not found");
+    expect((await cli("__names namespaces")).stdout).toContain("default\n");
+    const ns = await namespace();
+    await cli(`apply -n ${ns} -f -`, { input: web });
+    const script = `source <("$0" cli/main.ts completion bash); fairlead() { "$node" cli/main.ts "$@"; }; COMP_WORDS=(fairlead get svc -n ${ns} w); COMP_CWORD=5; _fairlead; echo "\${COMPREPLY[*]}"`;
+    const completed = await execa("bash", ["-c", script, process.execPath], {
+      env: { FAIRLEAD_KUBECONFIG: server.kubeconfig, node: process.execPath },
+    });
+    expect(completed.stdout).toBe("web");
+  });
+});
