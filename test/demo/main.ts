@@ -57,11 +57,15 @@ async function main(): Promise<number> {
   const setup = await execa("sh", [join(root, "tools/setup.sh"), "packages"], { stdio: ["ignore", "inherit", "inherit"], reject: false });
   if (setup.exitCode !== 0) return setup.exitCode ?? 1;
   const report = createReport({ json: options.json, colour: process.stdout.isTTY });
+  // Programs of the fleet do not keep this process alive; waiting for one of them to end must.
+  const alive = setInterval(() => undefined, 60_000);
   let failure: unknown;
   try {
     await play(report);
   } catch (error) {
     failure = error;
+  } finally {
+    clearInterval(alive);
   }
   if (options.json)
     process.stdout.write(`${JSON.stringify({ bench: "demo", ok: failure === undefined, results: report.figures, steps: report.steps })}\n`);
