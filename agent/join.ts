@@ -9,6 +9,7 @@ import { parseJoinToken } from "#proto/join-token.ts";
 import { paths } from "#proto/paths.ts";
 import type { KernelTools } from "#agent/dataplane/exec.ts";
 import { writeMembership, type Membership } from "./config.ts";
+import { withoutRefused } from "./node/refused-cidrs.ts";
 import { lookAtNetwork, machineIdOf, refuseOverlap } from "./node/facts.ts";
 
 export interface JoinOptions {
@@ -129,8 +130,15 @@ async function askToJoin(
 ): Promise<JoinReply> {
   const transport = openTransport(connection);
   try {
-    const answer = await transport.send({ method: "POST", path: paths.join, body, signal, timeoutMs: TIMEOUT_MS });
-    return JoinReply.parse(answer.body);
+    const send = async (wanted: JoinRequest): Promise<JoinReply> => {
+      const answer = await transport.send({ method: "POST", path: paths.join, body: wanted, signal, timeoutMs: TIMEOUT_MS });
+      return JoinReply.parse(answer.body);
+    };
+    return await send(body).catch((error: unknown) => {
+      const podCIDRs = withoutRefused(body.podCIDRs, error);
+      if (!podCIDRs) throw error;
+      return send({ ...body, podCIDRs });
+    });
   } finally {
     await transport.close();
   }

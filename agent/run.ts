@@ -48,6 +48,8 @@ export interface AgentConfig {
 }
 
 const VERIFY_EVERY_MS = 400; // a repair is promised within a second
+/** Somebody who fights with us for the rules makes one Event in a while. */
+const TELL_EVERY_MS = 10_000;
 const DNS_PORT = 53;
 
 /** Runs the agent until the signal aborts, or until the fleet's own facts change (domain, ranges): then it must be run anew, with what it returns. */
@@ -167,6 +169,7 @@ export async function runAgent(config: AgentConfig, outer: AbortSignal): Promise
               dns.allowSources(found.localCidrs);
               follower.recompile();
             },
+            onFailure: (error) => trouble.set("node", error),
             log,
           },
           end,
@@ -197,12 +200,17 @@ interface KernelDeps {
 /** A kernel tool that is missing or fails is reported and tried again: it may be installed, and DNS and heartbeats go on meanwhile. */
 async function programKernel({ config, mailbox, tools, trouble, client, applied, begin }: KernelDeps, signal: AbortSignal): Promise<void> {
   const { dataplane, stateDir, log } = config;
+  let toldAt = -Infinity;
   for (let failures = 0; !signal.aborted; failures++) {
     try {
       const driver = await selectDriver({ dataplane, stateDir, log, tools }, signal);
       trouble.set("data plane", undefined);
       if (failures > 0) begin();
-      const onDrift = (missing: readonly string[]): void => void tellOfDrift(client, config, missing, signal);
+      const onDrift = (missing: readonly string[]): void => {
+        if (performance.now() - toldAt < TELL_EVERY_MS) return;
+        toldAt = performance.now();
+        void tellOfDrift(client, config, missing, signal);
+      };
       const onFailure = (error: Error | undefined): void => trouble.set("data plane", error);
       await dataplaneLoop({ driver, mailbox, verifyIntervalMs: VERIFY_EVERY_MS, log, onApplied: applied, onDrift, onFailure }, signal);
     } catch (error) {

@@ -25,7 +25,10 @@ export async function lookAtNetwork(
   { tools, server, serviceCidrs, addresses = [] }: LookOptions,
   signal: AbortSignal,
 ): Promise<NodeNetwork> {
-  const [{ stdout }, first] = await Promise.all([tools.run("ip", ["-j", "address"], { signal, timeoutMs: 5000 }), server === undefined ? undefined : sourceAddressTo(server)]);
+  const [{ stdout }, first] = await Promise.all([
+    tools.run("ip", ["-j", "address"], { signal, timeoutMs: 5000 }),
+    server === undefined ? undefined : sourceAddressTo(server),
+  ]);
   const found = networkOf(IpAddressJson.parse(JSON.parse(stdout)), { first, serviceCidrs });
   return addresses.length === 0 ? found : { ...found, addresses };
 }

@@ -2,6 +2,7 @@ import type { Logger } from "pino";
 import { backoffMs, pause } from "#proto/backoff.ts";
 import type { Client } from "#proto/client.ts";
 import { describeError } from "#proto/error.ts";
+import { withoutRefused } from "./refused-cidrs.ts";
 import type { NodeInfo } from "./facts.ts";
 import type { NodeNetwork } from "./network.ts";
 
@@ -16,6 +17,8 @@ export interface NodeObjectDeps {
   readonly onChange: (network: NodeNetwork) => void;
   /** What was found before this loop began. */
   readonly known: NodeNetwork;
+  /** What keeps the server from knowing it; undefined = nothing any more. */
+  readonly onFailure: (error: unknown) => void;
   readonly log: Pick<Logger, "info" | "warn">;
 }
 
@@ -36,21 +39,36 @@ export async function nodeObjectLoop(deps: NodeObjectDeps, signal: AbortSignal):
       if (network.addresses.length > 0 && JSON.stringify(network) !== told) await tell(deps, network, signal);
       told = JSON.stringify(network);
       failures = 0;
+      deps.onFailure(undefined);
     } catch (error) {
       if (isOver(signal)) return;
+      deps.onFailure(error);
       if (failures++ === 0) deps.log.warn({ error: describeError(error) }, "cannot tell the server about this host; trying on");
     }
     await pause(failures === 0 ? LOOK_EVERY_MS : backoffMs(failures, Math.random(), { maxMs: LOOK_EVERY_MS }), signal);
   }
 }
 
-async function tell({ client, nodeName, hostName, nodeInfo }: NodeObjectDeps, network: NodeNetwork, signal: AbortSignal): Promise<void> {
+async function tell(
+  { client, nodeName, hostName, nodeInfo, log }: NodeObjectDeps,
+  network: NodeNetwork,
+  signal: AbortSignal,
+): Promise<void> {
   const addresses = [
     ...network.addresses.map((address) => ({ type: "InternalIP", address })),
     ...(hostName === "" ? [] : [{ type: "Hostname", address: hostName }]),
   ];
   await client.patch("Node", nodeName, { status: { addresses, nodeInfo } }, { subresource: "status", signal });
-  await client.patch("Node", nodeName, { spec: { podCIDRs: network.containerCidrs } }, { signal });
+  const patchCidrs = (podCIDRs: readonly string[]): Promise<unknown> => client.patch("Node", nodeName, { spec: { podCIDRs } }, { signal });
+  await patchCidrs(network.containerCidrs).catch((error: unknown) => {
+    const others = withoutRefused(network.containerCidrs, error);
+    if (!others) throw error;
+    log.info(
+      { refused: network.containerCidrs, kept: others },
+      "containers in a prefix that is behind another host too are reached by published ports only",
+    );
+    return patchCidrs(others);
+  });
 }
 
 function isOver(signal: AbortSignal): boolean {
