@@ -1,4 +1,4 @@
-import { AppError } from "#proto/error.ts";
+import { AppError, describeError } from "#proto/error.ts";
 import type { ForwardingTable, ServiceChange } from "#agent/compile/table.ts";
 import type { FlowCleaner } from "../conntrack.ts";
 import type { DataplaneDriver, Drift, ProbeResult } from "../driver.ts";
@@ -60,8 +60,7 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
     async sync(table: ForwardingTable, signal) {
       held = undefined;
       const { kind, installed } = await kindOf(signal);
-      const changed = await sysctls.ensure(table.host);
-      if (changed.length > 0) log.info({ changed }, "set sysctls");
+      await setSysctls(deps, table);
       const listings = { nat: await list(tools, kind, "nat", signal), filter: await list(tools, kind, "filter", signal) };
       const rules = ruleTreesOf(table, nextCanary());
       await restore(tools, kind, planSync(rules, listings));
@@ -99,4 +98,14 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
       return [...(await cleanupTables(tools, { kinds: installed, dryRun }, signal)), ...(await sysctls.restore({ dryRun }))];
     },
   };
+}
+
+/** A setting that cannot be made (a container whose /proc/sys is read-only) stops only what needs it. */
+async function setSysctls({ sysctls, log }: IptablesDriverDeps, { host }: ForwardingTable): Promise<void> {
+  try {
+    const changed = await sysctls.ensure(host);
+    if (changed.length > 0) log.info({ changed }, "set sysctls");
+  } catch (cause) {
+    log.warn({ hint: cause instanceof AppError ? cause.hint : undefined }, describeError(cause));
+  }
 }
