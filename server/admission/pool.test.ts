@@ -10,7 +10,7 @@ test("every number that is not reserved is given out once before any comes again
       fc.infiniteStream(fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true })),
       (size, taken, randoms) => {
         const reserved = new Set(taken.filter((index) => index < size));
-        const pool = createPool({ size, reserved, random: () => randoms.next().value ?? 0 });
+        const pool = createPool({ size, reserved, random: () => Number(randoms.next().value) });
         const seen = new Set<number>();
         for (let i = 0; i < size - reserved.size; i++) {
           const index = pool.next() ?? -1;
