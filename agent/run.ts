@@ -17,7 +17,7 @@ import { HOST_LOCAL_ADDRESS, keepDnsAddresses } from "./dns/address.ts";
 import type { ListenAddress } from "./dns/listen.ts";
 import { configureResolver, describeResolver } from "./dns/resolver-config.ts";
 import { createDnsResponder } from "./dns/responder.ts";
-import { createFollower } from "./follow.ts";
+import { createFollower, type Follower } from "./follow.ts";
 import { createHealth } from "./health/loop.ts";
 import { lookAtNetwork, machineIdOf, nodeInfoOf, refuseOverlap } from "./node/facts.ts";
 import { nodeObjectLoop } from "./node/node-object.ts";
@@ -25,8 +25,8 @@ import type { NodeNetwork } from "./node/network.ts";
 import { createAppliedTracker } from "./sync/applied.ts";
 import { createContact } from "./sync/contact.ts";
 import { heartbeatLoop } from "./sync/heartbeat.ts";
-import { createReplicaStore, replay } from "./sync/replica-store.ts";
-import { createReplica } from "./sync/replica.ts";
+import { createReplicaStore, replay, type ReplicaStore } from "./sync/replica-store.ts";
+import { createReplica, type Replica } from "./sync/replica.ts";
 import { runAll } from "./sync/scope.ts";
 import type { Touched } from "./sync/state.ts";
 import { watchLoop } from "./sync/watch-loop.ts";
@@ -84,15 +84,11 @@ export async function runAgent(config: AgentConfig, outer: AbortSignal): Promise
   });
 
   // From what was heard last, before the network is asked for anything: a host that boots while the server is down serves at once.
-  const stored = await store.load();
-  if (stored) {
-    follower.follow(replica.replaceWith({ ...replay(stored), cluster: stored.header.cluster }));
-    log.info({ revision: state.revision, services: state.services.size, savedAt: stored.savedAt }, "serving what was known");
-  }
+  const savedAt = await serveWhatWasKnown(config, store, replica, follower);
 
   const transport = openTransport(connection);
   const client = clientOver(transport);
-  const contact = createContact({ log, since: stored?.savedAt });
+  const contact = createContact({ log, since: savedAt });
   let synced = false;
   const workloadFiles = createWorkloadFiles({
     folder: config.workloadsDir,
@@ -185,6 +181,20 @@ export async function runAgent(config: AgentConfig, outer: AbortSignal): Promise
   const next = { ...membership, cluster: state.cluster };
   await writeMembership(config.credentialsFile, connection, next);
   return next;
+}
+
+async function serveWhatWasKnown(
+  { log }: AgentConfig,
+  store: ReplicaStore,
+  replica: Replica,
+  follower: Follower,
+): Promise<Date | undefined> {
+  const stored = await store.load();
+  if (!stored) return undefined;
+  follower.follow(await replica.replaceWith({ ...replay(stored), cluster: stored.header.cluster }));
+  const { revision, services } = replica.state;
+  log.info({ revision, services: services.size, savedAt: stored.savedAt }, "serving what was known");
+  return stored.savedAt;
 }
 
 interface KernelDeps {

@@ -40,7 +40,7 @@ async function start(folder: string, nodeName = "vm-1"): Promise<Kept> {
   const replica = createReplica({ nodeName, log: quiet });
   const store = createReplicaStore({ folder, nodeName, image: replica.image, log: quiet });
   const stored = await store.load();
-  if (stored) replica.replaceWith({ ...replay(stored), cluster: stored.header.cluster });
+  if (stored) await replica.replaceWith({ ...replay(stored), cluster: stored.header.cluster });
   const ending = new AbortController();
   const running = store.run(ending.signal);
   return {
@@ -60,7 +60,7 @@ async function start(folder: string, nodeName = "vm-1"): Promise<Kept> {
 
 async function saved(folder: string, ...names: string[]): Promise<void> {
   const agent = await start(folder);
-  agent.replica.replaceWith({ epoch: "e1", revision: 1, cluster, items: [service("first", 1)] });
+  await agent.replica.replaceWith({ epoch: "e1", revision: 1, cluster, items: [service("first", 1)] });
   agent.store.rewrite();
   await waitFor(() => stat(join(folder, "image")), { what: "the image" });
   for (const [i, name] of names.entries()) agent.put(name, 2 + i);
@@ -136,7 +136,7 @@ test.for(["", "garbage", "00000000 {}\n", `${"0".repeat(8)} not json\n`])(
     expect(namesIn(agent)).toEqual([]);
     expect(agent.replica.epoch()).toBeUndefined();
     expect(await readdir(folder)).toContain("image.damaged");
-    agent.replica.replaceWith({ epoch: "e1", revision: 9, cluster, items: [service("fresh", 9)] });
+    await agent.replica.replaceWith({ epoch: "e1", revision: 9, cluster, items: [service("fresh", 9)] });
     agent.store.rewrite();
     await waitFor(() => stat(join(folder, "image")), { what: "a new image" });
     await agent.stop();

@@ -46,18 +46,18 @@ const begin = (replica: Replica, revision: number, items: unknown[], epoch = "e1
   replica.replaceWith({ epoch, revision, cluster, items });
 
 describe("changes", () => {
-  test("a slice that goes over to another service touches both services", () => {
+  test("a slice that goes over to another service touches both services", async () => {
     const { replica } = aReplica();
-    begin(replica, 3, [service("a", 1), service("b", 2), slice("s", "a", 3)]);
+    await begin(replica, 3, [service("a", 1), service("b", 2), slice("s", "a", 3)]);
     const { touched } = change(replica, 4, put(slice("s", "b", 4)));
     expect([...touched.services].toSorted()).toEqual(["default/a", "default/b"]);
     expect(replica.state.slicesByService.has("default/a")).toBe(false);
     expect([...(replica.state.slicesByService.get("default/b")?.keys() ?? [])]).toEqual(["default/s"]);
   });
 
-  test("a change that a page of the snapshot held already is not made again", () => {
+  test("a change that a page of the snapshot held already is not made again", async () => {
     const { replica } = aReplica();
-    begin(replica, 3, [service("a", 5, 8080)]);
+    await begin(replica, 3, [service("a", 5, 8080)]);
     const { touched, step } = change(replica, 5, put(service("a", 4, 80)), put(service("a", 5, 8080)));
     expect(touched.services.size).toBe(0);
     expect(step).toBeUndefined();
@@ -65,17 +65,17 @@ describe("changes", () => {
     expect(replica.state.services.get("default/a")?.spec.ports[0]?.port).toBe(8080);
   });
 
-  test("a reply that was answered twice changes nothing the second time", () => {
+  test("a reply that was answered twice changes nothing the second time", async () => {
     const { replica } = aReplica();
-    begin(replica, 1, []);
+    await begin(replica, 1, []);
     change(replica, 3, put(service("a", 2)), { type: "DELETE", kind: "Service", revision: 3, object: service("a", 3) });
     expect(change(replica, 3, put(service("a", 2))).touched.services.size).toBe(0);
     expect(replica.state.services.size).toBe(0);
   });
 
-  test("an invalid object is skipped and named once, the others go on, and its last valid version stays until a valid one comes", () => {
+  test("an invalid object is skipped and named once, the others go on, and its last valid version stays until a valid one comes", async () => {
     const { replica, warned } = aReplica();
-    begin(replica, 2, [service("a", 1), service("bad", 2)]);
+    await begin(replica, 2, [service("a", 1), service("bad", 2)]);
     change(replica, 4, put(service("bad", 3, 0)), put(service("b", 4)));
     change(replica, 5, put(service("bad", 5, 70_000)));
     expect(warned).toHaveLength(1);
@@ -88,17 +88,17 @@ describe("changes", () => {
 
   test.for([undefined, null, 7, {}, { metadata: { name: 5 } }, { metadata: { name: "x" } }])(
     "%j is no object and stalls nothing",
-    (object) => {
+    async (object) => {
       const { replica } = aReplica();
-      begin(replica, 1, []);
+      await begin(replica, 1, []);
       change(replica, 3, { type: "PUT", kind: "Service", revision: 2, object }, put(service("b", 3)));
       expect([...replica.state.services.keys()]).toEqual(["default/b"]);
     },
   );
 
-  test("only workloads of this node are held, and one that moves away goes", () => {
+  test("only workloads of this node are held, and one that moves away goes", async () => {
     const { replica } = aReplica();
-    begin(replica, 2, [workload("w1", "vm-1", 1), workload("w2", "vm-2", 2)]);
+    await begin(replica, 2, [workload("w1", "vm-1", 1), workload("w2", "vm-2", 2)]);
     expect([...replica.state.ownWorkloads.keys()]).toEqual(["default/w1"]);
     const { touched, step } = change(replica, 4, put(workload("w2", "vm-2", 3)), put(workload("w1", "vm-2", 4)));
     expect([...touched.ownWorkloads]).toEqual(["default/w1"]);
@@ -108,32 +108,34 @@ describe("changes", () => {
 });
 
 describe("snapshots", () => {
-  test("the first one touches all", () => {
+  test("the first one touches all", async () => {
     const { replica } = aReplica();
-    expect(begin(replica, 1, [service("a", 1)])).toMatchObject({ all: true, revision: 1 });
+    expect(await begin(replica, 1, [service("a", 1)])).toMatchObject({ all: true, revision: 1 });
   });
 
-  test("a later one touches only what differs", () => {
+  test("a later one touches only what differs", async () => {
     const { replica } = aReplica();
-    begin(replica, 4, [service("same", 1), service("other", 2), service("gone", 3), slice("s", "gone", 4)]);
-    const touched = begin(replica, 9, [service("same", 1), service("other", 8, 81), service("new", 9)]);
+    await begin(replica, 4, [service("same", 1), service("other", 2), service("gone", 3), slice("s", "gone", 4)]);
+    const touched = await begin(replica, 9, [service("same", 1), service("other", 8, 81), service("new", 9)]);
     expect(touched.all).toBe(false);
     expect([...touched.services].toSorted()).toEqual(["default/gone", "default/new", "default/other"]);
     expect(replica.state.slices.size).toBe(0);
   });
 
-  test("of a restored backup, an object of the same revision with another content is taken, and the revision goes back", () => {
+  test("of a restored backup, an object of the same revision with another content is taken, and the revision goes back", async () => {
     const { replica } = aReplica();
-    begin(replica, 9, [service("a", 5, 80)]);
-    const touched = begin(replica, 6, [service("a", 5, 81)], "e2");
+    await begin(replica, 9, [service("a", 5, 80)]);
+    const touched = await begin(replica, 6, [service("a", 5, 81)], "e2");
     expect([...touched.services]).toEqual(["default/a"]);
     expect(replica.state.revision).toBe(6);
     expect(replica.epoch()).toBe("e2");
   });
 
-  test("other facts about the fleet touch all", () => {
+  test("other facts about the fleet touch all", async () => {
     const { replica } = aReplica();
-    begin(replica, 1, []);
-    expect(replica.replaceWith({ epoch: "e1", revision: 1, cluster: { ...cluster, domain: "lan.test" }, items: [] }).all).toBe(true);
+    await begin(replica, 1, []);
+    expect((await replica.replaceWith({ epoch: "e1", revision: 1, cluster: { ...cluster, domain: "lan.test" }, items: [] })).all).toBe(
+      true,
+    );
   });
 });

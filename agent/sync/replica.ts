@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Logger } from "pino";
 import { FOLLOWED_KINDS, type Change, type ChangesReply, type ClusterFacts, type FollowedKind } from "#proto/agents.ts";
 import { describeError } from "#proto/error.ts";
@@ -38,14 +39,16 @@ export interface Replica {
   epoch(): string | undefined;
   /** Changes of the server, in its order. Those already known are known by their revision. */
   applyChanges(reply: ChangesReply): { readonly touched: Touched; readonly step: ReplicaStep | undefined };
-  /** Becomes what the snapshot says; what it holds already is not touched. */
-  replaceWith(snapshot: Snapshot): Touched;
+  /** Becomes what the snapshot says; what it holds already is not touched. Lets the other loops run in between. */
+  replaceWith(snapshot: Snapshot): Promise<Touched>;
   image(): ReplicaImage | undefined;
   /** What it was told and does not understand, a line each. */
   problems(): readonly string[];
 }
 
 const MAX_INVALID = 1000;
+/** 20,000 objects take a second to check on a fast machine, and a heartbeat must not wait for it. */
+const ITEMS_AT_A_TIME = 250;
 
 export function createReplica({ nodeName, log }: { readonly nodeName: string; readonly log: Pick<Logger, "warn"> }): Replica {
   const held = createHeldObjects(nodeName);
@@ -102,29 +105,23 @@ export function createReplica({ nodeName, log }: { readonly nodeName: string; re
       recorded = state.revision;
       return { touched, step };
     },
-    replaceWith(snapshot) {
-      const sets = noneTouched();
-      const all = state.cluster === undefined || !same(state.cluster, snapshot.cluster);
+    async replaceWith(snapshot) {
       const gone = new Set(held.all().map((object) => `${object.kind} ${keyOf(object)}`));
       const seen = new Set<string>();
-      for (const item of snapshot.items) {
+      const different: FollowedObject[] = [];
+      for (const [i, item] of snapshot.items.entries()) {
+        if (i % ITEMS_AT_A_TIME === 0) await nextTurn();
         const kind = kindOf(item);
         const key = looseKeyOf(item);
         if (kind === undefined || key === undefined) continue;
-        const before = held.get(kind, key);
         const after = checked(kind, item);
         seen.add(`${kind} ${key}`);
         gone.delete(`${kind} ${key}`);
         // By content: after an old backup was restored, the same revision may be something else.
-        if (after && !same(before, after)) held.put(after, sets);
+        if (after && !same(held.get(kind, key), after)) different.push(after);
       }
-      deleteNamed(gone, sets);
       for (const name of invalid.keys()) if (!seen.has(name)) invalid.delete(name);
-      held.setCluster(snapshot.cluster);
-      held.setRevision(snapshot.revision);
-      epoch = snapshot.epoch;
-      recorded = snapshot.revision;
-      return touchedOf(sets, { revision: snapshot.revision, all });
+      return become(snapshot, different, gone);
     },
     image() {
       if (epoch === undefined || state.cluster === undefined) return undefined;
@@ -133,6 +130,23 @@ export function createReplica({ nodeName, log }: { readonly nodeName: string; re
     },
     problems: () => Array.from(invalid, ([name, why]) => `${name} is skipped: ${why}`),
   };
+
+  /** All at once: nobody sees half of it. */
+  function become(
+    { cluster, revision, epoch: ofEpoch }: Snapshot,
+    different: readonly FollowedObject[],
+    gone: ReadonlySet<string>,
+  ): Touched {
+    const sets = noneTouched();
+    const all = state.cluster === undefined || !same(state.cluster, cluster);
+    for (const object of different) held.put(object, sets);
+    deleteNamed(gone, sets);
+    held.setCluster(cluster);
+    held.setRevision(revision);
+    epoch = ofEpoch;
+    recorded = revision;
+    return touchedOf(sets, { revision, all });
+  }
 
   function deleteNamed(names: ReadonlySet<string>, sets: TouchedSets): void {
     for (const name of names) {

@@ -61,7 +61,7 @@ export async function watchLoop(deps: WatchDeps, signal: AbortSignal): Promise<v
 
 async function startOver({ transport, replica, store, follow, log }: WatchDeps, signal: AbortSignal): Promise<void> {
   const snapshot = await readSnapshot(transport, signal);
-  const touched = replica.replaceWith(snapshot);
+  const touched = await replica.replaceWith(snapshot);
   log.info({ revision: snapshot.revision, objects: snapshot.items.length, services: touched.services.size }, "read the whole state");
   store.rewrite();
   follow(touched);

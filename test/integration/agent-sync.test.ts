@@ -113,7 +113,7 @@ async function startAgent({ connection, stateDir }: { connection: Connection; st
   const replica = createReplica({ nodeName: "vm-1", log: quiet });
   const store = createReplicaStore({ folder: join(stateDir, "replica"), nodeName: "vm-1", image: () => replica.image(), log: quiet });
   const stored = await store.load();
-  if (stored) replica.replaceWith({ ...replay(stored), cluster: stored.header.cluster });
+  if (stored) await replica.replaceWith({ ...replay(stored), cluster: stored.header.cluster });
   const contact = createContact({ log: quiet });
   const applied = createAppliedTracker();
   const touched: Touched[] = [];
@@ -193,7 +193,7 @@ test("over a restart of the server the agent keeps what it knows, comes back by 
   await server.start();
   await create(await server.admin(), "two");
   await waitFor(() => agent.services().includes("default/two"), { what: "two" });
-  expect(agent.contact.problems()).toEqual([]);
+  await waitFor(() => agent.contact.problems().length === 0, { what: "the heartbeat too" });
   expect(agent.contact.stateAgeMs()).toBe(0);
   expect(agent.touched.slice(before).some(({ services }) => services.has("default/one"))).toBe(false);
 });
