@@ -2,6 +2,7 @@ import type { ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import Fastify, { LogController, type FastifyBaseLogger } from "fastify";
 import { AppError, errorCodes, toStatus } from "#proto/error.ts";
+import { discoveryRoutes } from "./api/discovery.ts";
 import { MAX_BODY_BYTES, methodNotAllowed, notFoundPath, pathOnly, replyWithError } from "./api/error-reply.ts";
 import { userNameOf } from "./api/authorize.ts";
 import { acceptJsonBodies } from "./api/json-body.ts";
@@ -70,6 +71,7 @@ export function createApp(deps: AppDeps): App {
   acceptJsonBodies(app);
   app.setErrorHandler(replyWithError);
 
+  discoveryRoutes(app);
   resourceRoutes(app, deps.resources);
   agentRoutes(app, deps.agents);
   deps.otherRoutes(app);

@@ -15,7 +15,13 @@ export function acceptJsonBodies(app: App): void {
       done(error as Error); // only Errors are thrown there
     }
   });
-  app.addContentTypeParser("*", (request, _payload, done) => {
+  app.addContentTypeParser("*", (request, payload, done) => {
+    if (request.is404) {
+      // That there is no such path is the better answer.
+      payload.resume();
+      done(null);
+      return;
+    }
     const patching = request.method === "PATCH";
     done(unsupportedMediaType(patching ? PATCH_TYPES : ["application/json"]));
   });

@@ -216,7 +216,7 @@ function sendRaw({ port, ca, admin }: { port: number; ca: string; admin: string 
       response.on("data", (chunk: string) => (received += chunk));
       response.on("error", reject);
       response.on("end", () => {
-        const isJson = String(response.headers["content-type"]).includes("json");
+        const isJson = received !== "" && String(response.headers["content-type"]).includes("json");
         resolve({
           status: response.statusCode ?? 0,
           headers: response.headers,
