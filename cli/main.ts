@@ -4,7 +4,8 @@ import { createProcessIo } from "./process-io.ts";
 import { createProgram } from "./program/program.ts";
 
 const { io, stopCode, end } = createProcessIo(process);
-process.exitCode = await main(process.argv.slice(2));
+const words = process.argv.slice(2);
+process.exitCode = await main(words[0] === "--version" ? ["version"] : words);
 end();
 
 async function main(args: readonly string[]): Promise<number> {

@@ -16,7 +16,7 @@ const quoted = (text: string): string => `'${text.replaceAll("'", String.raw`'\'
 function candidatesFunction(models: readonly CommandModel[]): string {
   const paths = models.filter(({ path }) => path !== "").map(({ path }) => quoted(` ${path}`));
   const valued = models.flatMap(({ path, options }) => options.flatMap((option) => valueCase(path, option)));
-  return `__fairlead_names() { "$__fairlead_program" __names "$1" \${__fairlead_namespace:+-n "$__fairlead_namespace"} 2>/dev/null; }
+  return `__fairlead_names() { "$__fairlead_program" __names "$1" \${__fairlead_namespace:+--namespace="$__fairlead_namespace"} 2>/dev/null; }
 __fairlead_candidates() {
   local __fairlead_program="$1" __fairlead_namespace= path= word= before= kind=
   shift
@@ -107,7 +107,12 @@ function fishScript(models: readonly CommandModel[]): string {
   };
   const lines = models.flatMap(({ path, commands, options, operands }) => {
     const words = path.split(" ").filter((word) => word !== "");
-    const seen = words.map((word) => `__fish_seen_subcommand_from ${word}`).join("; and ");
+    // `token delete` is not `delete`.
+    const parents = words.length > 1 ? [] : models.filter((one) => one.path !== "" && one.commands.some(({ name }) => name === path));
+    const seen = [
+      ...words.map((word) => `__fish_seen_subcommand_from ${word}`),
+      ...parents.map((parent) => `not __fish_seen_subcommand_from ${parent.path}`),
+    ].join("; and ");
     const inside = path === "" ? "__fish_use_subcommand" : seen;
     const notDeeper =
       commands.length > 0 && path !== ""

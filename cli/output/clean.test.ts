@@ -25,3 +25,9 @@ test("YAML stays readable by machines: what was escaped means the same", () => {
   expect(text).not.toContain("\u202e");
   expect(parse(text)).toEqual(value);
 });
+
+test("YAML quotes what a reader of YAML 1.1 would not take for a string", () => {
+  expect(toYaml({ time: "2026-01-02T00:00:00Z", answer: "yes", plain: "web" })).toBe(
+    'time: "2026-01-02T00:00:00Z"\nanswer: "yes"\nplain: web\n',
+  );
+});

@@ -9,7 +9,8 @@ export function toJson(value: unknown): string {
 
 /** A string with controls that YAML would write plainly is double-quoted, so that its escapes are read back as what they stand for. */
 export function toYaml(value: unknown): string {
-  const document = new Document(value, { aliasDuplicateObjects: false });
+  // Quoted are also the strings that a reader of YAML 1.1, as Kubernetes' tools are, would take for something else: times, yes, 0x1.
+  const document = new Document(value, { aliasDuplicateObjects: false, compat: "yaml-1.1" });
   visit(document, {
     Scalar(_key, node) {
       if (typeof node.value === "string" && ODD.test(node.value)) node.type = Scalar.QUOTE_DOUBLE;

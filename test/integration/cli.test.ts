@@ -418,6 +418,7 @@ describe("the rest", () => {
     expect(await cli("status")).toMatchObject({ exitCode: 0 });
     expect((await cli("status")).stdout).toMatch(/^Server: +https:\/\/127\.0\.0\.1:\d+, version [^]*All is well\.\n$/);
     expect((await cli("version --server")).stdout).toMatch(/^fairlead \d[^]*\nserver +\d/);
+    expect((await cli("--version")).stdout).toMatch(/^fairlead \d/);
     expect((await cli("config path")).stdout).toBe(`${server.kubeconfig}\n`);
     expect((await cli("help exit-codes")).stdout).toContain("  3    not found");
     expect((await cli("__names namespaces")).stdout).toContain("default\n");
