@@ -1,6 +1,7 @@
 import { appendFile, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { expect, onTestFinished, test } from "vitest";
 import type { Change, ClusterFacts } from "#proto/agents.ts";
 import { waitFor } from "#test/wait-for.ts";
@@ -77,6 +78,19 @@ test("what was heard is there after a restart, with its revision and epoch", asy
   expect(agent.replica.state).toMatchObject({ revision: 3, cluster });
   expect(agent.replica.epoch()).toBe("e1");
   await agent.stop();
+});
+
+test("what is queued when the agent is stopped in the middle of writing an image is there after the restart", async () => {
+  const folder = await aFolder();
+  await saved(folder);
+  const agent = await start(folder);
+  agent.store.rewrite();
+  await nextTurn(); // the image is taken, and being written
+  agent.put("late", 2);
+  await agent.stop();
+  const again = await start(folder);
+  expect(namesIn(again)).toEqual(["first", "late"]);
+  await again.stop();
 });
 
 test("its files are for root's eyes only", async () => {

@@ -164,6 +164,7 @@ export function createReplicaStore({ folder, nodeName, image, log }: ReplicaStor
         failures = (await attempt(signal)) ? 0 : failures + 1;
         if (failures > 0) await pause(backoffMs(failures, Math.random(), { baseMs: 1000, maxMs: 60_000 }), signal);
       }
+      await attempt(signal); // what came while the last write was under way
       await journal?.close();
     },
     problems: () => (problem === undefined ? [] : [problem]),

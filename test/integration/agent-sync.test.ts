@@ -1,4 +1,4 @@
-import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
@@ -205,6 +205,7 @@ test("an agent that starts while the server is down has what was known, and foll
   const first = await startAgent(joined);
   await create(admin, "one");
   await waitFor(() => first.services().includes("default/one"), { what: "one" });
+  await waitFor(() => stat(join(joined.stateDir, "replica/image")), { what: "the image on disk" });
   await first.stop();
   await server.stop();
   const second = await startAgent(joined);
@@ -245,6 +246,7 @@ test("after a compaction that an agent slept through it reads the whole state an
   const first = await startAgent({ connection, stateDir });
   await create(api.client, "one");
   await waitFor(() => first.services().includes("default/one"), { what: "one" });
+  await waitFor(() => stat(join(stateDir, "replica/image")), { what: "the image on disk" });
   await first.stop();
   await create(api.client, "two");
   await create(api.client, "three");
