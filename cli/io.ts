@@ -1,3 +1,5 @@
+import { clean } from "./output/clean.ts";
+
 /** What a command may touch of its process; main.ts makes the real one. */
 export interface Io {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -31,9 +33,9 @@ export interface Invocation<Options> {
 
 export type Command<Options> = (invocation: Invocation<Options>) => Promise<number>;
 
-/** One line to stderr. */
+/** One line to stderr; what it quotes of objects or of the server is shown, never obeyed. */
 export function say(io: Io, line: string): void {
-  io.err(`${line}\n`);
+  io.err(`${clean(line)}\n`);
 }
 
 /** Shows `text` on a terminal's stderr if the work takes over a second, and wipes it when the work is over. */
@@ -42,7 +44,7 @@ export async function withProgress<T>(io: Io, text: () => string, work: () => Pr
   const progress = { shown: false };
   const timer = setInterval(() => {
     progress.shown = true;
-    io.err(`\r\x1b[K${text()}`);
+    io.err(`\r\x1b[K${clean(text())}`);
   }, 1000);
   try {
     return await work();

@@ -21,6 +21,17 @@ export function parseTargets(words: readonly string[]): Target[] {
   return unique.map((kind) => ({ kind, names: names.length > 0 ? names : undefined }));
 }
 
+/** The namespace to look in; undefined for all. A name is one object's only within a namespace. */
+export function namespaceOf(
+  targets: readonly Target[],
+  { allNamespaces, namespace }: { allNamespaces: boolean; namespace: string },
+): string | undefined {
+  const named = targets.find(({ kind, names }) => names !== undefined && kinds[kind].namespaced);
+  if (allNamespaces && named)
+    throw new AppError("Usage", "-A and names do not go together", { hint: "say with -n in which namespace they are" });
+  return allNamespaces ? undefined : namespace;
+}
+
 /** How messages call an object: `service "web"`; `service/web` with "/". */
 export function singularOf(kind: KindName): string {
   return kinds[kind].singular;

@@ -11,7 +11,7 @@ import { eventsSection, fields, metadataFields } from "../output/describe-text.t
 import { renderError } from "../output/error.ts";
 import { say, type Invocation, type Io } from "../io.ts";
 import { openSession } from "../session.ts";
-import { parseTargets, type Target } from "../targets.ts";
+import { namespaceOf, parseTargets, type Target } from "../targets.ts";
 
 interface DescribeOptions {
   readonly selector?: string;
@@ -27,7 +27,7 @@ export async function describe({ args, options, io }: Invocation<DescribeOptions
   const targets = parseTargets(args);
   await using session = await openSession(options, io);
   const asked: Asked = { client: session.client, signal: io.stop };
-  const namespace = options.allNamespaces ? undefined : session.namespace;
+  const namespace = namespaceOf(targets, { allNamespaces: options.allNamespaces === true, namespace: session.namespace });
   let code = 0;
   const objects: AnyObject[] = [];
   for (const target of targets)
@@ -65,7 +65,7 @@ async function* objectsOf(
   }
   for (const name of names)
     try {
-      yield await client.get(kind, name, { namespace: namespace ?? "default", signal });
+      yield await client.get(kind, name, { namespace, signal });
     } catch (error) {
       if (!isAppError(error, "NotFound")) throw error;
       yield { error };

@@ -20,7 +20,7 @@ export async function watchTargets(targets: readonly Target[], scope: Scope): Pr
   const signal = AbortSignal.any([io.stop, io.unread]);
   // A watch goes on trying when the server is away; one that could never be reached is told at once.
   await client.transport.send({ path: paths.livez, signal });
-  if (name !== undefined && !options.ignoreNotFound) await client.get(target.kind, name, { namespace: namespace ?? "default", signal });
+  if (name !== undefined && !options.ignoreNotFound) await client.get(target.kind, name, { namespace, signal });
   const events = client.watch(target.kind, {
     namespace,
     labelSelector: options.selector,

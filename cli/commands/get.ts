@@ -7,7 +7,7 @@ import { toJson, toYaml } from "../output/structured.ts";
 import { createTable } from "../output/table.ts";
 import { say, withProgress, type Invocation, type Io } from "../io.ts";
 import { openSession } from "../session.ts";
-import { parseTargets, singularOf, type Target } from "../targets.ts";
+import { namespaceOf, parseTargets, singularOf, type Target } from "../targets.ts";
 import { watchTargets } from "./get-watch.ts";
 
 export interface GetOptions {
@@ -32,7 +32,8 @@ export interface Scope {
 export async function get({ args, options, io }: Invocation<GetOptions>): Promise<number> {
   const targets = parseTargets(args);
   await using session = await openSession(options, io);
-  const scope: Scope = { client: session.client, namespace: options.allNamespaces ? undefined : session.namespace, options, io };
+  const namespace = namespaceOf(targets, { allNamespaces: options.allNamespaces === true, namespace: session.namespace });
+  const scope: Scope = { client: session.client, namespace, options, io };
   if (options.watch) return await watchTargets(targets, scope);
   const found: { target: Target; objects: AnyObject[] }[] = [];
   let code = 0;
@@ -64,7 +65,7 @@ async function read(
   const objects: AnyObject[] = [];
   for (const name of names)
     try {
-      objects.push(await client.get(kind, name, { namespace: namespace ?? "default", signal: io.stop }));
+      objects.push(await client.get(kind, name, { namespace, signal: io.stop }));
     } catch (error) {
       failed(error);
     }

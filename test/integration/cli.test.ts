@@ -242,6 +242,7 @@ describe("bad input is refused, with the field named, an exit code that says why
   test.for([
     ["get", "pods"],
     ["get", "svc", "-o", "xml"],
+    ["get", "svc", "web", "-A"],
     ["bogus"],
     ["delete", "svc"],
     ["delete", "svc", "web", "--all"],
