@@ -175,11 +175,11 @@ function collect(value: string, all: readonly string[]): string[] {
 
 /** `10.0.0.1`, `10.0.0.1:5353`, `[::1]:53`. */
 function collectListen(text: string, all: readonly ListenAddress[]): ListenAddress[] {
-  const [, bracketed, plain, portText = "53"] = /^(?:\[([^\]]+)\]|([^:]+|[0-9a-fA-F:]+?))(?::(\d+))?$/.exec(text) ?? [];
+  const [, bracketed, plain, portText = "53"] = parseIp(text) ? ["", text] : (/^(?:\[([^\]]+)\]|([^:]+))(?::(\d+))?$/.exec(text) ?? []);
   const address = bracketed ?? plain ?? "";
   const port = Number(portText);
   if (!parseIp(address) || port < 1 || port > 65_535)
-    throw new AppError("Usage", `"${text}" is no address`, { hint: "write it like 10.0.0.1 or 10.0.0.1:5353" });
+    throw new AppError("Usage", `"${text}" is no address`, { hint: "write it like 10.0.0.1, 10.0.0.1:5353 or [fd00::1]:5353" });
   return [...all, { address, port }];
 }
 
@@ -205,6 +205,7 @@ Examples:
   ssh server fairlead token create | sudo fairlead agent join https://10.0.0.5:7443 --token-file -
   sudo fairlead agent                          # runs until stopped; traffic and DNS state stay when it ends
   sudo fairlead agent --configure-resolver     # the host's own names too, through systemd-resolved
+  fairlead agent run --help                    # all options
   sudo fairlead agent cleanup --dry-run        # what is ours on this host
   sudo fairlead agent cleanup                  # takes it all away
 `;

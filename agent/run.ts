@@ -13,7 +13,7 @@ import { openKernelTools, type KernelTools } from "./dataplane/exec.ts";
 import { dataplaneLoop } from "./dataplane/loop.ts";
 import { createTableMailbox, type TableMailbox } from "./dataplane/mailbox.ts";
 import { selectDriver } from "./dataplane/select.ts";
-import { HOST_LOCAL_ADDRESS, keepDnsAddresses } from "./dns/address.ts";
+import { HOST_LOCAL_ADDRESS, keepDnsAddresses, removeDnsAddresses } from "./dns/address.ts";
 import type { ListenAddress } from "./dns/listen.ts";
 import { configureResolver, describeResolver } from "./dns/resolver-config.ts";
 import { createDnsResponder } from "./dns/responder.ts";
@@ -178,6 +178,7 @@ export async function runAgent(config: AgentConfig, outer: AbortSignal): Promise
   }
   if (outer.aborted || state.cluster === undefined) return undefined;
   log.warn({ before: facts, now: state.cluster }, "the fleet's facts have changed: starting anew with them");
+  await removeDnsAddresses(tools, facts.dnsIps);
   const next = { ...membership, cluster: state.cluster };
   await writeMembership(config.credentialsFile, connection, next);
   return next;

@@ -1,0 +1,51 @@
+import { expect, test } from "vitest";
+import { createFleet } from "../fleet/fleet.ts";
+import { waitFor } from "../wait-for.ts";
+import { fairlead, joinHost, openApi, rulesOf, startAgent, startServer } from "./agent-rig.ts";
+
+test("an agent that the user has to mend something for says what, and ends before it touches the host", async () => {
+  await using fleet = await createFleet({ hosts: 2, backend: "legacy" });
+  const [h1, h2] = fleet.hosts;
+  const agent = (...args: string[]) => h2.run(fairlead, ["agent", ...args], { reject: false });
+
+  const notJoined = await agent();
+  expect(notJoined.exitCode).toBe(2);
+  expect(notJoined.stderr).toContain("fairlead agent join");
+
+  const inArgv = await agent("join", `https://${h1.ip}:7443`, "--token", "fl1.secret");
+  expect(inArgv.exitCode).toBe(2);
+  expect(inArgv.stderr).toContain("can be read by every user");
+
+  await startServer(h1);
+  const api = await openApi(h1);
+  await joinHost(h2, { api, server: h1 });
+  expect((await h2.run("stat", ["-c", "%a", "/etc/fairlead/node.yaml"])).stdout).toBe("600");
+
+  await h2.run("ip", ["route", "add", "10.96.4.0/24", "via", h1.ip]);
+  const overlapping = await agent();
+  expect(overlapping.exitCode).toBe(2);
+  expect(overlapping.stderr).toContain(`10.96.0.0/16 overlaps the route 10.96.4.0/24 via ${h1.ip} dev eth0`);
+  await h2.run("ip", ["route", "del", "10.96.4.0/24"]);
+  expect(await rulesOf(h2)).toEqual([]);
+
+  const first = await startAgent(h2);
+  const second = await agent();
+  expect(second.exitCode).toBe(2);
+  expect(second.stderr).toContain("is running");
+  expect((await agent("cleanup")).stderr).toContain("is running");
+
+  // Somebody takes the rules away: there is an Event that names what was lost.
+  await h2.run("iptables", ["-t", "nat", "-F"]);
+  await waitFor(async () => /RulesRepaired.*nat PREROUTING/.test(JSON.stringify((await api.call("GET", "/api/v1/events")).body)), {
+    what: "the Event",
+  });
+
+  // A kill leaves no lock behind.
+  await first.kill();
+  const third = await startAgent(h2);
+  await third.stop();
+  const cleaned = await agent("cleanup");
+  expect(cleaned).toMatchObject({ exitCode: 0, stdout: expect.stringContaining("nothing of Fairlead is left") as string });
+  expect(await rulesOf(h2)).toEqual([]);
+  expect((await agent("cleanup", "--dry-run")).stdout).toBe("");
+});
