@@ -4,17 +4,12 @@ import type { Event } from "#proto/event.ts";
 import { apiVersionOf, kinds, type AnyObject } from "#proto/kinds.ts";
 import { DEFAULT_NAMESPACE } from "#proto/namespace.ts";
 import { isAppError } from "#proto/error.ts";
-import type { Store, StoredChange } from "../store/store.ts";
-import { createDeadlines } from "./deadlines.ts";
+import type { Store } from "../store/store.ts";
 
-/** What happened, for people. Repetitions are counted in one Event, all go after an hour, and there are never more than so many. */
+/** What happened, for people. Repetitions are counted in one Event; compaction.ts removes the old ones. */
 export interface EventRecorder {
   /** Never fails and never waits: what cannot be written is dropped, and counted. */
   record(about: EventSubject, news: News): void;
-  /** To be told of every commit: Events that hosts wrote go after an hour too. */
-  follow(changes: readonly StoredChange[]): void;
-  /** Takes over the Events that are there. */
-  load(events: readonly AnyObject[]): void;
   readonly dropped: number;
   stop(): Promise<void>;
 }
@@ -28,8 +23,6 @@ export interface News {
   readonly message: string;
 }
 
-const KEEP_MS = 3600_000;
-const MAX_EVENTS = 5000;
 /** A burst of so many, then so many a second: an Event is a durable write. */
 const BURST = 100;
 const PER_SECOND = 10;
@@ -40,8 +33,6 @@ interface Deps {
 }
 
 export function createEventRecorder({ store, log }: Deps): EventRecorder {
-  const known = new Set<string>(); // namespace/name, the one written longest ago first
-  const expiry = createDeadlines({ now: Date.now, onDue: (key) => start(remove(key)) });
   const running = new Set<Promise<void>>();
   let budget = BURST;
   let budgetAt = performance.now();
@@ -81,53 +72,16 @@ export function createEventRecorder({ store, log }: Deps): EventRecorder {
     }
   }
 
-  async function remove(key: string): Promise<void> {
-    const [namespace = "", name = ""] = key.split("/");
-    try {
-      await store.transact([{ op: "delete", key: { kind: "Event", namespace, name } }]);
-    } catch (error) {
-      if (!isAppError(error, "NotFound")) throw error;
-    }
-  }
-
-  function keep(event: AnyObject): void {
-    if (event.kind !== "Event") return;
-    const key = `${event.metadata.namespace ?? ""}/${event.metadata.name}`;
-    known.delete(key);
-    known.add(key);
-    expiry.set(key, lastSeenMs(event) + KEEP_MS);
-    const [oldest] = known;
-    if (known.size <= MAX_EVENTS || oldest === undefined) return;
-    forget(oldest);
-    start(remove(oldest));
-  }
-
-  function forget(key: string): void {
-    known.delete(key);
-    expiry.delete(key);
-  }
-
   return {
     record: (about, news) => {
       if (mayWrite()) start(write(eventOf(about, news)));
       else dropped++;
-    },
-    follow: (changes) => {
-      for (const { type, object } of changes) {
-        if (object.kind !== "Event") continue;
-        if (type === "DELETED") forget(`${object.metadata.namespace ?? ""}/${object.metadata.name}`);
-        else keep(object);
-      }
-    },
-    load: (events) => {
-      for (const event of events.toSorted((a, b) => lastSeenMs(a) - lastSeenMs(b))) keep(event);
     },
     get dropped() {
       return dropped;
     },
     stop: async () => {
       stopped = true;
-      expiry.stop();
       await Promise.all(running);
     },
   };
@@ -170,10 +124,4 @@ function referenceTo({ kind, metadata }: Pick<AnyObject, "kind" | "metadata">) {
 
 function repeated(before: Event, event: Event): Event {
   return { ...before, count: (before.count ?? 1) + 1, lastTimestamp: event.lastTimestamp };
-}
-
-function lastSeenMs(object: AnyObject): number {
-  const text = object.kind === "Event" ? (object.lastTimestamp ?? object.metadata.creationTimestamp) : undefined;
-  const ms = Date.parse(text ?? "");
-  return Number.isNaN(ms) ? Date.now() : Math.min(ms, Date.now());
 }

@@ -60,7 +60,6 @@ export async function startControllers({ store, cluster, log, registry }: Contro
     const touched = view.apply(changes);
     leases.follow(changes);
     ends.follow(changes);
-    events.follow(changes);
     receipts.follow(changes);
     for (const { type, key } of changes) if (type === "DELETED" && key.kind === "Node") receipts.forget(key.name);
     const revision = changes.at(-1)?.revision ?? 0;
@@ -72,7 +71,6 @@ export async function startControllers({ store, cluster, log, registry }: Contro
     view.apply(changes);
     leases.follow(changes);
     ends.follow(changes);
-    events.load(all.filter(({ kind }) => kind === "Event"));
   });
   signal.addEventListener(
     "abort",
@@ -110,7 +108,7 @@ async function loadThenFollow(
   const unfollow = store.onCommit((changes) => sink(changes));
   const all: AnyObject[] = [];
   const readAt = new Map<KindName, number>();
-  for (const kind of [...VIEWED_KINDS, "Event"] as const) {
+  for (const kind of VIEWED_KINDS) {
     const page = await store.list({ kind });
     readAt.set(kind, page.revision);
     all.push(...page.items);

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { ClusterFacts } from "#proto/agents.ts";
-import type { AppError } from "#proto/error.ts";
+import { isAppError } from "#proto/error.ts";
 import { contains, parseCidr, parseIp } from "#proto/ip.ts";
 import type { AnyObject, KindName, ObjectOf } from "#proto/kinds.ts";
 import { parseObject } from "#proto/parse.ts";
@@ -82,10 +82,13 @@ function aService(name: string, spec: object = {}): Service {
 }
 
 async function refusal(attempt: Promise<unknown>): Promise<string> {
-  return attempt.then(
-    () => "accepted",
-    (error: AppError) => `${error.code} ${error.causes.map(({ field, message }) => `${field}: ${message}`).join("; ")}`,
-  );
+  try {
+    await attempt;
+    return "accepted";
+  } catch (error) {
+    if (!isAppError(error)) throw error;
+    return `${error.code} ${error.causes.map(({ field, message }) => `${field}: ${message}`).join("; ")}`;
+  }
 }
 
 const inRange = (text: string | undefined, cidr: string): boolean => {

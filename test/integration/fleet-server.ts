@@ -126,7 +126,10 @@ function aHost(name: string, transport: Transport): TestHost {
     }
   };
   const loop = async (signal: AbortSignal): Promise<void> => {
-    for (; !signal.aborted; await pause(cluster.heartbeatIntervalMs, signal)) await beatIfUp();
+    while (!signal.aborted) {
+      await beatIfUp();
+      await pause(cluster.heartbeatIntervalMs, signal);
+    }
   };
   return {
     name,
