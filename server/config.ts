@@ -70,10 +70,10 @@ Examples:
   sudo fairlead server --service-cidr 10.200.0.0/16 --service-cidr fd00:10:96::/112
 `;
 
-const listOf = z.preprocess(
-  (value) => (typeof value === "string" ? value.split(",").map((one) => one.trim()) : value),
-  z.array(z.string()),
-);
+/** `a,b` in the environment, a list in the file, a repeated flag. */
+const listOf = z
+  .union([z.string().transform((text) => [text]), z.array(z.string())])
+  .transform((texts) => texts.flatMap((text) => text.split(",").map((one) => one.trim())));
 const duration = (least: number) => Duration.transform(durationMs).pipe(z.number().min(least, `must be ${least} ms at least`));
 
 const Settings = z.object({

@@ -78,6 +78,8 @@ export interface RawAnswer {
 export interface ApiOptions {
   readonly dir?: string;
   readonly port?: number;
+  /** The administrator's credential of an earlier run on the same folder. */
+  readonly admin?: string;
   readonly limits?: PollLimits;
   readonly bookmarkAfterMs?: number;
   readonly stalledAfterMs?: number;
@@ -142,7 +144,7 @@ export async function startApi(options: ApiOptions = {}): Promise<ApiServer> {
   const url = `https://127.0.0.1:${port}`;
   const { caPem: ca } = trust;
   const tokens = {
-    admin: await trust.admin.replace(),
+    admin: options.admin ?? (await trust.admin.replace()),
     node: await aNode(store, trust, "vm-1", "192.168.56.11"),
     otherNode: await aNode(store, trust, "vm-2", "192.168.56.12"),
     joiner: (await trust.joinTokens.create({ ttlSeconds: 600, uses: 1, description: "test" })).token,
