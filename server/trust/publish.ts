@@ -3,7 +3,7 @@ import { dirname, join } from "node:path";
 import type { Logger } from "pino";
 import { parse, stringify } from "yaml";
 import { z } from "zod";
-import { isAppError } from "#proto/error.ts";
+import { AppError, isAppError } from "#proto/error.ts";
 import type { Records } from "../store/records.ts";
 import { readIfThere, writePrivate } from "./private-file.ts";
 import type { Trust } from "./trust.ts";
@@ -35,19 +35,32 @@ export async function publish(options: PublishOptions): Promise<Published> {
 }
 
 async function publishKubeconfig({ trust, kubeconfigPath, serverUrl, log }: PublishOptions): Promise<void> {
-  const found = await readIfThere(kubeconfigPath);
+  const found = await orRefuse(kubeconfigPath, () => readIfThere(kubeconfigPath));
   const known = found === undefined ? undefined : tokenIn(found);
   const stillGood = known !== undefined && trust.admin.authenticate(known) !== undefined;
   const text = kubeconfig({ token: stillGood ? known : await trust.admin.replace(), caPem: trust.caPem, serverUrl });
   if (text === found) return;
-  if (found !== undefined && !stillGood) {
-    // Perhaps another server's: it is set aside, not lost.
-    await rename(kubeconfigPath, `${kubeconfigPath}.old`);
-    log.warn({ path: kubeconfigPath, old: `${kubeconfigPath}.old` }, "the kubeconfig there was not this server's; set aside");
-  }
-  await mkdir(dirname(kubeconfigPath), { recursive: true, mode: 0o755 });
-  await writePrivate(kubeconfigPath, text);
+  await orRefuse(kubeconfigPath, async () => {
+    if (found !== undefined && !stillGood) {
+      // Perhaps another server's: it is set aside, not lost.
+      await rename(kubeconfigPath, `${kubeconfigPath}.old`);
+      log.warn({ path: kubeconfigPath, old: `${kubeconfigPath}.old` }, "the kubeconfig there was not this server's; set aside");
+    }
+    await mkdir(dirname(kubeconfigPath), { recursive: true, mode: 0o755 });
+    await writePrivate(kubeconfigPath, text);
+  });
   log.info({ path: kubeconfigPath }, "administrator's kubeconfig written");
+}
+
+async function orRefuse<T>(path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (cause) {
+    throw new AppError("InternalError", `cannot write the administrator's kubeconfig ${path}`, {
+      cause,
+      hint: "run the server as root, or name a file that it may write with --kubeconfig-out",
+    });
+  }
 }
 
 async function publishJoinToken({ trust, records, dataDir, log }: PublishOptions): Promise<string | undefined> {

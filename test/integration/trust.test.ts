@@ -244,6 +244,18 @@ test("a missing kubeconfig is written with a new credential, and another server'
   expect(await readFile(kubeconfigPath, "utf8")).toContain("https://b:2");
 });
 
+test("a kubeconfig that cannot be written is refused with the file and the way out", async () => {
+  const place = await aPlace();
+  const trust = await openAt(place);
+  await writeFile(join(place.dataDir, "a-file"), "");
+  const kubeconfigPath = join(place.dataDir, "a-file/admin.yaml");
+  const options = { trust, records: place.store.records, dataDir: place.dataDir, kubeconfigPath, serverUrl: "https://a:1", log };
+  await expect(publish(options)).rejects.toMatchObject({
+    message: `cannot write the administrator's kubeconfig ${kubeconfigPath}`,
+    hint: expect.stringContaining("--kubeconfig-out") as string,
+  });
+});
+
 function aNode(name: string) {
   return {
     apiVersion: "v1" as const,
