@@ -1,22 +1,20 @@
 import { hostname } from "node:os";
 import { join } from "node:path";
-import type { Logger } from "pino";
 import type { ClusterFacts } from "#proto/agents.ts";
-import { backoffMs, pause } from "#proto/backoff.ts";
 import { clientOver, type Client } from "#proto/client.ts";
-import { openTransport, type Connection } from "#proto/client-http.ts";
-import { describeError } from "#proto/error.ts";
+import { openTransport } from "#proto/client-http.ts";
 import type { ObjectKey } from "#proto/meta.ts";
 import { internalIpsOf } from "#proto/node.ts";
 import { writeMembership, type Membership } from "./config.ts";
-import { openKernelTools, type KernelTools } from "./dataplane/exec.ts";
-import { dataplaneLoop } from "./dataplane/loop.ts";
-import { createTableMailbox, type TableMailbox } from "./dataplane/mailbox.ts";
-import { selectDriver } from "./dataplane/select.ts";
+import { openKernelTools } from "./dataplane/exec.ts";
+import { createTableMailbox } from "./dataplane/mailbox.ts";
 import { HOST_LOCAL_ADDRESS, keepDnsAddresses, removeDnsAddresses } from "./dns/address.ts";
 import type { ListenAddress } from "./dns/listen.ts";
-import { configureResolver, describeResolver } from "./dns/resolver-config.ts";
 import { createDnsResponder } from "./dns/responder.ts";
+import type { AgentConfig } from "./agent-config.ts";
+import { programKernel } from "./kernel.ts";
+import { setUpResolver } from "./resolver.ts";
+import { createTrouble } from "./trouble.ts";
 import { createFollower, type Follower } from "./follow.ts";
 import { createHealth } from "./health/loop.ts";
 import { lookAtNetwork, machineIdOf, nodeInfoOf, refuseOverlap } from "./node/facts.ts";
@@ -32,24 +30,6 @@ import type { Touched } from "./sync/state.ts";
 import { watchLoop } from "./sync/watch-loop.ts";
 import { createWorkloadFiles } from "./workloads/loop.ts";
 
-export interface AgentConfig {
-  readonly credentialsFile: string;
-  readonly connection: Connection;
-  readonly membership: Membership;
-  readonly stateDir: string;
-  readonly workloadsDir: string;
-  readonly dataplane: string;
-  /** Where DNS answers besides the DNS service's virtual IPs. */
-  readonly dnsListen: readonly ListenAddress[];
-  readonly dnsUpstreams: readonly ListenAddress[];
-  readonly configureResolver: boolean;
-  readonly masqueradeAll: boolean;
-  readonly log: Logger;
-}
-
-const VERIFY_EVERY_MS = 400; // a repair is promised within a second
-/** Somebody who fights with us for the rules makes one Event in a while. */
-const TELL_EVERY_MS = 10_000;
 const DNS_PORT = 53;
 
 /** Runs the agent until the signal aborts, or until the fleet's own facts change (domain, ranges): then it must be run anew, with what it returns. */
@@ -198,118 +178,9 @@ async function serveWhatWasKnown(
   return stored.savedAt;
 }
 
-interface KernelDeps {
-  readonly config: AgentConfig;
-  readonly mailbox: TableMailbox;
-  readonly tools: KernelTools;
-  readonly trouble: Trouble;
-  readonly client: Client;
-  readonly applied: (revision: number) => void;
-  readonly begin: () => void;
-}
-
-/** A kernel tool that is missing or fails is reported and tried again: it may be installed, and DNS and heartbeats go on meanwhile. */
-async function programKernel({ config, mailbox, tools, trouble, client, applied, begin }: KernelDeps, signal: AbortSignal): Promise<void> {
-  const { dataplane, stateDir, log } = config;
-  let toldAt = -Infinity;
-  for (let failures = 0; !signal.aborted; failures++) {
-    try {
-      const driver = await selectDriver({ dataplane, stateDir, log, tools }, signal);
-      trouble.set("data plane", undefined);
-      if (failures > 0) begin();
-      const onDrift = (missing: readonly string[]): void => {
-        if (performance.now() - toldAt < TELL_EVERY_MS) return;
-        toldAt = performance.now();
-        void tellOfDrift(client, config, missing, signal);
-      };
-      const onFailure = (error: Error | undefined): void => trouble.set("data plane", error);
-      await dataplaneLoop({ driver, mailbox, verifyIntervalMs: VERIFY_EVERY_MS, log, onApplied: applied, onDrift, onFailure }, signal);
-    } catch (error) {
-      if (isOver(signal)) return;
-      if (failures === 0) log.error({ error: describeError(error) }, "the data plane cannot work here yet; trying on");
-      trouble.set("data plane", error);
-      await pause(backoffMs(failures + 1, Math.random(), { baseMs: 1000, maxMs: 30_000 }), signal);
-    }
-  }
-}
-
-/** An Event for people; the repair does not wait for it, and a server that is down does not hear of it. */
-async function tellOfDrift(
-  client: Client,
-  { membership, log }: AgentConfig,
-  missing: readonly string[],
-  signal: AbortSignal,
-): Promise<void> {
-  const at = new Date().toISOString();
-  const { node } = membership;
-  try {
-    await client.create(
-      "Event",
-      {
-        apiVersion: "v1",
-        kind: "Event",
-        metadata: { name: `${node}.${Date.now().toString(16)}`, namespace: "default" },
-        involvedObject: { kind: "Node", name: node },
-        reason: "RulesRepaired",
-        message: `somebody else removed or changed rules of this host, and they were put back: ${missing.join(", ")}`.slice(0, 1024),
-        type: "Warning",
-        source: { component: "fairlead-agent", host: node },
-        firstTimestamp: at,
-        lastTimestamp: at,
-        count: 1,
-      },
-      { signal },
-    );
-  } catch (error) {
-    log.info({ error: describeError(error) }, "the server was not told of the repair");
-  }
-}
-
-async function setUpResolver(
-  { configureResolver: wanted, membership, log }: AgentConfig,
-  tools: KernelTools,
-  trouble: Trouble,
-  signal: AbortSignal,
-): Promise<void> {
-  const host = { tools, address: HOST_LOCAL_ADDRESS, domain: membership.cluster.domain };
-  for (let failures = 1; !signal.aborted; failures++) {
-    try {
-      if (wanted) log.info({ resolver: await configureResolver(host) }, "systemd-resolved asks this agent for the names of the fleet");
-      else {
-        const { summary, line } = await describeResolver(host);
-        log.info({ summary, line }, "one line makes this host use the names of the fleet");
-        console.error(`To resolve *.${membership.cluster.domain} on this host: ${line}`);
-      }
-      trouble.set("resolver", undefined);
-      return;
-    } catch (error) {
-      if (failures === 1) log.warn({ error: describeError(error) }, "the host's resolver is not set up");
-      trouble.set("resolver", error);
-      await pause(backoffMs(failures, Math.random(), { baseMs: 5000, maxMs: 300_000 }), signal);
-    }
-  }
-}
-
 async function reportHealth(client: Client, key: ObjectKey, status: object, signal: AbortSignal): Promise<void> {
   const slash = key.indexOf("/");
   await client.patch("Workload", key.slice(slash + 1), { status }, { namespace: key.slice(0, slash), subresource: "status", signal });
-}
-
-/** What is wrong now, one line a subject. */
-interface Trouble {
-  set(subject: string, error: unknown): void;
-  list(): readonly string[];
-}
-
-function createTrouble(): Trouble {
-  const lines = new Map<string, string>();
-  return {
-    set(subject, error) {
-      if (error === undefined) lines.delete(subject);
-      else lines.set(subject, `${subject}: ${describeError(error)}`);
-    },
-    list: () => [...lines.values()],
-  };
 }
 
 function listenOf({ membership, dnsListen }: AgentConfig): ListenAddress[] {
@@ -327,8 +198,4 @@ function nodeAddressOf(node: Parameters<typeof internalIpsOf>[0] | undefined): s
 
 function same(a: ClusterFacts | undefined, b: ClusterFacts): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
-}
-
-function isOver(signal: AbortSignal): boolean {
-  return signal.aborted;
 }

@@ -141,7 +141,10 @@ test("a host that dies is out of every kernel in 6 s; when more than a third go 
   await isSetUp(h4, ["web-2", "web-3", "web-4"]);
 
   await Promise.all([fleet.cut(h3), fleet.cut(h4)]);
-  await waitFor(async () => /brake|silent|kept|stale/i.test(await eventsOf(api)), { what: "the Event", timeoutMs: 15_000 });
+  await waitFor(async () => /hosts are silent.*MassFailureBrake|MassFailureBrake.*hosts are silent/.test(await eventsOf(api)), {
+    what: "the Event",
+    timeoutMs: 15_000,
+  });
   const slices = JSON.stringify((await api.call("GET", "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices")).body);
   expect(slices).toContain(h3.ip);
   expect(slices).toContain(h4.ip);

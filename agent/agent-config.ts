@@ -1,0 +1,20 @@
+import type { Logger } from "pino";
+import type { Connection } from "#proto/client-http.ts";
+import type { Membership } from "./config.ts";
+import type { ListenAddress } from "./dns/listen.ts";
+
+/** All that running takes: what was agreed at join, and the flags. */
+export interface AgentConfig {
+  readonly credentialsFile: string;
+  readonly connection: Connection;
+  readonly membership: Membership;
+  readonly stateDir: string;
+  readonly workloadsDir: string;
+  readonly dataplane: string;
+  /** Where DNS answers besides the DNS service's virtual IPs. */
+  readonly dnsListen: readonly ListenAddress[];
+  readonly dnsUpstreams: readonly ListenAddress[];
+  readonly configureResolver: boolean;
+  readonly masqueradeAll: boolean;
+  readonly log: Logger;
+}
