@@ -21,6 +21,7 @@ async function main(name: string | undefined): Promise<number> {
   }
   const bench = await load();
   console.error(`${bench.name}: ${bench.about}`);
+  const alive = setInterval(() => undefined, 60_000); // programs of a fleet do not keep this process alive; waiting for one to end must
   try {
     const figures = await bench.run((text) => console.error(`  ${text}`));
     const results = Object.fromEntries(Object.entries(figures).map(([figure, value]) => [figure, rounded(value)]));
@@ -37,5 +38,7 @@ async function main(name: string | undefined): Promise<number> {
   } catch (error) {
     console.error(`error: ${describeError(error)}`);
     return 1;
+  } finally {
+    clearInterval(alive);
   }
 }

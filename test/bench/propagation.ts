@@ -1,10 +1,11 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createFleet, type Host } from "../fleet/fleet.ts";
+import { createFleet, type Host, type Program } from "../fleet/fleet.ts";
 import { waitFor } from "../wait-for.ts";
 import { percentile, type Bench } from "./bench.ts";
 import { fairlead, root, startAgent, startServer } from "./server.ts";
+import { cpuMs } from "./usage.ts";
 
 /**
  * From the API's answer to a change of a workload until the first new connection reaches it through the virtual IP: on one host, and on the last
@@ -17,16 +18,25 @@ export const propagation: Bench = {
     const figures: Record<string, number> = {};
     for (const agents of [1, 20]) {
       for (const services of [10, 1000]) {
-        const live = await measure({ agents, services, rounds: agents === 1 ? 300 : 100 }, say);
+        const { live, agentCpuMs, serverCpuMs } = await measure({ agents, services, rounds: agents === 1 ? 300 : 100 }, say);
         const suffix = services === 1000 ? "" : `_${services}_services`; // the larger one is the figure
         const plural = agents === 1 ? "agent" : "agents";
         figures[`live_${agents}_${plural}${suffix}_p50_ms`] = percentile(live, 0.5);
         figures[`live_${agents}_${plural}${suffix}_p99_ms`] = percentile(live, 0.99);
+        figures[`agent_cpu_${agents}_${plural}${suffix}_ms`] = agentCpuMs;
+        figures[`server_cpu_${agents}_${plural}${suffix}_ms`] = serverCpuMs;
       }
     }
     return figures;
   },
 };
+
+interface Measured {
+  readonly live: number[];
+  /** Processor time of one agent, with the tools that it starts, for one change. */
+  readonly agentCpuMs: number;
+  readonly serverCpuMs: number;
+}
 
 interface Setting {
   readonly agents: number;
@@ -34,7 +44,7 @@ interface Setting {
   readonly rounds: number;
 }
 
-async function measure({ agents, services, rounds }: Setting, say: (text: string) => void): Promise<number[]> {
+async function measure({ agents, services, rounds }: Setting, say: (text: string) => void): Promise<Measured> {
   const folder = await mkdtemp(join(tmpdir(), "fairlead-bench-"));
   const kubeconfig = join(folder, "admin.yaml");
   const control = join(folder, "control.sock");
@@ -43,7 +53,10 @@ async function measure({ agents, services, rounds }: Setting, say: (text: string
     const [home, ...clients] = fleet.hosts;
     if (!home) throw new Error("a fleet without hosts");
     const server = await startServer(home, kubeconfig);
-    for (const host of fleet.hosts) await startAgent(host, { server: home, kubeconfig });
+    const programs: Program[] = [];
+    for (const host of fleet.hosts) programs.push(await startAgent(host, { server: home, kubeconfig }));
+    const agentsCpuMs = async (): Promise<number> =>
+      (await Promise.all(programs.map(({ pid }) => cpuMs(pid)))).reduce((sum, ms) => sum + ms, 0);
     const cli = (...args: string[]) => home.run(fairlead, ["--kubeconfig", kubeconfig, ...args], { timeoutMs: 120_000 });
     say(`${agents} agents, ${services} services`);
     const greeter = await home.spawn(process.execPath, [
@@ -61,9 +74,15 @@ async function measure({ agents, services, rounds }: Setting, say: (text: string
     });
     const { stdout: address } = await cli("get", "service", "mover", "-o", "json");
     const { spec } = JSON.parse(address) as { spec: { clusterIP: string } }; // a Service from our own server
+    const [agentsBefore, serverBefore] = [await agentsCpuMs(), await cpuMs(server.pid)];
     const { live_ms: live } = await drive({ home, clients, kubeconfig, control, rounds, address: spec.clusterIP });
+    const measured = {
+      live,
+      agentCpuMs: ((await agentsCpuMs()) - agentsBefore) / rounds / programs.length,
+      serverCpuMs: ((await cpuMs(server.pid)) - serverBefore) / rounds,
+    };
     await server.stop();
-    return live;
+    return measured;
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
