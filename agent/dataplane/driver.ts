@@ -14,6 +14,8 @@ export interface DataplaneDriver {
   update(changes: readonly ServiceChange[], signal: AbortSignal): Promise<void>;
   /** What of ours is missing or altered; cheap enough to be called often. */
   verify(signal: AbortSignal): Promise<Drift>;
+  /** Ends what the driver keeps running for itself; the kernel stays as it is. */
+  close(): void;
   /** Removes what we own and nothing else, from an earlier run too; says what it removed. Idempotent. */
   cleanup(options: { readonly dryRun: boolean }, signal: AbortSignal): Promise<readonly string[]>;
 }

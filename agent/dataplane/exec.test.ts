@@ -1,4 +1,6 @@
+import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
+import { waitFor } from "#test/wait-for.ts";
 import { openKernelTools } from "./exec.ts";
 
 const tools = openKernelTools();
@@ -34,4 +36,26 @@ test("a tool that does not end is ended, by its time limit or by the caller", as
   const running = tools.run("sleep", ["60"], { signal: stop.signal });
   stop.abort(new Error("enough"));
   await expect(running).rejects.toThrow("enough");
+});
+
+test("a tool on standby gives each input's own answer, and begins again when somebody ended what waited", async () => {
+  const standby = tools.standby("sh", ["-c", 'read -r word; echo "$$ $word"; test "$word" != bad']);
+  const first = await standby.run("good\n");
+  expect(first.stdout).toMatch(/^\d+ good$/);
+  await expect(standby.run("bad\n")).rejects.toMatchObject({ code: "KernelRejected" });
+  expect((await standby.run("again\n")).stdout).toMatch(/ again$/);
+  standby.close();
+});
+
+test("what waits on standby is begun before it is needed, survives nobody's input, and is gone when it is closed", async () => {
+  const standby = tools.standby("sh", ["-c", "read -r word && echo $word"]);
+  await standby.run("first\n");
+  const children = () => readFileSync(`/proc/self/task/${process.pid}/children`, "utf8").trim().split(" ").filter(Boolean);
+  const [waiting = ""] = await waitFor(() => (children().length > 0 ? children() : undefined), { what: "the next one to be begun" });
+  process.kill(Number(waiting), "SIGKILL");
+  await waitFor(() => !children().includes(waiting), { what: "it to be gone" });
+  expect((await standby.run("second\n")).stdout).toBe("second");
+  const [next = ""] = await waitFor(() => (children().length > 0 ? children() : undefined), { what: "the next one" });
+  standby.close();
+  await waitFor(() => !children().includes(next), { what: "the last one to end" });
 });

@@ -24,10 +24,28 @@ export interface KernelTools {
   has(file: string): Promise<boolean>;
 }
 
+/** Runs of one tool with one input each, the next of which is always begun already. */
+export interface Standby {
+  run(input: string): Promise<ToolResult>;
+  /** What waits ends without having done anything. */
+  close(): void;
+}
+
+export interface StandbyTools {
+  /**
+   * Starts the tool before it is needed: it waits on its standard input, so that neither the fork of our large process nor the tool's own start is
+   * between a change and the kernel. Each run has a process of its own, whose exit code is the answer.
+   */
+  standby(file: string, args: readonly string[], options?: Pick<ToolOptions, "timeoutMs">): Standby;
+}
+
 const MAX_OUTPUT = 128 * 1024 * 1024; // iptables-save of 100,000 services is 40 MB
 
+/** After a run, before the next is begun: what else has to be done for the same change comes first. */
+const PREPARE_AFTER_MS = 30;
+
 /** `enter` stands before every command line: a way into another network namespace, for tests. */
-export function openKernelTools({ enter = [] }: { readonly enter?: readonly string[] } = {}): KernelTools {
+export function openKernelTools({ enter = [] }: { readonly enter?: readonly string[] } = {}): KernelTools & StandbyTools {
   const run = async (file: string, args: readonly string[], options: ToolOptions = {}): Promise<ToolResult> => {
     const [program = file, ...rest] = [...enter, file, ...args];
     const ran = await execa(program, rest, {
@@ -39,12 +57,56 @@ export function openKernelTools({ enter = [] }: { readonly enter?: readonly stri
       ...(options.signal && { cancelSignal: options.signal }),
     });
     if (options.signal?.aborted) throw options.signal.reason;
-    const { stdout, stderr, exitCode } = ran;
-    if (exitCode !== undefined && (exitCode === 0 || options.accept?.includes(exitCode))) return { stdout, stderr, exitCode };
-    throw failure({ file, args, exitCode, stderr, code: ran.code, timedOut: ran.timedOut, input: options.input });
+    return conclude({ ran, file, args, input: options.input, timedOut: ran.timedOut }, options.accept);
   };
+
+  /** Begun, and waiting for its input. */
+  const begin = (file: string, args: readonly string[]) => {
+    const [program = file, ...rest] = [...enter, file, ...args];
+    const child = execa(program, rest, { env: { LC_ALL: "C" }, reject: false, maxBuffer: MAX_OUTPUT, stdin: "pipe" });
+    child.stdin.on("error", () => undefined); // it ended without reading: its exit code and words say why
+    return child;
+  };
+
+  const standby = (file: string, args: readonly string[], { timeoutMs = 30_000 }: Pick<ToolOptions, "timeoutMs"> = {}): Standby => {
+    let waiting: ReturnType<typeof begin> | undefined;
+    let preparing: NodeJS.Timeout | undefined;
+    let closed = false;
+    const prepare = (): void => {
+      if (closed) return;
+      const child = begin(file, args);
+      waiting = child;
+      // Somebody ended it, or it could not start: the next run begins its own and learns why.
+      void child.then(() => (waiting = waiting === child ? undefined : waiting));
+    };
+    return {
+      run: async (input) => {
+        clearTimeout(preparing);
+        const child = waiting ?? begin(file, args);
+        waiting = undefined;
+        let timedOut = false;
+        const timer = setTimeout(() => {
+          timedOut = true;
+          child.kill("SIGKILL");
+        }, timeoutMs);
+        child.stdin.end(input);
+        const ran = await child;
+        clearTimeout(timer);
+        preparing = setTimeout(prepare, PREPARE_AFTER_MS).unref();
+        return conclude({ ran, file, args, input, timedOut });
+      },
+      close: () => {
+        closed = true;
+        clearTimeout(preparing);
+        waiting?.stdin.end();
+        waiting = undefined;
+      },
+    };
+  };
+
   return {
     run,
+    standby,
     has: (file) =>
       run(file, ["--version"]).then(
         () => true,
@@ -53,18 +115,28 @@ export function openKernelTools({ enter = [] }: { readonly enter?: readonly stri
   };
 }
 
-interface Failed {
+interface Ended {
   readonly file: string;
   readonly args: readonly string[];
-  readonly exitCode: number | undefined;
-  readonly stderr: string;
-  readonly code: string | undefined;
+  readonly ran: {
+    readonly exitCode?: number | undefined;
+    readonly stdout: string;
+    readonly stderr: string;
+    readonly code?: string | undefined;
+  };
   readonly timedOut: boolean;
   readonly input: string | undefined;
 }
 
-function failure(failed: Failed): AppError {
-  const { file, args, exitCode, stderr, code, timedOut, input } = failed;
+function conclude(ended: Ended, accept: readonly number[] = []): ToolResult {
+  const { stdout, stderr, exitCode } = ended.ran;
+  if (exitCode !== undefined && (exitCode === 0 || accept.includes(exitCode))) return { stdout, stderr, exitCode };
+  throw failure(ended);
+}
+
+function failure(failed: Ended): AppError {
+  const { file, args, timedOut, input } = failed;
+  const { exitCode, stderr, code } = failed.ran;
   if (code === "ENOENT" || exitCode === 127)
     return new AppError("KernelRejected", `${file} is not installed, or not in the PATH`, { hint: `install it: ${packageOf(file)}` });
   const said = stderr

@@ -38,6 +38,7 @@ function start(verifyIntervalMs = 10_000): Recorded {
   };
   const driver: DataplaneDriver = {
     name: "iptables",
+    close: () => undefined,
     probe: async () => ({ usable: true, detail: "" }),
     sync: async ({ services }) => {
       write(`sync ${[...services.keys()].join()}`);

@@ -5,6 +5,7 @@
 import { rm } from "node:fs/promises";
 import { createServer, type Socket } from "node:net";
 import { createInterface } from "node:readline";
+import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { createClient } from "#proto/client.ts";
 import { waitFor } from "../wait-for.ts";
@@ -45,6 +46,8 @@ async function moveTo(port: number): Promise<void> {
 }
 
 const targets = values.ports.split(",").map((text) => text.split("="));
+/** Changes come one by one, as people and checks make them, and not as fast as they can be measured. */
+const BETWEEN_MS = 200;
 const liveMs: number[] = [];
 for (let round = 0; round < Number(values.rounds); round++) {
   const [port = "", id = ""] = targets[round % targets.length] ?? [];
@@ -54,6 +57,7 @@ for (let round = 0; round < Number(values.rounds); round++) {
   const answeredAt = performance.timeOrigin + performance.now();
   await waitFor(() => seen.length === sockets.length, { what: `every host to reach ${id}`, timeoutMs: 15_000, intervalMs: 2 });
   liveMs.push(Math.max(...seen) - answeredAt);
+  await delay(BETWEEN_MS);
 }
 process.stdout.write(`${JSON.stringify({ live_ms: liveMs })}\n`);
 for (const socket of sockets) socket.end();

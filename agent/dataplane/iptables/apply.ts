@@ -1,4 +1,4 @@
-import type { KernelTools } from "../exec.ts";
+import type { KernelTools, StandbyTools } from "../exec.ts";
 import { parseListing, type Listing } from "./listing.ts";
 import type { TableName } from "./render.ts";
 
@@ -6,10 +6,31 @@ import type { TableName } from "./render.ts";
 
 export type IptablesKind = "nft" | "legacy";
 
-/** One transaction a table, the tables in the order of the text. On failure the table at fault is as it was. */
+const ARGUMENTS = ["--noflush", "-w", "5"];
+const WITHIN_MS = 60_000;
+
+/** Gives texts to the kernel. */
+export interface Restorer {
+  /** One transaction a table, the tables in the order of the text. On failure the table at fault is as it was. */
+  restore(text: string): Promise<void>;
+  close(): void;
+}
+
+export type RestoreTools = KernelTools & Partial<StandbyTools>;
+
 export async function restore(tools: KernelTools, kind: IptablesKind, text: string): Promise<void> {
-  // Without the signal of the caller: a transaction that has begun ends within its time limit, also while the agent is being stopped.
-  await tools.run(`iptables-${kind}-restore`, ["--noflush", "-w", "5"], { input: text, timeoutMs: 60_000 });
+  await tools.run(program(kind), ARGUMENTS, { input: text, timeoutMs: WITHIN_MS });
+}
+
+/** Without the signal of the caller: a transaction that has begun ends within its time limit, also while the agent is being stopped. */
+export function openRestorer(tools: RestoreTools, kind: IptablesKind): Restorer {
+  const standby = tools.standby?.(program(kind), ARGUMENTS, { timeoutMs: WITHIN_MS });
+  return {
+    restore: async (text) => {
+      await (standby ? standby.run(text) : restore(tools, kind, text));
+    },
+    close: () => standby?.close(),
+  };
 }
 
 export async function list(tools: KernelTools, kind: IptablesKind, table: TableName, signal: AbortSignal): Promise<Listing> {
@@ -29,4 +50,8 @@ export async function listHooks(
     texts.push(stdout.replace(/^-P (\S+) (\S+)$/m, ":$1 $2"));
   }
   return parseListing(texts.join("\n"));
+}
+
+function program(kind: IptablesKind): string {
+  return `iptables-${kind}-restore`;
 }

@@ -2,17 +2,16 @@ import { AppError, describeError } from "#proto/error.ts";
 import type { ForwardingTable, ServiceChange } from "#agent/compile/table.ts";
 import type { FlowCleaner } from "../conntrack.ts";
 import type { DataplaneDriver, Drift, ProbeResult } from "../driver.ts";
-import type { KernelTools } from "../exec.ts";
 import type { DataplaneLog } from "../log.ts";
 import type { Sysctls } from "../sysctl.ts";
-import { list, restore, type IptablesKind } from "./apply.ts";
+import { list, openRestorer, type IptablesKind, type Restorer, type RestoreTools } from "./apply.ts";
 import { cleanupTables } from "./cleanup.ts";
 import { detectIptables, type IptablesFound } from "./detect.ts";
 import { applyChanges, frontendChanges, frontendsOf, planSync, ruleTreesOf, type Rules } from "./plan.ts";
 import { openInspector, type Inspector } from "./inspect.ts";
 
 export interface IptablesDriverDeps {
-  readonly tools: KernelTools;
+  readonly tools: RestoreTools;
   readonly flows: FlowCleaner;
   readonly sysctls: Sysctls;
   readonly log: DataplaneLog;
@@ -28,6 +27,7 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
   let held: Rules | undefined;
   let found: IptablesFound | undefined;
   let inspector: Inspector | undefined;
+  let restorer: Restorer | undefined;
   /** Seen before an update that would have hidden it. */
   let lost: readonly string[] = [];
   let writes = 0;
@@ -63,7 +63,8 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
       await setSysctls(deps, table);
       const listings = { nat: await list(tools, kind, "nat", signal), filter: await list(tools, kind, "filter", signal) };
       const rules = ruleTreesOf(table, nextCanary());
-      await restore(tools, kind, planSync(rules, listings));
+      restorer ??= openRestorer(tools, kind);
+      await restorer.restore(planSync(rules, listings));
       // Leftovers of a run that used the other kind would translate too; after ours are in place, so that there is always one.
       const other = installed.filter((one) => one !== kind);
       for (const what of await cleanupTables(tools, { kinds: other, dryRun: false }, signal)) log.info({ what }, "removed leftover");
@@ -74,14 +75,13 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
     },
 
     async update(changes: readonly ServiceChange[], signal) {
-      if (!held) throw new AppError("KernelRejected", "what the kernel holds is not known: a sync must come first");
+      if (!held || !restorer) throw new AppError("KernelRejected", "what the kernel holds is not known: a sync must come first");
       const rules = held;
-      const { kind } = await kindOf(signal);
       if (lost.length === 0) lost = inspector?.glance(rules) ?? [];
       const frontends = changes.flatMap(frontendChanges);
       held = undefined; // until it is known to have been applied
       const text = applyChanges(rules, frontends, nextCanary());
-      if (text !== "") await restore(tools, kind, text);
+      if (text !== "") await restorer.restore(text);
       await flows.afterChange(frontends, signal);
       held = rules;
     },
@@ -91,6 +91,8 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
       const missing = lost.length > 0 ? lost : await inspector.inspect(held, signal);
       return missing.length === 0 ? { intact: true } : { intact: false, missing };
     },
+
+    close: () => restorer?.close(),
 
     async cleanup({ dryRun }, signal) {
       held = undefined;
