@@ -90,6 +90,13 @@ test("after 410 it reads the whole state again and touches only what differs", a
   expect([...(touched[1]?.services ?? [])]).toEqual(["default/b"]);
 });
 
+test("after a failure the first poll asks for an answer at once, so that nobody is told for long that the server is away", async () => {
+  const { asked, contact } = start([snapshot(1, []), new AppError("ServiceUnavailable", "down"), changes(1)]);
+  await waitFor(() => asked.length === 4, { what: "the poll after the answer" });
+  expect(asked.map(({ query }) => query?.["timeoutMs"])).toEqual([undefined, 30_000, 0, 30_000]);
+  expect(contact.problems()).toEqual([]);
+});
+
 test("pages of two runs of the server are not put together", async () => {
   const { calls, replica } = start([
     snapshot(5, [service("old", 1)], { continue: "next" }),

@@ -32,6 +32,7 @@ const POLL_MS = 30_000;
 const ANSWER_MS = 10_000;
 /** A data plane that is stuck does not keep the others from hearing of the next change. */
 const SETTLE_MS = 1000;
+const SETTLED = "settled"; // a reason that costs no stack trace
 const REFUSED_RETRY_MS = 30_000;
 const PAGE = 1000;
 
@@ -44,7 +45,8 @@ export async function watchLoop(deps: WatchDeps, signal: AbortSignal): Promise<v
     const waiting = contact.waiting(signal);
     try {
       if (behind) await startOver(deps, signal);
-      else await followOnce(deps, waiting, signal);
+      // After a failure an answer at once, news or not, so that it is known that the server is there again.
+      else await followOnce(deps, { waiting, timeoutMs: failures > 0 ? 0 : POLL_MS }, signal);
       behind = false;
       failures = 0;
       contact.heard("watch");
@@ -82,13 +84,18 @@ async function readSnapshot(transport: Pick<Transport, "send">, signal: AbortSig
   }
 }
 
-async function followOnce(deps: WatchDeps, waiting: AbortSignal, signal: AbortSignal): Promise<void> {
+interface Poll {
+  readonly waiting: AbortSignal;
+  readonly timeoutMs: number;
+}
+
+async function followOnce(deps: WatchDeps, { waiting, timeoutMs }: Poll, signal: AbortSignal): Promise<void> {
   const { transport, replica, store, follow, applied, contact, log } = deps;
   const { body } = await transport.send({
     path: paths.changes,
-    query: { since: replica.state.revision, epoch: replica.epoch(), applied: applied.revision(), timeoutMs: POLL_MS },
+    query: { since: replica.state.revision, epoch: replica.epoch(), applied: applied.revision(), timeoutMs },
     signal: waiting,
-    timeoutMs: POLL_MS + ANSWER_MS,
+    timeoutMs: timeoutMs + ANSWER_MS,
   });
   const reply = understood(ChangesReply.safeParse(body));
   contact.heard("watch");
@@ -104,7 +111,7 @@ async function followOnce(deps: WatchDeps, waiting: AbortSignal, signal: AbortSi
     applied.reached(revision, AbortSignal.any([signal, late.signal])),
     pause(SETTLE_MS, AbortSignal.any([signal, late.signal])),
   ]);
-  late.abort();
+  late.abort(SETTLED);
 }
 
 function understood<T>(result: { success: true; data: T } | { success: false; error: unknown }): T {
