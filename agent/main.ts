@@ -38,6 +38,12 @@ for (const name of ["SIGTERM", "SIGINT"] as const)
     setTimeout(() => process.exit(0), STOP_WITHIN_MS).unref(); // whatever still hangs: rules and state stay as they are
   });
 
+// Whoever read our output has enough (`fairlead agent --help | head`, a log reader that ended): that stops neither help nor agent.
+for (const stream of [process.stdout, process.stderr])
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+  });
+
 const program = new Command("fairlead agent")
   .description("Runs on each host: programs its kernel, answers its DNS questions, checks its workloads.")
   .version(await ownVersion())

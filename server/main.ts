@@ -10,9 +10,11 @@ import { startServer, type RunningServer } from "./start.ts";
 const STOP_MS = 10_000;
 
 async function main(): Promise<number> {
-  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code !== "EPIPE") throw error; // whoever read us has enough: `fairlead server --help | head`
-  });
+  // Whoever read our output has enough (`fairlead server --help | head`, a log reader that ended): that stops neither help nor server.
+  for (const stream of [process.stdout, process.stderr])
+    stream.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code !== "EPIPE") throw error;
+    });
   const config = readConfig({ argv: process.argv.slice(2), env: process.env, print: (text) => void process.stdout.write(text) });
   if (!config) return 0;
   const stopped = new Promise<string>((resolve) => {
