@@ -1,14 +1,13 @@
 import type { ClusterFacts, FollowedKind } from "#proto/agents.ts";
-import { serviceKeyOf, type EndpointSlice } from "#proto/endpoint-slice.ts";
+import type { EndpointSlice } from "#proto/endpoint-slice.ts";
 import type { ObjectOf } from "#proto/kinds.ts";
-import { keyOf, type ObjectKey } from "#proto/meta.ts";
+import type { ObjectKey } from "#proto/meta.ts";
 import type { Namespace } from "#proto/namespace.ts";
 import type { Node } from "#proto/node.ts";
 import type { Service } from "#proto/service.ts";
 import type { Workload } from "#proto/workload.ts";
-import type { ClusterState, Touched } from "./state.ts";
-
-export type FollowedObject = { [Kind in FollowedKind]: ObjectOf<Kind> }[FollowedKind];
+import type { PackedObject } from "./packed-object.ts";
+import type { ClusterState, ObjectView, Touched } from "./state.ts";
 
 /** What changes of objects touched, while it is being found out. */
 export interface TouchedSets {
@@ -21,51 +20,55 @@ export interface TouchedSets {
 /** The maps behind ClusterState, kept consistent with each other; the work of a change follows the change. */
 export interface HeldObjects {
   readonly state: ClusterState;
-  get(kind: FollowedKind, key: ObjectKey): FollowedObject | undefined;
-  put(object: FollowedObject, touched: TouchedSets): void;
+  get(kind: FollowedKind, key: ObjectKey): PackedObject | undefined;
+  put(object: PackedObject, touched: TouchedSets): void;
   delete(kind: FollowedKind, key: ObjectKey, touched: TouchedSets): void;
   setRevision(revision: number): void;
   setCluster(cluster: ClusterFacts): void;
   /** Every object, in no order. */
-  all(): FollowedObject[];
+  all(): PackedObject[];
 }
 
-export function createHeldObjects(nodeName: string): HeldObjects {
-  const namespaces = new Map<ObjectKey, Namespace>();
-  const nodes = new Map<ObjectKey, Node>();
-  const services = new Map<ObjectKey, Service>();
-  const slices = new Map<ObjectKey, EndpointSlice>();
-  const slicesByService = new Map<ObjectKey, Map<ObjectKey, EndpointSlice>>();
-  const ownWorkloads = new Map<ObjectKey, Workload>();
-  const held = { revision: 0, cluster: undefined as ClusterFacts | undefined };
-  const mapOf = { Namespace: namespaces, Node: nodes, Service: services, EndpointSlice: slices, Workload: ownWorkloads } as const;
+const NONE: readonly ObjectKey[] = [];
 
-  function unlinkSlice(slice: EndpointSlice, key: ObjectKey, touched: TouchedSets): void {
-    const service = serviceKeyOf(slice);
+type PackedMap = Map<ObjectKey, PackedObject>;
+
+export function createHeldObjects(nodeName: string): HeldObjects {
+  const packed: Record<FollowedKind, PackedMap> = {
+    Namespace: new Map(),
+    Node: new Map(),
+    Service: new Map(),
+    EndpointSlice: new Map(),
+    Workload: new Map(),
+  };
+  const slicesByService = new Map<ObjectKey, readonly ObjectKey[]>();
+  /** Few, and asked for often. */
+  const ownWorkloads = new Map<ObjectKey, Workload>();
+  const slices = viewOf<EndpointSlice>(packed.EndpointSlice);
+  const held = { revision: 0, cluster: undefined as ClusterFacts | undefined };
+
+  function unlinkSlice(key: ObjectKey, touched: TouchedSets): void {
+    const service = packed.EndpointSlice.get(key)?.service;
     if (service === undefined) return;
-    const siblings = slicesByService.get(service);
-    siblings?.delete(key);
-    if (siblings?.size === 0) slicesByService.delete(service);
+    const siblings = (slicesByService.get(service) ?? []).filter((one) => one !== key);
+    if (siblings.length === 0) slicesByService.delete(service);
+    else slicesByService.set(service, siblings);
     touched.services.add(service);
   }
 
-  function putSlice(slice: EndpointSlice, key: ObjectKey, touched: TouchedSets): void {
-    const before = slices.get(key);
-    if (before) unlinkSlice(before, key, touched);
-    slices.set(key, slice);
-    const service = serviceKeyOf(slice);
+  function putSlice(slice: PackedObject, touched: TouchedSets): void {
+    const { key, service } = slice;
+    unlinkSlice(key, touched);
+    packed.EndpointSlice.set(key, slice);
     if (service === undefined) return;
-    const siblings = slicesByService.get(service) ?? new Map<ObjectKey, EndpointSlice>();
-    slicesByService.set(service, siblings.set(key, slice));
+    slicesByService.set(service, (slicesByService.get(service) ?? NONE).concat(key)); // a literal with `...` would leave room for 17
     touched.services.add(service);
   }
 
   function deleteObject(kind: FollowedKind, key: ObjectKey, touched: TouchedSets): void {
-    if (kind === "EndpointSlice") {
-      const before = slices.get(key);
-      if (before) unlinkSlice(before, key, touched);
-    }
-    if (mapOf[kind].delete(key) && kind !== "EndpointSlice") touched[TOUCHED_BY[kind]].add(key);
+    if (kind === "EndpointSlice") unlinkSlice(key, touched);
+    if (kind === "Workload") ownWorkloads.delete(key);
+    if (packed[kind].delete(key) && kind !== "EndpointSlice") touched[TOUCHED_BY[kind]].add(key);
   }
 
   return {
@@ -76,34 +79,41 @@ export function createHeldObjects(nodeName: string): HeldObjects {
       get cluster() {
         return held.cluster;
       },
-      namespaces,
-      nodes,
-      services,
+      namespaces: viewOf<Namespace>(packed.Namespace),
+      nodes: viewOf<Node>(packed.Node),
+      services: viewOf<Service>(packed.Service),
       slices,
-      slicesByService,
+      slicesByService: {
+        has: (service) => slicesByService.has(service),
+        get(service) {
+          const keys = slicesByService.get(service);
+          return keys && new Map(keys.flatMap((key) => entryOf(slices, key)));
+        },
+      },
       ownWorkloads,
     },
-    get: (kind, key) => mapOf[kind].get(key),
+    get: (kind, key) => packed[kind].get(key),
     put(object, touched) {
-      const key = keyOf(object);
-      if (object.kind === "EndpointSlice") {
-        putSlice(object, key, touched);
+      const { kind, key } = object;
+      if (kind === "EndpointSlice") {
+        putSlice(object, touched);
         return;
       }
-      if (object.kind === "Workload" && object.spec.node !== nodeName) {
-        deleteObject("Workload", key, touched);
-        return;
+      if (kind === "Workload") {
+        const workload = JSON.parse(object.text) as Workload; // our own text of a valid object
+        if (workload.spec.node !== nodeName) {
+          deleteObject("Workload", key, touched);
+          return;
+        }
+        ownWorkloads.set(key, workload);
       }
-      if (object.kind === "Workload") ownWorkloads.set(key, object);
-      else if (object.kind === "Service") services.set(key, object);
-      else if (object.kind === "Node") nodes.set(key, object);
-      else namespaces.set(key, object);
-      touched[TOUCHED_BY[object.kind]].add(key);
+      packed[kind].set(key, object);
+      touched[TOUCHED_BY[kind]].add(key);
     },
     delete: deleteObject,
     setRevision: (revision) => void (held.revision = revision),
     setCluster: (cluster) => void (held.cluster = cluster),
-    all: () => [...namespaces.values(), ...nodes.values(), ...services.values(), ...slices.values(), ...ownWorkloads.values()],
+    all: () => Object.values(packed).flatMap((objects) => [...objects.values()]),
   };
 }
 
@@ -113,6 +123,25 @@ export function noneTouched(): TouchedSets {
 
 export function touchedOf(sets: TouchedSets, facts: Pick<Touched, "revision" | "all">): Touched {
   return { ...sets, ...facts };
+}
+
+function viewOf<T extends ObjectOf<FollowedKind>>(objects: ReadonlyMap<ObjectKey, PackedObject>): ObjectView<T> {
+  return {
+    get size() {
+      return objects.size;
+    },
+    has: (key) => objects.has(key),
+    keys: () => objects.keys(),
+    get(key) {
+      const object = objects.get(key);
+      return object && (JSON.parse(object.text) as T); // our own text of a valid object
+    },
+  };
+}
+
+function entryOf(view: ObjectView<EndpointSlice>, key: ObjectKey): [ObjectKey, EndpointSlice][] {
+  const value = view.get(key);
+  return value === undefined ? [] : [[key, value]];
 }
 
 const TOUCHED_BY = { Namespace: "namespaces", Node: "nodes", Service: "services", Workload: "ownWorkloads" } as const;

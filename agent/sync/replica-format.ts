@@ -1,7 +1,6 @@
 import { crc32 } from "node:zlib";
 import { z } from "zod";
 import { ClusterFacts, FOLLOWED_KINDS } from "#proto/agents.ts";
-import type { FollowedObject } from "./held-objects.ts";
 
 /**
  * The replica on disk: lines of `checksum JSON`. The image begins with a header that says how many objects follow; the journal has one step a line.
@@ -31,8 +30,12 @@ export const JournalLine = z.object({
 });
 export type JournalLine = z.output<typeof JournalLine>;
 
-export function encodeLine(value: ImageHeader | FollowedObject | Readonly<Omit<JournalLine, "deletes">>): string {
-  const text = JSON.stringify(value);
+export function encodeLine(value: ImageHeader | Readonly<Omit<JournalLine, "deletes">>): string {
+  return lineOf(JSON.stringify(value));
+}
+
+/** Of something that is JSON already. */
+export function lineOf(text: string): string {
   return `${crc32(text).toString(16).padStart(8, "0")} ${text}\n`;
 }
 

@@ -3,8 +3,8 @@ import { join } from "node:path";
 import type { Logger } from "pino";
 import { backoffMs, pause } from "#proto/backoff.ts";
 import { AppError, describeError } from "#proto/error.ts";
-import type { FollowedObject } from "./held-objects.ts";
-import { decodeLine, encodeLine, ImageHeader, JournalLine } from "./replica-format.ts";
+import type { FollowedObject } from "./packed-object.ts";
+import { decodeLine, encodeLine, ImageHeader, JournalLine, lineOf } from "./replica-format.ts";
 import type { ReplicaImage, ReplicaStep } from "./replica.ts";
 import { createWake } from "./wake.ts";
 
@@ -108,7 +108,7 @@ export function createReplicaStore({ folder, nodeName, image, log }: ReplicaStor
         await file.appendFile(
           now.objects
             .slice(at, at + OBJECTS_PER_WRITE)
-            .map(encodeLine)
+            .map(lineOf)
             .join(""),
         );
       await file.sync();

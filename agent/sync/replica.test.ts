@@ -96,6 +96,17 @@ describe("changes", () => {
     },
   );
 
+  test("what neither kernel nor names follow from is not held, and touches nothing when it is all that differs", async () => {
+    const { replica } = aReplica();
+    const noted = (revision: number, note: string) => {
+      const { metadata, ...rest } = service("a", revision);
+      return { ...rest, metadata: { ...metadata, uid: "6f1c", annotations: { note } } };
+    };
+    await begin(replica, 1, [noted(1, "one")]);
+    expect(replica.state.services.get("default/a")?.metadata).toEqual({ name: "a", namespace: "default", resourceVersion: "1" });
+    expect((await begin(replica, 1, [noted(1, "two")], "e2")).services.size).toBe(0);
+  });
+
   test("only workloads of this node are held, and one that moves away goes", async () => {
     const { replica } = aReplica();
     await begin(replica, 2, [workload("w1", "vm-1", 1), workload("w2", "vm-2", 2)]);

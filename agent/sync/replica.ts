@@ -4,7 +4,8 @@ import { FOLLOWED_KINDS, type Change, type ChangesReply, type ClusterFacts, type
 import { describeError } from "#proto/error.ts";
 import { keyOf, type ObjectKey } from "#proto/meta.ts";
 import { parseObject } from "#proto/parse.ts";
-import { createHeldObjects, noneTouched, touchedOf, type FollowedObject, type TouchedSets } from "./held-objects.ts";
+import { createHeldObjects, noneTouched, touchedOf, type TouchedSets } from "./held-objects.ts";
+import { leanObject, packObject, type FollowedObject, type PackedObject } from "./packed-object.ts";
 import type { ClusterState, Touched } from "./state.ts";
 
 /** Everything that the server said at one moment, unchecked. */
@@ -12,7 +13,8 @@ export interface Snapshot {
   readonly epoch: string;
   readonly revision: number;
   readonly cluster: ClusterFacts;
-  readonly items: readonly unknown[];
+  /** Page by page, where they come in pages: no more of them than one page is there unpacked. */
+  readonly items: Iterable<unknown> | AsyncIterable<unknown>;
 }
 
 /** One step from a revision to the next, as it is written to disk. */
@@ -29,7 +31,8 @@ export interface ReplicaImage {
   readonly epoch: string;
   readonly revision: number;
   readonly cluster: ClusterFacts;
-  readonly objects: readonly FollowedObject[];
+  /** JSON of each. */
+  readonly objects: readonly string[];
 }
 
 /** What this host last heard. Changed only here; whoever follows it is told what a change touched. */
@@ -61,7 +64,7 @@ export function createReplica({ nodeName, log }: { readonly nodeName: string; re
   function checked(kind: FollowedKind, input: unknown): FollowedObject | undefined {
     const name = `${kind} ${looseKeyOf(input) ?? "without a name"}`;
     try {
-      const object = parseObject(kind, input);
+      const object = leanObject(parseObject(kind, input));
       invalid.delete(name);
       return object;
     } catch (error) {
@@ -75,7 +78,7 @@ export function createReplica({ nodeName, log }: { readonly nodeName: string; re
     const key = looseKeyOf(object);
     if (key === undefined) return void checked(kind, object);
     const before = held.get(kind, key);
-    if (before && revisionOf(before) >= revision) return;
+    if (before && before.revision >= revision) return;
     if (type === "DELETE") {
       invalid.delete(`${kind} ${key}`);
       if (!before) return;
@@ -85,7 +88,7 @@ export function createReplica({ nodeName, log }: { readonly nodeName: string; re
     }
     const after = checked(kind, object);
     if (!after) return;
-    held.put(after, made.touched);
+    held.put(packObject(after), made.touched);
     if (held.get(kind, key)) made.puts.push(after);
     else if (before) made.deletes.push({ kind, key }); // a workload that moved to another host
   }
@@ -106,11 +109,12 @@ export function createReplica({ nodeName, log }: { readonly nodeName: string; re
       return { touched, step };
     },
     async replaceWith(snapshot) {
-      const gone = new Set(held.all().map((object) => `${object.kind} ${keyOf(object)}`));
+      const gone = new Set(held.all().map(({ kind, key }) => `${kind} ${key}`));
       const seen = new Set<string>();
-      const different: FollowedObject[] = [];
-      for (const [i, item] of snapshot.items.entries()) {
-        if (i % ITEMS_AT_A_TIME === 0) await nextTurn();
+      const different: PackedObject[] = [];
+      let count = 0;
+      for await (const item of snapshot.items) {
+        if (count++ % ITEMS_AT_A_TIME === 0) await nextTurn();
         const kind = kindOf(item);
         const key = looseKeyOf(item);
         if (kind === undefined || key === undefined) continue;
@@ -118,7 +122,8 @@ export function createReplica({ nodeName, log }: { readonly nodeName: string; re
         seen.add(`${kind} ${key}`);
         gone.delete(`${kind} ${key}`);
         // By content: after an old backup was restored, the same revision may be something else.
-        if (after && !same(held.get(kind, key), after)) different.push(after);
+        const object = after && packObject(after);
+        if (object && held.get(kind, key)?.text !== object.text) different.push(object);
       }
       for (const name of invalid.keys()) if (!seen.has(name)) invalid.delete(name);
       return become(snapshot, different, gone);
@@ -126,17 +131,13 @@ export function createReplica({ nodeName, log }: { readonly nodeName: string; re
     image() {
       if (epoch === undefined || state.cluster === undefined) return undefined;
       recorded = state.revision;
-      return { epoch, revision: state.revision, cluster: state.cluster, objects: held.all() };
+      return { epoch, revision: state.revision, cluster: state.cluster, objects: held.all().map(({ text }) => text) };
     },
     problems: () => Array.from(invalid, ([name, why]) => `${name} is skipped: ${why}`),
   };
 
   /** All at once: nobody sees half of it. */
-  function become(
-    { cluster, revision, epoch: ofEpoch }: Snapshot,
-    different: readonly FollowedObject[],
-    gone: ReadonlySet<string>,
-  ): Touched {
+  function become({ cluster, revision, epoch: ofEpoch }: Snapshot, different: readonly PackedObject[], gone: ReadonlySet<string>): Touched {
     const sets = noneTouched();
     const all = state.cluster === undefined || !same(state.cluster, cluster);
     for (const object of different) held.put(object, sets);
@@ -167,11 +168,7 @@ function isFollowed(kind: string): kind is FollowedKind {
   return (FOLLOWED_KINDS as readonly string[]).includes(kind);
 }
 
-function revisionOf(object: FollowedObject): number {
-  return Number(object.metadata.resourceVersion ?? 0);
-}
-
-function same(a: unknown, b: unknown): boolean {
+function same(a: ClusterFacts, b: ClusterFacts): boolean {
   return JSON.stringify(a) === JSON.stringify(b); // both come from the same parser, hence with the same order of fields
 }
 

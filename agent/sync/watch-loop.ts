@@ -64,24 +64,28 @@ export async function watchLoop(deps: WatchDeps, signal: AbortSignal): Promise<v
 async function startOver({ transport, replica, store, follow, log }: WatchDeps, signal: AbortSignal): Promise<void> {
   const snapshot = await readSnapshot(transport, signal);
   const touched = await replica.replaceWith(snapshot);
-  log.info({ revision: snapshot.revision, objects: snapshot.items.length, services: touched.services.size }, "read the whole state");
+  log.info({ revision: snapshot.revision, services: touched.services.size }, "read the whole state");
   store.rewrite();
   follow(touched);
 }
 
 async function readSnapshot(transport: Pick<Transport, "send">, signal: AbortSignal): Promise<Snapshot> {
-  const items: unknown[] = [];
-  let first: SnapshotPage | undefined;
-  for (let token: string | undefined; ;) {
+  const read = async (token: string | undefined): Promise<SnapshotPage> => {
     const { body } = await transport.send({ path: paths.snapshot, query: { limit: PAGE, continue: token }, signal });
-    const page = understood(SnapshotPage.safeParse(body));
-    first ??= page;
-    // Pages of two runs of the server may be of two histories.
-    if (page.epoch !== first.epoch) throw new AppError("Expired", "the server was restarted while its state was read");
-    for (const item of page.items) items.push(item);
-    if (page.continue === undefined) return { epoch: first.epoch, revision: first.revision, cluster: first.cluster, items };
-    token = page.continue;
+    return understood(SnapshotPage.safeParse(body));
+  };
+  const { epoch, revision, cluster, ...first } = await read(undefined);
+  async function* pages(): AsyncGenerator {
+    for (let page: Pick<SnapshotPage, "items" | "continue"> = first; ;) {
+      yield* page.items;
+      if (page.continue === undefined) return;
+      const next = await read(page.continue);
+      // Pages of two runs of the server may be of two histories.
+      if (next.epoch !== epoch) throw new AppError("Expired", "the server was restarted while its state was read");
+      page = next;
+    }
   }
+  return { epoch, revision, cluster, items: pages() };
 }
 
 interface Poll {

@@ -1,0 +1,50 @@
+import type { FollowedKind } from "#proto/agents.ts";
+import { SERVICE_NAME_LABEL, serviceKeyOf } from "#proto/endpoint-slice.ts";
+import type { ObjectOf } from "#proto/kinds.ts";
+import { keyOf, type ObjectKey, type ObjectMeta } from "#proto/meta.ts";
+
+export type FollowedObject = { [Kind in FollowedKind]: ObjectOf<Kind> }[FollowedKind];
+
+/**
+ * An object as it is held: its JSON, a third of what the parsed form takes (docs/adr/0005-memory.md), and what must be known of it without parsing. The
+ * same text goes to disk, and equal objects have equal texts: they come from one parser, hence with the same order of fields.
+ */
+export interface PackedObject {
+  readonly kind: FollowedKind;
+  readonly key: ObjectKey;
+  readonly revision: number;
+  /** Of a slice: the Service that it is of. */
+  readonly service: ObjectKey | undefined;
+  readonly text: string;
+}
+
+export function packObject(object: FollowedObject): PackedObject {
+  return {
+    kind: object.kind,
+    key: keyOf(object),
+    revision: Number(object.metadata.resourceVersion ?? 0),
+    service: object.kind === "EndpointSlice" ? serviceKeyOf(object) : undefined,
+    text: JSON.stringify(object),
+  };
+}
+
+/** Without what kernel and names do not follow from: of Services and slices there may be tens of thousands. */
+export function leanObject(object: FollowedObject): FollowedObject {
+  if (object.kind === "Service") {
+    const { apiVersion, kind, metadata, spec } = object;
+    return { apiVersion, kind, metadata: leanMeta(metadata), spec, status: { loadBalancer: {} } };
+  }
+  if (object.kind !== "EndpointSlice") return object;
+  const { apiVersion, kind, metadata, addressType, endpoints, ports } = object;
+  const service = metadata.labels?.[SERVICE_NAME_LABEL];
+  const labels = service === undefined ? undefined : { [SERVICE_NAME_LABEL]: service };
+  return { apiVersion, kind, metadata: { ...leanMeta(metadata), labels }, addressType, endpoints, ports };
+}
+
+function leanMeta<Meta extends ObjectMeta>({
+  name,
+  namespace,
+  resourceVersion,
+}: Meta): Pick<Meta, "name" | "namespace" | "resourceVersion"> {
+  return { name, namespace, resourceVersion };
+}
