@@ -17,6 +17,9 @@ export type DnsRecord =
   | { readonly name: string; readonly type: "PTR"; readonly of: "virtual-ip" | "endpoint"; readonly target: string }
   | { readonly name: string; readonly type: "TXT"; readonly text: string; readonly ttl: number };
 
+/** A record without the name that it stands at. */
+export type RecordData = DnsRecord extends infer One ? (One extends DnsRecord ? Omit<One, "name"> : never) : never;
+
 /** All that one source (a Service, a Namespace, the domain itself) says; takes the place of what the source said before. */
 export interface DnsChange {
   readonly source: string;

@@ -1,6 +1,6 @@
 import { Packet } from "dns2";
 import type DNS from "dns2";
-import type { DnsRecord } from "#agent/compile/dns-view.ts";
+import type { RecordData } from "#agent/compile/dns-view.ts";
 import { parseIp } from "#proto/ip.ts";
 import { keyOfName, wireOfKey } from "./name.ts";
 import { CLASS_IN, TTL_SECONDS, TYPE } from "./protocol.ts";
@@ -12,10 +12,10 @@ import { CLASS_IN, TTL_SECONDS, TYPE } from "./protocol.ts";
  */
 export type RecordBody = Buffer;
 
-export const typeOf = (record: DnsRecord): number => TYPE[record.type];
+export const typeOf = (record: RecordData): number => TYPE[record.type];
 
 /** undefined where the record holds a name that DNS cannot carry. */
-export function encodeRecord(record: DnsRecord): RecordBody | undefined {
+export function encodeRecord(record: RecordData): RecordBody | undefined {
   switch (record.type) {
     case "A":
     case "AAAA":

@@ -9,12 +9,13 @@ export const MAX_LABEL_OCTETS = 63;
 
 /** The key of a name written with dots, none at the end; undefined where a label or the whole is too long or not ASCII. */
 export function keyOfName(text: string): NameKey | undefined {
-  let key = "";
+  const parts: string[] = [];
   for (const label of text.split(".")) {
     if (label === "" || label.length > MAX_LABEL_OCTETS || !/^[\x21-\x7e]+$/.test(label)) return undefined;
-    key += String.fromCharCode(label.length) + label;
+    parts.push(String.fromCharCode(label.length), label);
   }
-  key += "\0";
+  parts.push("\0");
+  const key = parts.join(""); // one flat string; `+=` would keep the pieces beside it
   return key.length > MAX_NAME_OCTETS ? undefined : foldCase(key);
 }
 

@@ -1,4 +1,4 @@
-import type { DnsChange, DnsRecord } from "#agent/compile/dns-view.ts";
+import type { DnsChange, DnsRecord, RecordData } from "#agent/compile/dns-view.ts";
 import { compileDnsDomain } from "#agent/compile/dns-view.ts";
 import { nthAddress, parseCidr } from "#proto/ip.ts";
 import type { Cidr } from "#proto/ip.ts";
@@ -30,9 +30,13 @@ export interface ZoneView {
   recordsOf(key: NameKey, type: number): RecordSet | undefined;
 }
 
+/** What a source says of a name; without the name, which is the key that it is found by. */
+type Held = RecordData & { readonly source: string };
+
+/** There are six of them for each Service: what they take decides what the zone takes (docs/adr/0005-memory.md). */
 interface NameNode {
   /** By source. Nearly always one. */
-  records: readonly { readonly source: string; readonly record: DnsRecord }[];
+  records: readonly Held[];
   /** How many sources hold the name to exist, and how many names stand directly below it. */
   holds: number;
   sets: Map<number, RecordSet> | undefined;
@@ -41,7 +45,7 @@ interface NameNode {
 }
 
 interface Said {
-  readonly recordKeys: ReadonlySet<NameKey>;
+  readonly recordKeys: readonly NameKey[];
   readonly heldKeys: readonly NameKey[];
 }
 
@@ -53,6 +57,7 @@ export interface ZoneOptions {
 
 const IN_QUESTION = Buffer.of(0xc0, 0x0c);
 const DOMAIN_SOURCE = "domain";
+const NO_RECORDS: readonly Held[] = [];
 
 /** All names by key. What a change costs depends on the names that its source has and had, and on nothing else. */
 export class ZoneIndex implements ZoneView {
@@ -121,7 +126,7 @@ export class ZoneIndex implements ZoneView {
   }
 
   #encode(key: NameKey, node: NameNode, type: number): RecordSet | undefined {
-    const records = node.records.map(({ record }) => record).filter((record) => typeOf(record) === type);
+    const records = node.records.filter((record) => typeOf(record) === type);
     const virtual = records.filter((record) => record.type === "PTR" && record.of === "virtual-ip");
     const chosen = virtual.length > 0 ? virtual : records;
     const bodies = type === TYPE.SOA && this.#apexes.has(key) ? [this.soa()] : chosen.flatMap((record) => encodeRecord(record) ?? []);
@@ -137,7 +142,6 @@ export class ZoneIndex implements ZoneView {
   /** Takes what `source` said before back, and says the new. */
   #say({ source, records, names }: DnsChange, leftOut: string[]): void {
     const before = this.#said.get(source);
-    const recordKeys = new Set<NameKey>();
     const byKey = new Map<NameKey, DnsRecord[]>();
     for (const record of records) {
       const key = keyOfName(record.name);
@@ -145,7 +149,6 @@ export class ZoneIndex implements ZoneView {
         leftOut.push(`${source}: ${record.type} ${record.name} (a label has at most 63 octets, a name 253)`);
         continue;
       }
-      recordKeys.add(key);
       const found = byKey.get(key);
       if (found) found.push(record);
       else byKey.set(key, [record]);
@@ -155,17 +158,18 @@ export class ZoneIndex implements ZoneView {
     // First the new, then away with the old: a name that stays is never removed and made again.
     for (const [key, own] of byKey) this.#setRecords(key, source, own);
     for (const key of heldKeys) this.#hold(key);
-    for (const key of before?.recordKeys ?? []) if (!recordKeys.has(key)) this.#setRecords(key, source, []);
+    for (const key of before?.recordKeys ?? []) if (!byKey.has(key)) this.#setRecords(key, source, []);
     for (const key of before?.heldKeys ?? []) this.#release(key);
-    if (recordKeys.size + heldKeys.length === 0) this.#said.delete(source);
-    else this.#said.set(source, { recordKeys, heldKeys });
+    if (byKey.size + heldKeys.length === 0) this.#said.delete(source);
+    // slice: as long as it is, without the room that growing left
+    else this.#said.set(source, { recordKeys: [...byKey.keys()].slice(), heldKeys });
   }
 
   #setRecords(key: NameKey, source: string, records: readonly DnsRecord[]): void {
     const isNew = !this.#nodes.has(key);
     const node = this.#node(key);
     const others = node.records.filter((known) => known.source !== source);
-    node.records = [...others, ...records.map((record) => ({ source, record }))];
+    node.records = others.concat(records.map((record) => heldOf(record, source))); // a literal with `...` would leave room for 17
     node.sets = undefined;
     if (isNew) this.#holdParent(key, node);
     this.#removeIfEmpty(key, node);
@@ -205,7 +209,7 @@ export class ZoneIndex implements ZoneView {
   #node(key: NameKey): NameNode {
     let node = this.#nodes.get(key);
     if (!node) {
-      node = { records: [], holds: 0, sets: undefined, inZone: this.#isInZone(key) };
+      node = { records: NO_RECORDS, holds: 0, sets: undefined, inZone: this.#isInZone(key) };
       this.#nodes.set(key, node);
     }
     return node;
@@ -219,6 +223,10 @@ export class ZoneIndex implements ZoneView {
     }
     return false;
   }
+}
+
+function heldOf({ name: _, ...record }: DnsRecord, source: string): Held {
+  return { ...record, source };
 }
 
 /** Names of the reverse zones of a prefix: split where it does not end at an octet (IPv4) or a nibble (IPv6). */
