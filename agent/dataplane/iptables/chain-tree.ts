@@ -30,11 +30,12 @@ export class ChainTree {
     const path = this.#pathTo(frontend.address);
     const leaf = this.#leafAt(path);
     const key = keyOf(frontend);
-    const before = leaf.get(key);
-    leaf.set(key, { id: frontend.id, rules });
-    if (!before || !sameLines(before.rules.leaf, rules.leaf)) this.#dirty.add(leafOf(path).chain);
-    if (before?.rules.own && before.rules.own.chain !== rules.own?.chain) this.#own.set(before.rules.own.chain, undefined);
-    if (rules.own && !sameLines(before?.rules.own?.rules, rules.own.rules)) this.#own.set(rules.own.chain, rules.own.rules);
+    const held = leaf.get(key);
+    const before = held && this.#rulesOf(held.frontend);
+    leaf.set(key, { frontend, inLeaf: rules.leaf.length, own: rules.own && { chain: rules.own.chain, size: rules.own.rules.length } });
+    if (!before || !sameLines(before.leaf, rules.leaf)) this.#dirty.add(leafOf(path).chain);
+    if (before?.own && before.own.chain !== rules.own?.chain) this.#own.set(before.own.chain, undefined);
+    if (rules.own && !sameLines(before?.own?.rules, rules.own.rules)) this.#own.set(rules.own.chain, rules.own.rules);
   }
 
   /** Nothing when the address belongs to another service by now. */
@@ -42,10 +43,10 @@ export class ChainTree {
     const path = this.#pathTo(frontend.address);
     const leaf = this.#leaves.get(leafOf(path).chain);
     const held = leaf?.get(keyOf(frontend));
-    if (!leaf || held?.id !== frontend.id) return;
+    if (!leaf || held?.frontend.id !== frontend.id) return;
     leaf.delete(keyOf(frontend));
     this.#dirty.add(leafOf(path).chain);
-    if (held.rules.own) this.#own.set(held.rules.own.chain, undefined);
+    if (held.own) this.#own.set(held.own.chain, undefined);
     if (leaf.size === 0) this.#prune(path);
   }
 
@@ -73,9 +74,9 @@ export class ChainTree {
     for (const [chain, below] of this.#branches) counts.set(chain, below.size);
     for (const [chain, leaf] of this.#leaves) {
       let rules = 0;
-      for (const { rules: of } of leaf.values()) {
-        rules += of.leaf.length;
-        if (of.own) counts.set(of.own.chain, of.own.rules.length);
+      for (const { inLeaf, own } of leaf.values()) {
+        rules += inLeaf;
+        if (own) counts.set(own.chain, own.size);
       }
       counts.set(chain, rules);
     }
@@ -86,7 +87,7 @@ export class ChainTree {
     const below = this.#branches.get(chain);
     if (below) return [...below].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, rule]) => rule);
     const leaf = this.#leaves.get(chain);
-    return leaf ? [...leaf].toSorted(([a], [b]) => (a < b ? -1 : 1)).flatMap(([, { rules }]) => rules.leaf) : [];
+    return leaf ? [...leaf].toSorted(([a], [b]) => (a < b ? -1 : 1)).flatMap(([, { frontend }]) => this.#rulesOf(frontend).leaf) : [];
   }
 
   #pathTo(address: string): Path {
@@ -124,9 +125,12 @@ export class ChainTree {
   }
 }
 
+/** The text of its rules is made anew where it is needed: of a leaf that is written, at most 16 addresses'. Held, it would be most of the tree. */
 interface Held {
-  readonly id: string;
-  readonly rules: FrontendRules;
+  readonly frontend: Frontend;
+  /** How many rules it has in the leaf. */
+  readonly inLeaf: number;
+  readonly own: { readonly chain: string; readonly size: number } | undefined;
 }
 
 type Path = readonly { readonly chain: string; readonly prefix: string }[];
