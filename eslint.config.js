@@ -27,7 +27,9 @@ export default defineConfig(
   globalIgnores(["node_modules/", "coverage/"]),
   tseslint.configs.strictTypeChecked,
   {
-    languageOptions: { parserOptions: { projectService: { allowDefaultProject: ["*.js"] }, tsconfigRootDir: import.meta.dirname } },
+    languageOptions: {
+      parserOptions: { projectService: { allowDefaultProject: ["*.js", "tools/*.js"] }, tsconfigRootDir: import.meta.dirname },
+    },
     linterOptions: { reportUnusedDisableDirectives: "error" },
     rules: {
       eqeqeq: "error",
@@ -76,5 +78,9 @@ export default defineConfig(
     },
   },
   { files: ["cli/**/*.ts", "test/bench/**/*.ts", "test/demo/**/*.ts"], rules: { "no-console": "off" } },
-  { files: ["*.js", "*.config.ts"], extends: [tseslint.configs.disableTypeChecked], rules: { "no-restricted-syntax": "off" } },
+  {
+    files: ["*.js", "tools/*.js", "*.config.ts"],
+    extends: [tseslint.configs.disableTypeChecked],
+    rules: { "no-restricted-syntax": "off" },
+  },
 );

@@ -47,6 +47,13 @@ test("the first start installs the dependencies, says so on stderr, and the seco
   expect(await npmRuns()).toBe(1);
 });
 
+test.for(["server", "agent"])("%s is started by its own main, with Node's settings before it and its arguments after", async (part) => {
+  const { root, start } = await createCheckout();
+  const { stdout } = await start([part, "--log-level", "a b"]);
+  expect(stdout).toMatch(/^node --max-semi-space-size=\d+ --heap-growing-percent=\d+ --import /);
+  expect(stdout.endsWith(` ${root}/${part}/main.ts --log-level a b`)).toBe(true);
+});
+
 test("a changed lockfile is installed, one that was only touched is not", async () => {
   const { root, start, npmRuns } = await createCheckout();
   await start([]);
