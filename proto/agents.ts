@@ -161,6 +161,8 @@ export const FleetStatus = z.object({
     z.object({
       name: z.string(),
       ready: z.boolean(),
+      /** Silent, but its endpoints are kept: too many hosts fell silent at once. */
+      kept: z.boolean().optional(),
       addresses: z.array(z.string()),
       applied: z.int().optional(),
       behind: z.int().optional(),

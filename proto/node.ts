@@ -70,6 +70,13 @@ export function internalIpsOf(node: Node): readonly string[] {
   return node.status.addresses.filter(({ type }) => type === "InternalIP").map(({ address }) => address);
 }
 
+/** The reason of a silent node's Ready condition while its endpoints are kept, because too many fell silent at once. */
+export const MASS_FAILURE_BRAKE = "MassFailureBrake";
+
+export function isKeptByBrake(node: Node): boolean {
+  return node.status.conditions.some(({ type, status, reason }) => type === "Ready" && status !== "True" && reason === MASS_FAILURE_BRAKE);
+}
+
 export function isNodeReady(node: Node): boolean {
   return node.status.conditions.some(({ type, status }) => type === "Ready" && status === "True");
 }

@@ -4,9 +4,9 @@ import type { Event } from "#proto/event.ts";
 import type { KindName, ObjectOf } from "#proto/kinds.ts";
 import type { Labels } from "#proto/meta.ts";
 import type { Namespace } from "#proto/namespace.ts";
-import { isNodeReady, type Node } from "#proto/node.ts";
+import { isKeptByBrake, isNodeReady, type Node } from "#proto/node.ts";
 import { clusterIpsOf, isHeadless, type Service } from "#proto/service.ts";
-import type { Workload } from "#proto/workload.ts";
+import { needsVerdict, type Workload } from "#proto/workload.ts";
 import { age } from "./age.ts";
 
 /** What `get` shows of each kind: the columns of kubectl, so that its users read them without learning. Pure; `now` in ms. */
@@ -123,14 +123,16 @@ export function labelsText(labels: Labels | undefined): string {
 }
 
 export function nodeStatusText(one: Node): string {
-  const ready = one.status.conditions.some(({ type }) => type === "Ready") ? (isNodeReady(one) ? "Ready" : "NotReady") : "Unknown";
+  const judged = one.status.conditions.some(({ type }) => type === "Ready") && !isKeptByBrake(one);
+  const ready = judged ? (isNodeReady(one) ? "Ready" : "NotReady") : "Unknown";
   return one.spec.unschedulable === true ? `${ready},SchedulingDisabled` : ready;
 }
 
 /** Workloads without checks need no verdict; one with checks that has none yet is not known to be ready. */
-export function workloadReadyText({ metadata, spec, status }: Workload): string {
+export function workloadReadyText(workload: Workload): string {
+  const { metadata, spec, status } = workload;
   if (metadata.deletionTimestamp !== undefined) return "Terminating";
-  const ready = status.ready ?? (spec.checks.length === 0 ? true : undefined);
+  const ready = status.ready ?? (needsVerdict(workload) ? undefined : true);
   const text = ready === undefined ? "Unknown" : ready ? "True" : "False";
   return spec.drain ? `${text},Draining` : text;
 }

@@ -1,5 +1,5 @@
 import type { Endpoint, EndpointSlice } from "#proto/endpoint-slice.ts";
-import { isNodeReady, type Node } from "#proto/node.ts";
+import { isKeptByBrake, isNodeReady, type Node } from "#proto/node.ts";
 import { clusterIpsOf, isHeadless, type Service } from "#proto/service.ts";
 import type { Workload } from "#proto/workload.ts";
 import { workloadReadyText } from "./columns.ts";
@@ -43,7 +43,7 @@ export function describeService(facts: ServiceFacts): string {
     whyNot(endpoint, facts),
   ]);
   const table = section("Endpoint conditions", ["ADDRESS", "READY", "SERVING", "TERMINATING", "NODE", "WORKLOAD", "WHY"], rows);
-  return rows.length > 0 ? head + table : `${head}${table}${whyEmpty(service)}`;
+  return head + table + remarks(facts).map((text) => `  ${text}\n`).join("");
 }
 
 function portFields(port: Service["spec"]["ports"][number], slices: readonly EndpointSlice[]): Field[] {
@@ -75,25 +75,58 @@ function affinityText({ spec }: Service): string {
 
 /** Nearest cause first: the workload is leaving, was drained, or fails its checks; its host is silent or drained. */
 function whyNot({ conditions, nodeName, targetRef }: Endpoint, { workloads, nodes }: ServiceFacts): string {
-  if (conditions.ready !== false && conditions.terminating !== true) return "";
-  const workload = targetRef?.kind === "Workload" || targetRef?.kind === undefined ? workloads.get(targetRef?.name ?? "") : undefined;
   const node = nodes.get(nodeName ?? "");
+  const silent = node && isKeptByBrake(node) ? [`node ${node.metadata.name} silent, kept by the mass-failure brake`] : [];
+  if (conditions.ready !== false && conditions.terminating !== true) return silent.join("");
+  const workload = targetRef?.kind === "Workload" || targetRef?.kind === undefined ? workloads.get(targetRef?.name ?? "") : undefined;
+  const drained = node?.spec.unschedulable === true;
+  const leaving = workload ? workload.metadata.deletionTimestamp !== undefined : conditions.terminating === true && !drained;
   const reasons: string[] = [];
-  if (workload?.metadata.deletionTimestamp !== undefined || conditions.terminating === true) reasons.push("is being removed, drains");
+  if (leaving) reasons.push("is being removed, drains");
   if (workload?.spec.drain === true) reasons.push("workload is drained");
   if (workload?.status.ready === false)
     reasons.push(
       [workload.status.reason, workload.status.message].filter((text) => text !== undefined && text !== "").join(": ") || "check failed",
     );
   else if (workload && workloadReadyText(workload).startsWith("Unknown")) reasons.push("not checked yet");
-  if (node && !isNodeReady(node)) reasons.push(`node ${node.metadata.name} is not ready`);
-  if (node?.spec.unschedulable === true) reasons.push(`node ${node.metadata.name} is drained`);
+  if (silent.length > 0) reasons.push(...silent);
+  else if (node && !isNodeReady(node)) reasons.push(`node ${node.metadata.name} is not ready`);
+  if (node && drained) reasons.push(`node ${node.metadata.name} is drained`);
   return reasons.join("; ");
 }
 
-function whyEmpty({ metadata, spec }: Service): string {
-  if (spec.type === "ExternalName") return "";
-  return pairs(spec.selector).length === 0
-    ? "  The service has no selector: it serves what EndpointSlices made by hand say, and there are none.\n"
-    : `  No workload in namespace ${metadata.namespace ?? "default"} has the labels ${pairs(spec.selector).join(",")}.\n`;
+/** What the rows do not say: why there are none, or none for a port, or none that is ready. */
+function remarks(facts: ServiceFacts): string[] {
+  const { service, slices, workloads } = facts;
+  const { metadata, spec } = service;
+  if (spec.type === "ExternalName") return [];
+  const endpoints = slices.flatMap((slice) => slice.endpoints);
+  const selector = pairs(spec.selector);
+  if (selector.length === 0 && endpoints.length === 0)
+    return ["The service has no selector: it serves what EndpointSlices made by hand say, and there are none."];
+  if (selector.length > 0 && workloads.size === 0 && endpoints.length === 0)
+    return [`No workload in namespace ${metadata.namespace ?? "default"} has the labels ${selector.join(",")}.`];
+  const missing = missingPorts(facts);
+  if (endpoints.length === 0)
+    return missing.length > 0 ? missing : [`${matching(workloads.size)}, but none has an address of the service's IP families.`];
+  if (endpoints.some(({ conditions }) => conditions.ready !== false)) return missing;
+  const reasons = new Set(endpoints.map((endpoint) => whyNot(endpoint, facts)).filter((text) => text !== ""));
+  const why = reasons.size === 0 ? "" : `: ${[...reasons].slice(0, 3).join(" · ")}${reasons.size > 3 ? " · …" : ""}`;
+  return [...missing, `No endpoint is ready${why}.`];
+}
+
+/** For each named target that no workload has: it is most often misspelt. */
+function missingPorts({ service, workloads }: ServiceFacts): string[] {
+  if (workloads.size === 0) return [];
+  const all = [...workloads.values()].flatMap(({ spec }) => spec.ports);
+  return service.spec.ports.flatMap(({ targetPort, protocol }) => {
+    if (typeof targetPort !== "string" || all.some((port) => port.name === targetPort && port.protocol === protocol)) return [];
+    const names = new Set(all.map(({ name, port, protocol: own }) => `${name ?? port}${own === protocol ? "" : `/${own}`}`));
+    const have = names.size === 0 ? "they have no ports" : `they have: ${[...names].slice(0, 10).join(", ")}`;
+    return [`${matching(workloads.size)}, but none has a ${protocol} port named ${targetPort} (${have}).`];
+  });
+}
+
+function matching(count: number): string {
+  return count === 1 ? "1 workload matches" : `${count} workloads match`;
 }

@@ -4,14 +4,22 @@ import { fields, section } from "./describe-text.ts";
 
 /** What is wrong in the fleet, a line each; empty when all is well. */
 export function problemsOf({ nodes }: FleetStatus): string[] {
-  return nodes.flatMap(({ name, ready, lastHeardMs, problems }) => [
-    ...(ready
+  const kept = nodes.filter((node) => node.kept === true).map(({ name }) => name);
+  return [
+    ...(kept.length === 0
       ? []
       : [
-          `node ${name} is not ready: ${lastHeardMs === undefined ? "not heard since the server started" : `last heard ${humanDuration(lastHeardMs)} ago`}`,
+          `${kept.length === 1 ? "1 host" : `${kept.length} hosts`} silent, kept: mass-failure brake, see \`fairlead get events\` (${kept.join(", ")})`,
         ]),
-    ...problems.map((text) => `node ${name}: ${text}`),
-  ]);
+    ...nodes.flatMap(({ name, ready, kept: isKept, lastHeardMs, problems }) => [
+      ...(ready || isKept === true
+        ? []
+        : [
+            `node ${name} is not ready: ${lastHeardMs === undefined ? "not heard since the server started" : `last heard ${humanDuration(lastHeardMs)} ago`}`,
+          ]),
+      ...problems.map((text) => `node ${name}: ${text}`),
+    ]),
+  ];
 }
 
 /** The fleet at a glance. Pure; `now` in ms. */
@@ -36,11 +44,11 @@ export function renderStatus(status: FleetStatus, server: string, now: number): 
     ["NAME", "READY", "BEHIND", "LAST HEARD", "ADDRESSES", "PROBLEMS"],
     nodes.map((node) => [
       node.name,
-      node.ready ? "yes" : "no",
+      node.ready ? "yes" : node.kept === true ? "kept" : "no",
       node.behind === undefined ? "?" : String(node.behind),
       node.lastHeardMs === undefined ? "never" : node.lastHeardMs < 1000 ? `${node.lastHeardMs}ms` : humanDuration(node.lastHeardMs),
       node.addresses.join(","),
-      node.problems.length === 0 ? "none" : node.problems.join("; "),
+      node.problems.length === 0 ? "none" : String(node.problems.length), // their texts stand below, once
     ]),
   );
   const problems = problemsOf(status);

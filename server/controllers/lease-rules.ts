@@ -1,4 +1,4 @@
-import type { Node, NodeCondition } from "#proto/node.ts";
+import { MASS_FAILURE_BRAKE, type Node, type NodeCondition } from "#proto/node.ts";
 
 /**
  * When a silent host counts as dead. Pure.
@@ -11,7 +11,7 @@ import type { Node, NodeCondition } from "#proto/node.ts";
 /** ready: heard of. kept: silent, but the brake keeps its endpoints. lost: silent, and out of rotation. */
 export type Standing = "ready" | "kept" | "lost";
 
-export const READY_REASONS = { ready: "HeartbeatReceived", kept: "MassFailureBrake", lost: "HeartbeatLost" } as const;
+export const READY_REASONS = { ready: "HeartbeatReceived", kept: MASS_FAILURE_BRAKE, lost: "HeartbeatLost" } as const;
 
 export interface LeaseRules {
   readonly nodeTimeoutMs: number;

@@ -1,5 +1,5 @@
 import type { ClusterFacts, FleetStatus } from "#proto/agents.ts";
-import { internalIpsOf, isNodeReady, type Node } from "#proto/node.ts";
+import { internalIpsOf, isKeptByBrake, isNodeReady, type Node } from "#proto/node.ts";
 import type { Controllers } from "#server/controllers/start.ts";
 import type { ObjectCounts } from "#server/object-counts.ts";
 import type { Store } from "#server/store/store.ts";
@@ -33,6 +33,7 @@ function nodeStatus(node: Node, { leases, receipts }: StatusDeps["controllers"])
   return {
     name,
     ready: isNodeReady(node),
+    ...(isKeptByBrake(node) && { kept: true }),
     addresses: [...internalIpsOf(node)],
     ...(applied !== undefined && { applied, behind: Math.max(receipts.followed - applied, 0) }),
     ...(lease?.lastHeardMs !== undefined && { lastHeardMs: Math.round(lease.lastHeardMs) }),
