@@ -136,7 +136,7 @@ async function drive({ home, clients, kubeconfig, control, rounds, address }: Dr
     timeoutMs: 20_000,
   });
   // A prober that never rests would take the processor from the agents whose speed it measures.
-  const pauseMs = clients.length > 1 ? "4" : "0";
+  const pauseMs = clients.length > 1 ? "12" : "0";
   for (const host of clients)
     await host.spawn(process.execPath, [
       join(root, "test/bench/prober.ts"),

@@ -186,6 +186,11 @@ describe.for(["nft", "legacy"] as const)("iptables-%s", (kind) => {
   describe("somebody else's hand", () => {
     const damages: readonly (readonly [string, (machine: Host) => Promise<unknown>])[] = [
       ["a flush of nat", (machine) => machine.run(`iptables-${kind}`, ["-t", "nat", "-F"])],
+      [
+        "a flush of the chain that all services go through",
+        (machine) => machine.run(`iptables-${kind}`, ["-t", "nat", "-F", "FL-SERVICES"]),
+      ],
+      ["a flush of the masquerade rules", (machine) => machine.run(`iptables-${kind}`, ["-t", "nat", "-F", "FL-POSTROUTING"])],
       ["a flush of filter", (machine) => machine.run(`iptables-${kind}`, ["-t", "filter", "-F"])],
       [
         "a flush and removal of all chains",

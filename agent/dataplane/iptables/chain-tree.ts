@@ -8,6 +8,7 @@ import type { ChainEdits, FrontendRules } from "./render.ts";
  */
 export class ChainTree {
   readonly #root: string;
+  readonly #last: string;
   readonly #levels: readonly number[];
   readonly #rulesOf: (frontend: Frontend) => FrontendRules;
   /** chain → its branches, chain below → the rule that leads there. */
@@ -18,8 +19,14 @@ export class ChainTree {
   /** Chains of single frontends that are to be written (rules) or removed (undefined). */
   #own = new Map<string, readonly string[] | undefined>();
 
-  constructor(root: string, levels: readonly number[], rulesOf: (frontend: Frontend) => FrontendRules) {
+  /** `last` ends the root chain. */
+  constructor(
+    { root, last }: { readonly root: string; readonly last: string },
+    levels: readonly number[],
+    rulesOf: (frontend: Frontend) => FrontendRules,
+  ) {
     this.#root = root;
+    this.#last = last;
     this.#levels = levels;
     this.#rulesOf = rulesOf;
     this.#dirty.add(root);
@@ -56,7 +63,8 @@ export class ChainTree {
     const remove: string[] = [];
     for (const chain of [...this.#dirty].toSorted()) {
       const rules = this.#rulesIn(chain);
-      if (rules.length > 0 || chain === this.#root) write.set(chain, rules);
+      if (chain === this.#root) write.set(chain, [...rules, this.#last]);
+      else if (rules.length > 0) write.set(chain, rules);
       else remove.push(chain);
     }
     for (const [chain, rules] of [...this.#own].toSorted(([a], [b]) => (a < b ? -1 : 1))) {
@@ -80,6 +88,7 @@ export class ChainTree {
       }
       counts.set(chain, rules);
     }
+    counts.set(this.#root, (counts.get(this.#root) ?? 0) + 1);
     return counts;
   }
 

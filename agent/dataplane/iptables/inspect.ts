@@ -5,11 +5,12 @@ import type { KernelTools } from "../exec.ts";
 import { list, listHooks, type IptablesKind } from "./apply.ts";
 import { chainDrift, hookDrift, HOOKS } from "./listing.ts";
 import { expectedChains, type Rules } from "./plan.ts";
+import { GUARDED, guardOf } from "./render.ts";
 
 /**
  * Is what we wrote still there? Asked often, so the first look costs no process: each jump, and each table's last write, names a list of
  * xt_recent, and the kernel shows the list as a file for as long as a rule names it. A flush, a deleted jump and a restored old file all take one
- * away. What this cannot see (the order of the hooks, a single chain) is looked up with iptables itself, as seldom as it is expensive.
+ * away. What this cannot see (the order of the hooks, the chain of a few services) is looked up with iptables itself, as seldom as it is expensive.
  */
 export interface Inspector {
   /** The look that costs nothing. */
@@ -53,12 +54,13 @@ function missingCanaries(rules: Rules, procNet: string): string[] {
   return [
     ...jumps.map(({ table, hook }) => `${table} ${hook}: our jump`),
     ...tables.map((table) => `${table}: our chains, or their last change`),
+    ...TABLES.flatMap((table) => GUARDED[table].filter((chain) => !isThere(guardOf(chain))).map((chain) => `${table} ${chain}: its rules`)),
   ];
 }
 
 function checksOf({ tools, kind }: { readonly tools: KernelTools; readonly kind: IptablesKind }): readonly Check[] {
   const everything: Check = {
-    minIntervalMs: kind === "nft" ? 30_000 : 5_000,
+    minIntervalMs: 5_000,
     async run(rules, signal) {
       const found: string[] = [];
       for (const table of TABLES) {
@@ -69,7 +71,7 @@ function checksOf({ tools, kind }: { readonly tools: KernelTools; readonly kind:
     },
   };
   const hooks: Check = {
-    minIntervalMs: 5_000,
+    minIntervalMs: 2_000,
     async run(rules, signal) {
       const found: string[] = [];
       for (const table of TABLES) {

@@ -6,6 +6,7 @@ import {
   canaryChain,
   dnatRules,
   hostChains,
+  intact,
   jumpsOf,
   rejectRules,
   renderSection,
@@ -37,8 +38,8 @@ export function ruleTreesOf({ host, services }: ForwardingTable, canary: string)
   const rules: Rules = {
     host,
     jumps: jumpsOf(host),
-    services: new ChainTree(SERVICES, levels, dnatRules),
-    rejects: new ChainTree(REJECTS, levels, rejectRules),
+    services: new ChainTree({ root: SERVICES, last: intact(SERVICES) }, levels, dnatRules),
+    rejects: new ChainTree({ root: REJECTS, last: intact(REJECTS) }, levels, rejectRules),
     canaries: { nat: canaryOf("nat", canary), filter: canaryOf("filter", canary) },
   };
   for (const frontend of frontendsOf(services.values())) treeOf(rules, frontend).put(frontend);

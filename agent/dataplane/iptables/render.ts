@@ -80,9 +80,21 @@ export function rejectRules(frontend: Frontend): FrontendRules {
 /** Chains that hang on the host and not on services. */
 export function hostChains(host: HostTable): Record<TableName, ReadonlyMap<string, readonly string[]>> {
   return {
-    nat: new Map([[POSTROUTING, masqueradeRules(host)]]),
-    filter: new Map([[FORWARD, ["-j ACCEPT"]]]),
+    nat: new Map([[POSTROUTING, [...masqueradeRules(host), intact(POSTROUTING)]]]),
+    filter: new Map([[FORWARD, ["-j ACCEPT", intact(FORWARD)]]]),
   };
+}
+
+/** Chains through which all services go: a flush of one of them is as bad as one of the table. */
+export const GUARDED: Record<TableName, readonly string[]> = { nat: [SERVICES, POSTROUTING], filter: [REJECTS, FORWARD] };
+
+/** The last rule of a guarded chain: it does nothing, is seldom or never reached, and names a list that is there as long as the rule is. */
+export function intact(chain: string): string {
+  return `-m recent --rcheck --name ${guardOf(chain)} --mask 255.255.255.255 --rsource`;
+}
+
+export function guardOf(chain: string): string {
+  return `${chain}-intact`;
 }
 
 export function canaryChain(canary: string): readonly [string, readonly string[]] {
