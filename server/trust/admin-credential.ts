@@ -6,8 +6,13 @@ import { hashSecret, matchesHash, newSecret } from "./secrets.ts";
 /** The one administrator's bearer: `fla.SECRET`. */
 export interface AdminCredential {
   authenticate(bearer: string): Identity | undefined;
-  /** Makes a new bearer, which the old one ends with. It is nowhere else. */
-  replace(): Promise<string>;
+  /** Whether there is one: replacing it ends it. */
+  readonly exists: boolean;
+  /**
+   * Makes a new bearer, which the old one ends with. It is nowhere else: it counts only after `deliver` has put it where the administrator
+   * finds it, so that a failure there leaves the old one good.
+   */
+  replace(deliver?: (bearer: string) => Promise<void>): Promise<string>;
 }
 
 const BUCKET = "admin";
@@ -29,12 +34,17 @@ export async function openAdminCredential({
       if (secret === undefined || kept === undefined || !matchesHash(secret, kept.hash)) return undefined;
       return { kind: "admin", name: "admin" };
     },
-    replace: async () => {
+    get exists() {
+      return kept !== undefined;
+    },
+    replace: async (deliver) => {
       const secret = newSecret();
+      const bearer = `fla.${secret}`;
+      await deliver?.(bearer);
       const next = { hash: hashSecret(secret), createdAt: new Date(now()).toISOString() };
       await records.put(BUCKET, ID, next);
       kept = next;
-      return `fla.${secret}`;
+      return bearer;
     },
   };
 }

@@ -1,4 +1,4 @@
-import { mkdir, rename } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Logger } from "pino";
 import { parse, stringify } from "yaml";
@@ -37,19 +37,34 @@ export async function publish(options: PublishOptions): Promise<Published> {
 async function publishKubeconfig({ trust, kubeconfigPath, serverUrl, log }: PublishOptions): Promise<void> {
   const found = await orRefuse(kubeconfigPath, () => readIfThere(kubeconfigPath));
   const known = found === undefined ? undefined : tokenIn(found);
-  const stillGood = known !== undefined && trust.admin.authenticate(known) !== undefined;
-  const text = kubeconfig({ token: stillGood ? known : await trust.admin.replace(), caPem: trust.caPem, serverUrl });
-  if (text === found) return;
-  await orRefuse(kubeconfigPath, async () => {
-    if (found !== undefined && !stillGood) {
+  const write = (token: string): Promise<void> =>
+    orRefuse(kubeconfigPath, async () => {
+      const text = kubeconfig({ token, caPem: trust.caPem, serverUrl });
+      if (text === found) return;
+      await mkdir(dirname(kubeconfigPath), { recursive: true, mode: 0o755 });
       // Perhaps another server's: it is set aside, not lost.
-      await rename(kubeconfigPath, `${kubeconfigPath}.old`);
-      log.warn({ path: kubeconfigPath, old: `${kubeconfigPath}.old` }, "the kubeconfig there was not this server's; set aside");
-    }
-    await mkdir(dirname(kubeconfigPath), { recursive: true, mode: 0o755 });
-    await writePrivate(kubeconfigPath, text);
-  });
-  log.info({ path: kubeconfigPath }, "administrator's kubeconfig written");
+      if (found !== undefined && token !== known) await setAside(kubeconfigPath, found, log);
+      await writePrivate(kubeconfigPath, text);
+      log.info({ path: kubeconfigPath }, "administrator's kubeconfig written");
+    });
+  if (known !== undefined && trust.admin.authenticate(known) !== undefined) return write(known);
+  const ends = trust.admin.exists;
+  await trust.admin.replace(write);
+  if (ends)
+    log.warn(
+      { path: kubeconfigPath },
+      "the administrator's former credential has ended: copies of an older kubeconfig are refused from now on",
+    );
+}
+
+const MAX_SET_ASIDE = 9;
+
+/** Under a name that is free; of many the last one is given up, as the first was most likely made by a person. */
+async function setAside(path: string, text: string, log: PublishOptions["log"]): Promise<void> {
+  let old = `${path}.old`;
+  for (let i = 2; i <= MAX_SET_ASIDE && (await readIfThere(old)) !== undefined; i++) old = `${path}.old.${i}`;
+  await writePrivate(old, text);
+  log.warn({ path, old }, "the kubeconfig there was not this server's; set aside");
 }
 
 async function orRefuse<T>(path: string, work: () => Promise<T>): Promise<T> {

@@ -38,6 +38,7 @@ async function openAt({ dataDir, store, clock }: Place, advertise: readonly stri
   return trust;
 }
 
+const tokenOf = (kubeconfig: string): string => /token: (\S+)/.exec(kubeconfig)?.[1] ?? "";
 const modeOf = async (path: string): Promise<number> => (await stat(path)).mode & 0o777;
 
 test("a client that knows only the CA reaches the server by address and by every advertised name", async () => {
@@ -121,9 +122,11 @@ test("of two simultaneous joins with a one-use token one gets in", async () => {
   const outcomes = await Promise.allSettled([trust.joinTokens.consume(id), trust.joinTokens.consume(id)]);
   expect(outcomes.map(({ status }) => status).toSorted()).toEqual(["fulfilled", "rejected"]);
   expect(() => trust.authenticate(token)).toThrow("has been used as often as it may be");
+  expect(trust.joinTokens.list()).toEqual([]);
 
   await trust.joinTokens.giveBack(id);
   expect(trust.authenticate(token)).toBeDefined();
+  expect(trust.joinTokens.list()).toMatchObject([{ id, usesLeft: 1 }]);
 });
 
 test("a revoked join token, a wrong one and one of another server are nobody's", async () => {
@@ -226,7 +229,7 @@ test("a missing kubeconfig is written with a new credential, and another server'
   const trust = await openAt(place);
   const kubeconfigPath = join(place.dataDir, "admin.yaml");
   const options = { trust, records: place.store.records, dataDir: place.dataDir, kubeconfigPath, serverUrl: "https://a:1", log };
-  const tokenIn = async (path: string): Promise<string> => /token: (\S+)/.exec(await readFile(path, "utf8"))?.[1] ?? "";
+  const tokenIn = async (path: string): Promise<string> => tokenOf(await readFile(path, "utf8"));
   await publish(options);
   const first = await tokenIn(kubeconfigPath);
   await rm(kubeconfigPath);
@@ -265,3 +268,47 @@ function aNode(name: string) {
     status: { addresses: [], conditions: [] },
   };
 }
+
+test("a kubeconfig that cannot be written leaves the administrator's credential as it was", async () => {
+  const place = await aPlace();
+  const trust = await openAt(place);
+  const {
+    store: { records },
+    dataDir,
+  } = place;
+  const warnings: string[] = [];
+  const telling = pino({ level: "warn" }, { write: (line: string) => void warnings.push(line) });
+  const options = { trust, records, dataDir, serverUrl: "https://192.0.2.7:7443", log: telling };
+  const { kubeconfigPath } = await publish({ ...options, kubeconfigPath: join(dataDir, "admin.yaml") });
+  const token = tokenOf(await readFile(kubeconfigPath, "utf8"));
+  expect(warnings).toEqual([]);
+
+  // Can be looked for, but no draft beside it can be made: the draft's name would be too long.
+  await expect(publish({ ...options, kubeconfigPath: join(dataDir, "x".repeat(250)) })).rejects.toThrow(
+    "cannot write the administrator's kubeconfig",
+  );
+  expect(trust.admin.authenticate(token)).toMatchObject({ kind: "admin" });
+  expect((await openAt(place)).admin.authenticate(token)).toMatchObject({ kind: "admin" });
+
+  const elsewhere = await publish({ ...options, kubeconfigPath: join(dataDir, "other.yaml") });
+  expect(trust.admin.authenticate(token)).toBeUndefined();
+  expect(trust.admin.authenticate(tokenOf(await readFile(elsewhere.kubeconfigPath, "utf8")))).toMatchObject({ kind: "admin" });
+  expect(warnings.join()).toContain("former credential has ended");
+});
+
+test("a kubeconfig that is set aside takes no earlier one's place", async () => {
+  const place = await aPlace();
+  const trust = await openAt(place);
+  const {
+    store: { records },
+    dataDir,
+  } = place;
+  const kubeconfigPath = join(dataDir, "admin.yaml");
+  for (const other of ["one server's", "another server's"]) {
+    await writeFile(kubeconfigPath, other);
+    await publish({ trust, records, dataDir, kubeconfigPath, serverUrl: "https://192.0.2.7:7443", log });
+  }
+  expect(await readFile(`${kubeconfigPath}.old`, "utf8")).toBe("one server's");
+  expect(await readFile(`${kubeconfigPath}.old.2`, "utf8")).toBe("another server's");
+  expect(await modeOf(`${kubeconfigPath}.old.2`)).toBe(0o600);
+});
