@@ -13,14 +13,15 @@ export async function setUpResolver(
   trouble: Trouble,
   signal: AbortSignal,
 ): Promise<void> {
-  const host = { tools, address: HOST_LOCAL_ADDRESS, domain: membership.cluster.domain };
+  const { domain, dnsIps } = membership.cluster;
+  const host = { tools, address: HOST_LOCAL_ADDRESS, dnsIp: dnsIps[0] ?? HOST_LOCAL_ADDRESS, domain };
   for (let failures = 1; !signal.aborted; failures++) {
     try {
       if (wanted) log.info({ resolver: await configureResolver(host) }, "systemd-resolved asks this agent for the names of the fleet");
       else {
         const { summary, line } = await describeResolver(host);
         log.info({ summary, line }, "one line makes this host use the names of the fleet");
-        console.error(`To resolve *.${membership.cluster.domain} on this host: ${line}`);
+        console.error(`To resolve *.${domain} on this host: ${line}`);
       }
       trouble.set("resolver", undefined);
       return;

@@ -53,6 +53,7 @@ export async function runAgent(config: AgentConfig, outer: AbortSignal): Promise
     listen: listenOf(config),
     allowedSources: network.localCidrs,
     upstreams: upstreamsOf(config),
+    knownUpstreamsFile: join(stateDir, "upstreams.json"),
     log,
   });
   const follower = createFollower({

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import type { KernelTools } from "#agent/dataplane/exec.ts";
 import { AppError } from "#proto/error.ts";
-import { configureResolver, describeResolver, unconfigureResolver } from "./resolver-config.ts";
+import { configureResolver, describeResolver, RESOLV_CONF_UNDO, unconfigureResolver } from "./resolver-config.ts";
 
 interface Etc {
   readonly resolvConf: string;
@@ -29,7 +29,7 @@ async function hostWith({ resolvConf, resolved }: Etc) {
     has: async () => resolved !== "no systemctl",
   };
   const dropIn = join(root, "etc/systemd/resolved.conf.d/fairlead.conf");
-  return { root, tools, calls, dropIn, address: "127.0.0.153", domain: "cluster.local" };
+  return { root, tools, calls, dropIn, address: "127.0.0.153", dnsIp: "10.96.0.10", domain: "cluster.local" };
 }
 
 const stub = "nameserver 127.0.0.53\n";
@@ -78,6 +78,13 @@ test("a file of that name that is not ours is neither replaced nor removed", asy
   await expect(configureResolver(host)).rejects.toMatchObject({ code: "Conflict" });
   expect(await unconfigureResolver(host)).toBe("unchanged");
   expect(await readFile(host.dropIn, "utf8")).toBe("[Resolve]\nDNS=192.0.2.1\n");
+});
+
+test("the line for a host without a resolver of its own is the README's", async () => {
+  const { line } = await describeResolver(await hostWith({ resolvConf: "nameserver 192.0.2.1\n", resolved: "inactive" }));
+  const readme = await readFile(join(import.meta.dirname, "../../README.md"), "utf8");
+  expect(readme).toContain(`\n${line.replace("; ", "\n")}\n`);
+  expect(readme).toContain(RESOLV_CONF_UNDO);
 });
 
 test.for([

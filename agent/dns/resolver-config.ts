@@ -2,7 +2,7 @@ import { mkdir, readFile, readlink, rename, rmdir, unlink, writeFile } from "nod
 import { dirname, join } from "node:path";
 import type { KernelTools } from "#agent/dataplane/exec.ts";
 import { AppError, isAppError } from "#proto/error.ts";
-import { parseResolvConf } from "./upstreams.ts";
+import { parseResolvConf, RESOLV_CONF_BACKUP } from "./upstreams.ts";
 
 /** How programs on this host resolve names, and the one line that makes them ask us. */
 export interface ResolverDescription {
@@ -16,6 +16,8 @@ export interface ResolverDeps {
   readonly tools: KernelTools;
   /** Our address on this host: HOST_LOCAL_ADDRESS. */
   readonly address: string;
+  /** The DNS service's virtual IP, which containers reach, too. */
+  readonly dnsIp: string;
   /** `cluster.local` */
   readonly domain: string;
   /** `/`, or another folder in tests. */
@@ -29,7 +31,15 @@ const MARK = "# Made by fairlead agent --configure-resolver; `fairlead agent cle
 const MADE_FOLDER = "# The folder was made with it.";
 const STUBS = ["127.0.0.53", "127.0.0.54"];
 
-export async function describeResolver({ tools, address, domain, root = "/" }: ResolverDeps): Promise<ResolverDescription> {
+/** The line for a host without a resolver of its own: README's, too. A copy that is there is older than our own line, and stays. */
+export function resolvConfLine(dnsIp: string): string {
+  return `test -e ${RESOLV_CONF_BACKUP} || sudo cp -L /etc/resolv.conf ${RESOLV_CONF_BACKUP}; echo nameserver ${dnsIp} | sudo tee /etc/resolv.conf`;
+}
+
+/** The way back. It writes into the file, as the line did: it may be a link, or mounted. */
+export const RESOLV_CONF_UNDO = `sudo cp ${RESOLV_CONF_BACKUP} /etc/resolv.conf && sudo rm ${RESOLV_CONF_BACKUP}`;
+
+export async function describeResolver({ tools, address, dnsIp, domain, root = "/" }: ResolverDeps): Promise<ResolverDescription> {
   const path = join(root, RESOLV_CONF);
   const [text, link] = await Promise.all([readFile(path, "utf8").catch(() => ""), readlink(path).catch(() => undefined)]);
   const leads = link === undefined ? "/etc/resolv.conf" : `/etc/resolv.conf (a link to ${link})`;
@@ -38,7 +48,7 @@ export async function describeResolver({ tools, address, domain, root = "/" }: R
     return {
       kind: "file",
       summary: `${leads} is read by each program; systemd-resolved does not run`,
-      line: `sudo sed -i.before-fairlead 's/^nameserver.*/nameserver ${address}/' /etc/resolv.conf   # and start the agent with --dns-upstream SERVER, which that file no longer names`,
+      line: resolvConfLine(dnsIp),
     };
   if (!isStub)
     return {

@@ -23,6 +23,8 @@ export interface DnsResponderOptions {
   readonly upstreams?: readonly ListenAddress[] | undefined;
   /** Absent = where every host has them. */
   readonly resolvConf?: ResolvConfPaths | undefined;
+  /** Where the servers are kept that the host named before it was told to ask us; absent = until the process ends. */
+  readonly knownUpstreamsFile?: string | undefined;
   readonly log: Pick<Logger, "info" | "warn">;
 }
 
@@ -108,6 +110,8 @@ export function createDnsResponder(options: DnsResponderOptions): DnsResponder {
             {
               paths: options.resolvConf ?? RESOLV_CONF,
               own,
+              knownFile: options.knownUpstreamsFile,
+              log,
               onChange: (upstreams) => {
                 log.info({ upstreams: upstreams.map(({ address }) => address) }, "upstream name servers");
                 forwarder.use(upstreams);

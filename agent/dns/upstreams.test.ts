@@ -1,9 +1,9 @@
-import { mkdtemp, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rename, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { waitFor } from "#test/wait-for.ts";
-import { chooseUpstreams, followHostUpstreams, parseResolvConf } from "./upstreams.ts";
+import { chooseUpstreams, followHostUpstreams, parseResolvConf, type UpstreamSources } from "./upstreams.ts";
 
 test("servers of a resolv.conf are read, other lines are not", () => {
   const text = "# nameserver 1.1.1.1\nsearch lan\nnameserver 192.168.1.1\n  nameserver\tfe80::1%eth0 \nnameserver what\noptions edns0\n";
@@ -11,31 +11,98 @@ test("servers of a resolv.conf are read, other lines are not", () => {
 });
 
 const own = ["127.0.0.153", "10.96.0.10"];
-test.for([
-  ["a plain file", ["192.168.1.1", "9.9.9.9"], [], ["192.168.1.1", "9.9.9.9"]],
-  ["systemd-resolved's stub: its own list", ["127.0.0.53"], ["192.168.1.1"], ["192.168.1.1"]],
-  ["never ourselves", ["127.0.0.153", "192.168.1.1"], [], ["192.168.1.1"]],
-  ["a list of resolved that names us, too", ["127.0.0.53"], ["127.0.0.153", "192.168.1.1"], ["192.168.1.1"]],
-  ["only ourselves: what resolved knows", ["10.96.0.10"], ["192.168.1.1"], ["192.168.1.1"]],
-  ["nobody at all", ["127.0.0.153"], [], []],
-] as const)("%s", ([, host, resolved, want]) => {
-  expect(chooseUpstreams(host, resolved, own)).toEqual(want);
+test.for<[string, Partial<UpstreamSources>, string[]]>([
+  ["a plain file", { host: ["192.168.1.1", "9.9.9.9"] }, ["192.168.1.1", "9.9.9.9"]],
+  ["systemd-resolved's stub: its own list", { host: ["127.0.0.53"], resolved: ["192.168.1.1"] }, ["192.168.1.1"]],
+  ["never ourselves", { host: ["127.0.0.153", "192.168.1.1"] }, ["192.168.1.1"]],
+  ["a list of resolved that names us, too", { host: ["127.0.0.53"], resolved: ["127.0.0.153", "192.168.1.1"] }, ["192.168.1.1"]],
+  ["only ourselves: what resolved knows", { host: ["10.96.0.10"], resolved: ["192.168.1.1"], known: ["192.168.1.9"] }, ["192.168.1.1"]],
+  [
+    "only ourselves: whom the host named before",
+    { host: ["10.96.0.10"], known: ["192.168.1.9"], backup: ["192.168.1.8"] },
+    ["192.168.1.9"],
+  ],
+  ["only ourselves, and nobody known: the host's own copy", { host: ["10.96.0.10"], backup: ["192.168.1.8"] }, ["192.168.1.8"]],
+  ["somebody else again: not whom it named before", { host: ["192.168.1.1"], known: ["192.168.1.9"] }, ["192.168.1.1"]],
+  ["nobody at all", { host: ["127.0.0.153"], known: ["10.96.0.10"] }, []],
+])("%s", ([, sources, want]) => {
+  expect(chooseUpstreams({ host: [], resolved: [], known: [], backup: [], ...sources }, own)).toEqual(want);
 });
 
-test("a resolv.conf that is replaced is read again", async () => {
+async function aHost() {
   const folder = await mkdtemp(join(tmpdir(), "fairlead-dns-"));
-  const stop = new AbortController();
+  onTestFinished(() => rm(folder, { recursive: true, force: true }));
   const paths = { host: join(folder, "resolv.conf"), resolved: join(folder, "none") };
-  await writeFile(paths.host, "nameserver 192.168.1.1\n");
-  let seen: readonly string[] = [];
-  const following = followHostUpstreams({ paths, own, onChange: (found) => (seen = found.map(({ address }) => address)) }, stop.signal);
-  onTestFinished(async () => {
-    stop.abort();
-    await following;
-    await rm(folder, { recursive: true });
-  });
-  await waitFor(() => seen[0] === "192.168.1.1", { what: "the first server" });
-  await writeFile(`${paths.host}.new`, "nameserver 192.168.1.2\n");
-  await rename(`${paths.host}.new`, paths.host);
-  await waitFor(() => seen[0] === "192.168.1.2", { what: "the second server" });
+  const knownFile = join(folder, "state", "upstreams.json");
+  return {
+    folder,
+    knownFile,
+    name: async (...servers: string[]) => {
+      await writeFile(`${paths.host}.new`, servers.map((server) => `nameserver ${server}\n`).join(""));
+      await rename(`${paths.host}.new`, paths.host);
+    },
+    follow: () => {
+      const stop = new AbortController();
+      const seen: string[] = [];
+      const onChange = (found: readonly { address: string }[]) => void seen.push(found.map(({ address }) => address).join(" "));
+      const following = followHostUpstreams({ paths, own, knownFile, onChange, log: { warn: () => undefined } }, stop.signal);
+      const end = async () => {
+        stop.abort();
+        await following;
+      };
+      onTestFinished(end);
+      return { seen, end };
+    },
+  };
+}
+
+test("a resolv.conf that is replaced is read again", async () => {
+  const host = await aHost();
+  await host.name("192.168.1.1");
+  const { seen } = host.follow();
+  await waitFor(() => seen.at(-1) === "192.168.1.1", { what: "the first server" });
+  await host.name("192.168.1.2");
+  await waitFor(() => seen.at(-1) === "192.168.1.2", { what: "the second server" });
+});
+
+test("a host that is told to ask only us keeps the servers that it named before, also after a restart", async () => {
+  const host = await aHost();
+  await host.name("192.168.1.1", "10.96.0.10", "192.168.1.2");
+  const first = host.follow();
+  await waitFor(() => first.seen.length > 0, { what: "the servers" });
+  await host.name("10.96.0.10");
+  await host.name("10.96.0.10", "127.0.0.153");
+  await first.end();
+  expect(first.seen).toEqual(["192.168.1.1 192.168.1.2"]);
+  expect((await stat(host.knownFile)).mode & 0o777).toBe(0o600);
+  expect((await stat(dirname(host.knownFile))).mode & 0o777).toBe(0o700);
+
+  const second = host.follow();
+  await waitFor(() => second.seen.length > 0, { what: "the servers, after the restart" });
+  expect(second.seen).toEqual(["192.168.1.1 192.168.1.2"]);
+  await host.name("192.168.1.3"); // its network has changed
+  await waitFor(() => second.seen.at(-1) === "192.168.1.3", { what: "the new server" });
+});
+
+test.for(["", "{}", "[1]", '["not an address"]', `[${Array(17).fill('"192.168.1.1"').join()}]`])(
+  "a file of known servers that says %j knows nobody",
+  async (text) => {
+    const host = await aHost();
+    await mkdir(dirname(host.knownFile));
+    await writeFile(host.knownFile, text);
+    await host.name("10.96.0.10");
+    const { seen } = host.follow();
+    await waitFor(() => seen.length > 0, { what: "the answer" });
+    expect(seen).toEqual([""]);
+  },
+);
+
+test("a file of known servers that is deleted is written again", async () => {
+  const host = await aHost();
+  await host.name("192.168.1.1");
+  const { seen } = host.follow();
+  await waitFor(() => seen.length > 0, { what: "the server" });
+  await rm(dirname(host.knownFile), { recursive: true });
+  await host.name("192.168.1.1");
+  await waitFor(() => stat(host.knownFile), { what: "the file" });
 });

@@ -2,15 +2,25 @@ import { watch } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { parseIp } from "#proto/ip.ts";
+import type { Logger } from "pino";
+import { describeError } from "#proto/error.ts";
+import { isServer, openKnownUpstreams } from "./known-upstreams.ts";
 import type { Upstream } from "./upstream-udp.ts";
 
-/** The host's list, and the one that systemd-resolved keeps of the servers it really asks. */
+/** Where a host that is told to ask us keeps what its list said before: README, and the line that the agent prints. */
+export const RESOLV_CONF_BACKUP = "/etc/resolv.conf.before-fairlead";
+
+/** The host's list, the one that systemd-resolved keeps of the servers it really asks, and the host's list as it was before it named us. */
 export interface ResolvConfPaths {
   readonly host: string;
   readonly resolved: string;
+  readonly backup?: string | undefined;
 }
-export const RESOLV_CONF: ResolvConfPaths = { host: "/etc/resolv.conf", resolved: "/run/systemd/resolve/resolv.conf" };
+export const RESOLV_CONF: ResolvConfPaths = {
+  host: "/etc/resolv.conf",
+  resolved: "/run/systemd/resolve/resolv.conf",
+  backup: RESOLV_CONF_BACKUP,
+};
 
 /** systemd-resolved's own listeners: asking them would ask whoever they ask, us included. */
 const RESOLVED_STUBS = ["127.0.0.53", "127.0.0.54"];
@@ -20,23 +30,46 @@ const RECHECK_MS = 5000;
 export function parseResolvConf(text: string): string[] {
   return text.split("\n").flatMap((line) => {
     const address = /^\s*nameserver\s+(\S+)/.exec(line)?.[1];
-    return address !== undefined && parseIp(address.replace(/%.*$/, "")) ? [address] : [];
+    return address !== undefined && isServer(address) ? [address] : [];
   });
 }
 
-/** Never ourselves; the servers behind systemd-resolved where the host asks it (or only us). */
-export function chooseUpstreams(host: readonly string[], resolved: readonly string[], own: readonly string[]): string[] {
+/** What the files of the host name, and what is known beside them. */
+export interface UpstreamSources {
+  readonly host: readonly string[];
+  readonly resolved: readonly string[];
+  /** Whom the host named when it last named somebody else than us. */
+  readonly known: readonly string[];
+  readonly backup: readonly string[];
+}
+
+/**
+ * Never ourselves; the servers behind systemd-resolved where the host asks it (or only us). A host that was told to ask us names nobody else:
+ * whoever stood there before is asked on.
+ */
+export function chooseUpstreams({ host, resolved, known, backup }: UpstreamSources, own: readonly string[]): string[] {
   const others = (servers: readonly string[]): string[] =>
     servers.filter((address) => !own.includes(address) && !RESOLVED_STUBS.includes(address));
-  const direct = others(host);
-  return [...new Set(direct.length > 0 ? direct : others(resolved))];
+  const chosen = [host, resolved, known, backup].map(others).find((servers) => servers.length > 0);
+  return [...new Set(chosen)];
+}
+
+export interface FollowOptions {
+  readonly paths: ResolvConfPaths;
+  readonly own: readonly string[];
+  /** The file in which the servers survive that the host no longer names; absent = they do not survive a restart. */
+  readonly knownFile?: string | undefined;
+  readonly onChange: (upstreams: readonly Upstream[]) => void;
+  readonly log: Pick<Logger, "warn">;
 }
 
 /** Calls `onChange` with the host's upstreams, at once and when they change, until the signal. */
-export async function followHostUpstreams(
-  { paths, own, onChange }: { paths: ResolvConfPaths; own: readonly string[]; onChange: (upstreams: readonly Upstream[]) => void },
-  signal: AbortSignal,
-): Promise<void> {
+export async function followHostUpstreams({ paths, own, knownFile, onChange, log }: FollowOptions, signal: AbortSignal): Promise<void> {
+  const known = await openKnownUpstreams(knownFile);
+  const keep = async (servers: readonly string[]): Promise<void> =>
+    known
+      .keep(servers)
+      .catch((error: unknown) => log.warn({ file: knownFile, error: describeError(error) }, "cannot save which name servers the host had"));
   let seen: string | undefined;
   let held: string | undefined;
   while (!signal.aborted) {
@@ -44,12 +77,14 @@ export async function followHostUpstreams(
     const now = `${await fingerprint(paths.host)} ${await fingerprint(paths.resolved)}`;
     if (now !== seen) {
       seen = now;
-      const servers = chooseUpstreams(await serversOf(paths.host), await serversOf(paths.resolved), own);
+      const [host, resolved, backup] = await Promise.all([serversOf(paths.host), serversOf(paths.resolved), serversOf(paths.backup)]);
+      const servers = chooseUpstreams({ host, resolved, known: known.servers, backup }, own);
       if (servers.join(" ") !== held) {
         held = servers.join(" ");
         onChange(servers.map((address) => ({ address, port: 53 })));
       }
-    }
+      if (servers.length > 0) await keep(servers);
+    } else await keep(known.servers); // the state folder may have been deleted
     await sleep(RECHECK_MS, undefined, { signal: AbortSignal.any([signal, changed.signal]), ref: false }).catch(() => undefined);
     changed.close();
   }
@@ -77,7 +112,8 @@ function watchFiles(paths: ResolvConfPaths): { readonly signal: AbortSignal; clo
   };
 }
 
-async function serversOf(path: string): Promise<string[]> {
+async function serversOf(path: string | undefined): Promise<string[]> {
+  if (path === undefined) return [];
   return parseResolvConf(await readFile(path, "utf8").catch(() => ""));
 }
 

@@ -1,0 +1,53 @@
+import { mkdir, readFile, stat } from "node:fs/promises";
+import { dirname } from "node:path";
+import { z } from "zod";
+import { writePrivateFile } from "#agent/private-file.ts";
+import { parseIp } from "#proto/ip.ts";
+
+/** The servers that the host's files named last: a host that asks only us names nobody any more whom we could ask. */
+export interface KnownUpstreams {
+  readonly servers: readonly string[];
+  /** Replaces them, and writes the file where it does not say so yet (it may have been deleted). */
+  keep(servers: readonly string[]): Promise<void>;
+}
+
+const MAX_SERVERS = 16;
+const Saved = z.array(z.string().refine(isServer)).max(MAX_SERVERS);
+
+/** A file that is not there or damaged knows nobody. Without a file, they are known until the end of the process. */
+export async function openKnownUpstreams(file?: string): Promise<KnownUpstreams> {
+  let servers: readonly string[] = file === undefined ? [] : await load(file);
+  return {
+    get servers() {
+      return servers;
+    },
+    async keep(wanted) {
+      const next = wanted.slice(0, MAX_SERVERS);
+      const isSame = next.join(" ") === servers.join(" ");
+      servers = next;
+      if (file === undefined || (isSame && (next.length === 0 || (await isThere(file))))) return;
+      await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+      await writePrivateFile(file, `${JSON.stringify(next)}\n`);
+    },
+  };
+}
+
+/** An address, perhaps with a zone (`fe80::1%eth0`). */
+export function isServer(text: string): boolean {
+  return parseIp(text.replace(/%.*$/, "")) !== undefined;
+}
+
+async function load(file: string): Promise<readonly string[]> {
+  try {
+    return Saved.parse(JSON.parse(await readFile(file, "utf8")));
+  } catch {
+    return [];
+  }
+}
+
+function isThere(file: string): Promise<boolean> {
+  return stat(file).then(
+    () => true,
+    () => false,
+  );
+}
