@@ -99,6 +99,19 @@ describe.for(["nft", "legacy"] as const)("iptables-%s", (kind) => {
     expect((await askHttp(a, VIP)).answers).toEqual({ b: 1 });
   });
 
+  test("rules that others write while the next restore waits for its input stay, and hold nothing up", async () => {
+    const { driver } = driverOn(a, kind);
+    onTestFinished(() => driver.close());
+    await driver.sync(tableOf([web([b])]), signal);
+    const waiting = async () => (await a.run("pgrep", ["-f", `^iptables-${kind}-restore --noflush`], { reject: false })).exitCode === 0;
+    await waitFor(waiting, { what: "the next restore to wait" });
+    const rule = ["POSTROUTING", "-s", "192.0.2.0/24", "-j", "RETURN"];
+    await a.run(`iptables-${kind}`, ["-t", "nat", "-A", ...rule]);
+    await driver.update([change(web([b]), web([c]))], signal);
+    expect((await askHttp(a, VIP)).answers).toEqual({ c: 1 });
+    await a.run(`iptables-${kind}`, ["-t", "nat", "-D", ...rule]); // fails where it is not there any more
+  });
+
   test("a client with affinity stays through changes of others and a restart, and is free when its endpoint goes or its time is over", async () => {
     const { driver } = driverOn(a, kind);
     const sticky = (backends: readonly Host[], affinitySeconds = 600) => web(backends, { affinitySeconds });
