@@ -12,6 +12,7 @@ export interface JoinTokens {
   /** Throws Unauthorized, with the reason, for a token that is known but has expired or is used up. */
   authenticate(bearer: string): Identity | undefined;
   create(request: JoinTokenRequest): Promise<JoinTokenCreated>;
+  /** Those that can still be used. */
   list(): readonly JoinTokenInfo[];
   /** Whether there was one. */
   delete(id: string): Promise<boolean>;
@@ -89,6 +90,8 @@ export async function openJoinTokens({ records, caFingerprint, log, now }: Deps)
     },
     create: async ({ ttlSeconds, uses, description }) => {
       await sweep();
+      // Those that are only remembered do not stand in the way of a new one.
+      if (tokens.size >= MAX_TOKENS) for (const [id, token] of tokens) if (isOver(token, now())) await forget(id);
       if (tokens.size >= MAX_TOKENS)
         throw new AppError("Conflict", `there are already ${tokens.size} join tokens, and no more than ${MAX_TOKENS} are kept`, {
           hint: "delete some that are no longer needed (`fairlead token list`, `fairlead token delete ID`)",
@@ -107,7 +110,7 @@ export async function openJoinTokens({ records, caFingerprint, log, now }: Deps)
       await sweep();
       return { ...infoOf(id, token), token: formatJoinToken({ id, secret, caFingerprint }) };
     },
-    list: () => [...tokens].filter(([, token]) => Date.parse(token.expiresAt) > now()).map(([id, token]) => infoOf(id, token)),
+    list: () => [...tokens].filter(([, token]) => !isOver(token, now())).map(([id, token]) => infoOf(id, token)),
     delete: forget,
     consume: (id) =>
       change(id, (token) => {
@@ -121,6 +124,10 @@ export async function openJoinTokens({ records, caFingerprint, log, now }: Deps)
 
 function infoOf(id: string, { description, createdAt, expiresAt, usesLeft }: Kept): JoinTokenInfo {
   return { id, description, createdAt, expiresAt, usesLeft };
+}
+
+function isOver({ expiresAt, usesLeft }: Kept, now: number): boolean {
+  return Date.parse(expiresAt) <= now || usesLeft === 0;
 }
 
 function requireUsable(token: Kept, now: number): void {

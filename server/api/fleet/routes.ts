@@ -88,7 +88,7 @@ function tokenRoutes(app: App, { trust, log }: FleetDeps): void {
   declareRoute(app, {
     method: "GET",
     path: paths.joinTokens,
-    summary: "Join tokens that have not expired, without their secrets",
+    summary: "Join tokens that can still be used, without their secrets",
     permission: admin,
     answer: z.object({ items: z.array(JoinTokenInfo) }),
     handler: () => ({ items: trust.joinTokens.list() }),
