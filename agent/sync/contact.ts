@@ -60,10 +60,11 @@ export function isRefused(error: unknown): boolean {
   return isAppError(error, "Unauthorized") || isAppError(error, "Forbidden");
 }
 
-/** Our own errors say all in their message. */
+/** Our own errors say all in their message; a server that refuses us says in the hint what helps. */
 function explain(error: unknown): string {
   const text = isAppError(error) ? error.message : describeError(error);
-  return isRefused(error)
-    ? `the server refuses this host's credential (${text}): if the node was deleted, join again with a new token`
-    : text;
+  if (!isAppError(error) || !isRefused(error)) return text;
+  return error.code === "Unauthorized" && error.hint !== undefined
+    ? `the server refuses this host: ${error.hint}`
+    : `the server refuses this host's credential (${text}): if the node was deleted, join again with a new token`;
 }

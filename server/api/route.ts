@@ -82,7 +82,7 @@ export function guardRoutes(app: App, authenticate: Authenticate): void {
     if (permission?.access === "public") return;
     const bearer = /^Bearer +([\x21-\x7e]{1,4096})$/i.exec(request.headers.authorization ?? "")?.[1];
     request.identity = bearer === undefined ? undefined : await authenticate(bearer);
-    if (!request.identity) throw unauthorized();
+    if (!request.identity) throw unauthorized(bearer);
     // A path that no route has needs a credential too, and then is not found.
     if (permission) authorize(request.identity, permission, { params: request.params as Params, method: request.method, url: request.url });
   });
@@ -137,6 +137,14 @@ function validated<T>(schema: z.ZodType<T> | undefined, input: unknown, what: "q
   throw new AppError(what === "body" ? "Invalid" : "BadRequest", `${what} is invalid: ${text}`, { causes });
 }
 
-function unauthorized(): AppError {
-  return new AppError("Unauthorized", "Unauthorized", { hint: "send a valid credential as `Authorization: Bearer …`" });
+/** The message is Kubernetes' own. What helps depends on what sort of bearer it was meant to be; which part of it is wrong is nobody's business. */
+function unauthorized(bearer = ""): AppError {
+  return new AppError("Unauthorized", "Unauthorized", { hint: UNKNOWN_BEARERS[bearer.slice(0, 4)] ?? NO_BEARER });
 }
+
+const NO_BEARER = "send a valid credential as `Authorization: Bearer …`";
+const UNKNOWN_BEARERS: Readonly<Record<string, string>> = {
+  "fl1.": "no such join token: it was deleted, or is of another server; make a new one with `fairlead token create`",
+  "fln.": "this host's credential is not (or no longer) known: join again with a new token",
+  "fla.": "this administrator's credential is not (or no longer) known: copy the server's kubeconfig (/etc/fairlead/admin.yaml) again",
+};
