@@ -5,7 +5,7 @@ import { clientOver } from "#proto/client.ts";
 import { parseJoinToken } from "#proto/join-token.ts";
 import { paths } from "#proto/paths.ts";
 import { waitFor } from "#test/wait-for.ts";
-import { aService, aWorkload, cluster, joinCall, readyEndpoints, startFleet } from "./fleet-server.ts";
+import { aService, aWorkload, cluster, joinCall, readyEndpoints, startFleet, type FleetServer } from "./fleet-server.ts";
 
 test("a host joins with a token, gets a credential of its own, and is Ready with its first heartbeat", async () => {
   const fleet = await startFleet();
@@ -39,18 +39,34 @@ test("a wrong, expired, used up or revoked token takes nobody in", async () => {
     code: "Unauthorized",
     message: "this join token has been used as often as it may be",
   });
+  expect(await listed(fleet)).not.toContain(used.id);
   const short = await fleet.token({ ttlSeconds: 1 });
   await waitFor(() => Date.now() > Date.parse(short.expiresAt), { what: "the token to expire" });
   await expect(fleet.connect(short.token).send(joinCall("vm-2", "192.168.56.12"))).rejects.toThrow(/^this join token expired at /);
   const revoked = await fleet.token();
   await fleet.admin.transport.send({ method: "DELETE", path: paths.joinToken(revoked.id) });
   const wrong = revoked.token.replace(revoked.id, used.id);
-  for (const bearer of [revoked.token, wrong, "nonsense", undefined])
-    await expect(fleet.connect(bearer).send(joinCall("vm-2", "192.168.56.12"))).rejects.toMatchObject({ code: "Unauthorized" });
+  const rows: [string | undefined, RegExp][] = [
+    [revoked.token, /^no such join token: .*make a new one with `fairlead token create`$/],
+    [wrong, /^no such join token: /],
+    ["fln.vm-1.nonsense", /^this host's credential is not \(or no longer\) known: join again with a new token$/],
+    ["nonsense", /^send a valid credential/],
+    [undefined, /^send a valid credential/],
+  ];
+  for (const [bearer, hint] of rows)
+    await expect(fleet.connect(bearer).send(joinCall("vm-2", "192.168.56.12"))).rejects.toMatchObject({
+      code: "Unauthorized",
+      message: "Unauthorized",
+      hint: expect.stringMatching(hint) as string,
+    });
   expect((await fleet.admin.list("Node")).items).toHaveLength(1);
   const { body } = await fleet.admin.transport.send({ path: paths.joinTokens });
   expect(JSON.stringify(body)).not.toContain(parseJoinToken(used.token).secret);
 });
+
+async function listed(fleet: FleetServer): Promise<string> {
+  return JSON.stringify((await fleet.admin.transport.send({ path: paths.joinTokens })).body);
+}
 
 test("of hosts that join at the same moment with a one-use token one gets in", async () => {
   const fleet = await startFleet();
@@ -85,6 +101,37 @@ test("a name that another host holds is refused, the same host may join again, a
   await fleet.admin.delete("Node", "vm-1");
   const replacement = joinCall("vm-1", "192.168.56.31", { machineId: "another-machine" });
   await fleet.connect((await fleet.token()).token).send(replacement);
+});
+
+test("a clone does not take a live host's name: while the host is alive, who joins with it must have an address of it", async () => {
+  const fleet = await startFleet();
+  const joiner = fleet.connect((await fleet.token({ uses: 9 })).token);
+  const host = await fleet.host("vm-1", "192.168.56.11");
+  const clone = joinCall("vm-1", "192.168.56.12");
+  await expect(joiner.send(clone)).rejects.toMatchObject({
+    code: "Conflict",
+    message: "the host vm-1 is alive at 192.168.56.11, and this one is at 192.168.56.12",
+    hint: expect.stringMatching(/--name.*fairlead delete node vm-1.*stop its agent/) as string,
+  });
+  await host.beat();
+  expect((await fleet.admin.get("Node", "vm-1")).status.addresses).toEqual([{ type: "InternalIP", address: "192.168.56.11" }]);
+  // After a restart of the server nobody was heard of yet, and the clone may be the first.
+  await host.silence();
+  await fleet.restart();
+  await expect(joiner.send(clone)).rejects.toMatchObject({ code: "Conflict" });
+
+  host.resume();
+  await waitFor(() => host.beat().then(() => true), { what: "the host to be heard of" });
+  const two = [
+    { type: "InternalIP", address: "10.9.9.9" },
+    { type: "InternalIP", address: "192.168.56.11" },
+  ];
+  await joiner.send(joinCall("vm-1", "192.168.56.11", { addresses: two }));
+  await expect(host.beat()).rejects.toMatchObject({ code: "Unauthorized" });
+
+  // Dead, it may come back at another address.
+  await host.silence();
+  await waitFor(() => joiner.send(clone), { what: "the lease to run out" });
 });
 
 test("deleting a Node cuts off its host at once, also where it waits", async () => {

@@ -2,9 +2,10 @@ import { randomUUID } from "node:crypto";
 import type { Logger } from "pino";
 import type { ClusterFacts, JoinReply, JoinRequest } from "#proto/agents.ts";
 import { AppError, isAppError } from "#proto/error.ts";
-import type { Node } from "#proto/node.ts";
+import { internalIpsOf, type Node } from "#proto/node.ts";
 import { parseObject } from "#proto/parse.ts";
 import type { Admission } from "#server/admission/admission.ts";
+import type { Leases } from "#server/controllers/node-lease.ts";
 import type { Store } from "#server/store/store.ts";
 import type { Trust } from "#server/trust/trust.ts";
 import { timestamp } from "../draft.ts";
@@ -13,6 +14,7 @@ export interface JoinDeps {
   readonly store: Store;
   readonly trust: Trust;
   readonly admission: Admission;
+  readonly controllers: { readonly leases: Pick<Leases, "of"> };
   readonly cluster: ClusterFacts;
   readonly log: Pick<Logger, "info">;
 }
@@ -31,13 +33,10 @@ export function createJoin(deps: JoinDeps): (request: JoinRequest, tokenId: stri
   };
 }
 
-async function join({ store, trust, admission, cluster, log }: JoinDeps, request: JoinRequest, tokenId: string): Promise<JoinReply> {
+async function join(deps: JoinDeps, request: JoinRequest, tokenId: string): Promise<JoinReply> {
+  const { store, trust, admission, cluster, log } = deps;
   const { name, machineId } = request;
-  if (trust.nodes.isHeldByAnother(name, machineId))
-    throw new AppError("Conflict", `the name ${name} is held by another host`, {
-      subject: { name, kind: "nodes" },
-      hint: `give this host another name (--name), or, if it replaces the other one, delete that first: fairlead delete node ${name}`,
-    });
+  await refuseAnother(deps, request);
   await trust.joinTokens.consume(tokenId);
   try {
     await putNode(store, admission, request);
@@ -48,6 +47,33 @@ async function join({ store, trust, admission, cluster, log }: JoinDeps, request
     await trust.joinTokens.giveBack(tokenId);
     throw error;
   }
+}
+
+/**
+ * Cloned machines have one machine-id, so that alone does not tell hosts apart: one that is alive has at least one address in common with itself.
+ * Throws Conflict.
+ */
+async function refuseAnother({ store, trust, controllers, cluster }: JoinDeps, { name, machineId, addresses }: JoinRequest): Promise<void> {
+  const subject = { name, kind: "nodes" };
+  if (trust.nodes.isHeldByAnother(name, machineId))
+    throw new AppError("Conflict", `the name ${name} is held by another host`, {
+      subject,
+      hint: `give this host another name (--name), or, if it replaces the other one, delete that first: fairlead delete node ${name}`,
+    });
+  const lease = controllers.leases.of(name);
+  const heardLately = lease?.lastHeardMs !== undefined && lease.lastHeardMs < cluster.nodeTimeoutMs;
+  if (!lease?.ready && !heardLately) return;
+  const node = await store.get({ kind: "Node", namespace: "", name });
+  if (node?.kind !== "Node") return;
+  const known = internalIpsOf(node);
+  const own = addresses.filter(({ type }) => type === "InternalIP").map(({ address }) => address);
+  if (known.length === 0 || own.some((address) => known.includes(address))) return;
+  throw new AppError("Conflict", `the host ${name} is alive at ${known.join(", ")}, and this one is at ${own.join(", ")}`, {
+    subject,
+    hint:
+      `give this host another name (--name); if it replaces the other one, delete that first (fairlead delete node ${name}); ` +
+      `if it is the same one with another address, stop its agent for ${Math.ceil(cluster.nodeTimeoutMs / 1000)} s and join then`,
+  });
 }
 
 async function putNode(store: Store, admission: Admission, request: JoinRequest): Promise<void> {
