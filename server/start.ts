@@ -129,13 +129,13 @@ async function listen(app: App, { listen: { host, port }, advertise }: Config): 
   } catch (cause) {
     const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
     if (code === "EADDRINUSE")
-      throw new AppError("ServiceUnavailable", `port ${port} of ${host} is taken by another program`, {
+      throw new AppError("InternalError", `port ${port} of ${host} is taken by another program`, {
         cause,
         hint: "stop the other one (is a server already running?), or choose another port with --listen",
       });
     if (code === "EACCES")
-      throw new AppError("ServiceUnavailable", `listening on ${host}:${port} is not allowed`, { cause, hint: "run it as root" });
-    throw new AppError("ServiceUnavailable", `cannot listen on ${host}:${port}`, { cause, hint: "is --listen an address of this host?" });
+      throw new AppError("InternalError", `listening on ${host}:${port} is not allowed`, { cause, hint: "run it as root" });
+    throw new AppError("InternalError", `cannot listen on ${host}:${port}`, { cause, hint: "is --listen an address of this host?" });
   }
   const address = app.server.address();
   const actual = typeof address === "object" && address !== null ? address.port : port;
