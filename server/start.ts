@@ -103,7 +103,7 @@ async function open(config: Config, log: Logger, undo: (() => Promise<void> | vo
       feed: createFeed({ store, hub }),
       polls,
       cluster,
-      reportApplied: (node, applied, epoch) => controllers.receipts.report(node, applied, epoch),
+      reportApplied: (node, applied, epoch) => controllers.receipts.report(node, { applied, epoch, by: "poll" }),
     },
     unready: () => (ready ? undefined : "the server is starting"),
     otherRoutes: (routes) => fleetRoutes(routes, { store, trust, controllers, cluster, polls, counts, admission, log, startedAt }),

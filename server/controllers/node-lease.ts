@@ -11,10 +11,8 @@ export interface Leases {
   /** A sign of life. */
   heartbeat(node: string, report: Pick<Heartbeat, "problems">): void;
   of(node: string): LeaseInfo | undefined;
-  /** Names of the hosts that are alive. */
-  readyNodes(): ReadonlySet<string>;
-  /** Calls back when the answer of `readyNodes` may have changed; returns how to stop. */
-  onChange(listener: () => void): () => void;
+  /** Calls back with the names of hosts that may have become ready, or no longer be; returns how to stop. */
+  onChange(listener: (nodes: Iterable<string>) => void): () => void;
 }
 
 export interface LeaseInfo {
@@ -49,7 +47,7 @@ interface Deps {
 
 export function createLeases({ store, rules, events, log, wake }: Deps): LeaseController {
   const held = new Map<string, Held>();
-  const listeners = new Set<() => void>();
+  const listeners = new Set<(nodes: Iterable<string>) => void>();
   const now = (): number => performance.now();
   let last: Judgement = { verdicts: new Map(), silent: 0, total: 0, braking: false };
   /** All that run out together are judged together, and while the brake is on, not for every heartbeat. */
@@ -80,7 +78,7 @@ export function createLeases({ store, rules, events, log, wake }: Deps): LeaseCo
       const next = nextLookMs(time - heardAt, standing, rules);
       if (next !== undefined) leases.set(name, time + next);
     }
-    if (last.verdicts.size > 0) tell();
+    if (last.verdicts.size > 0) tell(last.verdicts.keys());
   }
 
   function tellOfBrake({ silent, total }: Judgement): void {
@@ -89,8 +87,9 @@ export function createLeases({ store, rules, events, log, wake }: Deps): LeaseCo
     events.record("fleet", { type: "Warning", reason: "MassFailureBrake", message });
   }
 
-  function tell(): void {
-    for (const listener of listeners) listener();
+  function tell(nodes: Iterable<string>): void {
+    const names = [...nodes];
+    for (const listener of listeners) listener(names);
   }
 
   function followNode(type: StoredChange["type"], node: Node): void {
@@ -101,11 +100,11 @@ export function createLeases({ store, rules, events, log, wake }: Deps): LeaseCo
       leases.delete(name);
       // The others may be more, or fewer, than a third now.
       reviewBy(now());
-      tell();
+      tell([name]);
     } else if (!one) {
       held.set(name, { standing: standingOf(node), heardAt: now(), heard: false, problems: [] });
       leases.set(name, now() + rules.nodeTimeoutMs);
-      tell();
+      tell([name]);
     } else if (one.standing !== standingOf(node)) wake(name); // somebody wrote over our condition
   }
 
@@ -124,9 +123,8 @@ export function createLeases({ store, rules, events, log, wake }: Deps): LeaseCo
       const one = held.get(name);
       return one && { ready: isAlive(one), lastHeardMs: one.heard ? now() - one.heardAt : undefined, problems: one.problems };
     },
-    readyNodes: () => new Set([...held].filter(([, one]) => isAlive(one)).map(([name]) => name)),
     onChange: (listener) => {
-      const own = (): void => listener();
+      const own = (nodes: Iterable<string>): void => listener(nodes);
       listeners.add(own);
       return () => void listeners.delete(own);
     },

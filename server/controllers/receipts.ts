@@ -3,11 +3,11 @@ import { FOLLOWED_KINDS, type ReceiptsReply } from "#proto/agents.ts";
 import { AppError } from "#proto/error.ts";
 import type { Store, StoredChange } from "../store/store.ts";
 import type { Leases } from "./node-lease.ts";
+import { createReceiptWaiters } from "./receipt-waiters.ts";
 
 /** Who holds what: hosts say in their polls and heartbeats up to which revision their kernel has followed. In memory only. */
 export interface Receipts {
-  /** `epoch`: the history that `applied` counts in; what belongs to another one is not taken. */
-  report(node: string, applied: number, epoch?: string): void;
+  report(node: string, receipt: Receipt): void;
   appliedBy(node: string): number | undefined;
   /**
    * Waits until all that follows from the commits up to `revision` is live on every Ready host, at most `timeoutMs`; the answer says for each
@@ -18,6 +18,14 @@ export interface Receipts {
   readonly followed: number;
 }
 
+export interface Receipt {
+  readonly applied: number;
+  /** The history that `applied` counts in; what belongs to another one is not taken. Absent: this server's. */
+  readonly epoch?: string | undefined;
+  /** A host has one poll at a time; its heartbeats go beside them, and may come late. */
+  readonly by: "poll" | "heartbeat";
+}
+
 export interface ReceiptsController extends Receipts {
   follow(changes: readonly StoredChange[]): void;
   forget(node: string): void;
@@ -26,7 +34,7 @@ export interface ReceiptsController extends Receipts {
 
 interface Deps {
   readonly store: Pick<Store, "revision" | "knowsHistory" | "epoch">;
-  readonly leases: Pick<Leases, "readyNodes" | "onChange">;
+  readonly leases: Pick<Leases, "of" | "onChange">;
   readonly nodeNames: () => readonly string[];
   readonly caughtUp: (revision: number, signal: AbortSignal) => Promise<void>;
   readonly registry?: Registry | undefined;
@@ -36,9 +44,11 @@ interface Mark {
   readonly revision: number;
   readonly at: number;
 }
-interface Waiter {
-  readonly target: number;
-  readonly resolve: () => void;
+/** What a host says of itself. */
+interface Said {
+  readonly marks: Mark[];
+  /** Heartbeats in a row that say less than the newest mark. */
+  lower: number;
 }
 
 const followedKinds: ReadonlySet<string> = new Set(FOLLOWED_KINDS);
@@ -46,11 +56,13 @@ const MAX_WAITERS = 1000;
 /** Commits, and receipts of each host, of which the time is known. */
 const KEEP_COMMITS = 2000;
 const KEEP_RECEIPTS = 32;
+/** One heartbeat that says less may have been overtaken; a host that started anew says so in each. */
+const LOWER_HEARTBEATS = 3;
 
 export function createReceipts({ store, leases, nodeNames, caughtUp, registry }: Deps): ReceiptsController {
   const commits: Mark[] = [];
-  const receipts = new Map<string, Mark[]>();
-  const waiters = new Set<Waiter>();
+  const receipts = new Map<string, Said>();
+  const waiters = createReceiptWaiters();
   let waiting = 0;
   // Nothing is known of how far earlier commits mattered: all of them, to be safe.
   let followed = store.revision;
@@ -61,25 +73,29 @@ export function createReceipts({ store, leases, nodeNames, caughtUp, registry }:
     registers: registry ? [registry] : [],
   });
 
-  const appliedBy = (node: string): number | undefined => receipts.get(node)?.at(-1)?.revision;
-  const isLive = (target: number): boolean => [...leases.readyNodes()].every((node) => (appliedBy(node) ?? -1) >= target);
+  const appliedBy = (node: string): number | undefined => receipts.get(node)?.marks.at(-1)?.revision;
+  const isReady = (node: string): boolean => leases.of(node)?.ready ?? false;
 
-  function check(): void {
-    for (const waiter of waiters) if (isLive(waiter.target)) waiter.resolve();
+  function hold(node: string): void {
+    waiters.hold(node, isReady(node) ? (appliedBy(node) ?? -1) : undefined);
   }
 
-  function report(node: string, applied: number, epoch: string = store.epoch): void {
+  function report(node: string, { applied, epoch = store.epoch, by }: Receipt): void {
     if (!store.knowsHistory(epoch, applied)) return;
-    const marks = receipts.get(node) ?? [];
+    const said = receipts.get(node) ?? { marks: [], lower: 0 };
+    const { marks } = said;
     const before = marks.at(-1)?.revision;
-    // A host that starts anew holds less than before; what it said last is true.
+    if (before !== undefined && applied < before) {
+      if (by === "heartbeat" && ++said.lower < LOWER_HEARTBEATS) return;
+      marks.length = 0;
+    }
+    said.lower = 0;
     if (before === applied) return;
-    if (before !== undefined && applied < before) marks.length = 0;
     marks.push({ revision: applied, at: performance.now() });
     if (marks.length > KEEP_RECEIPTS) marks.shift();
-    receipts.set(node, marks);
+    receipts.set(node, said);
     if (before !== undefined) observe(before, applied);
-    if (waiters.size > 0) check();
+    hold(node);
   }
 
   function observe(before: number, applied: number): void {
@@ -88,33 +104,23 @@ export function createReceipts({ store, leases, nodeNames, caughtUp, registry }:
   }
 
   function answer(target: number): ReceiptsReply {
-    const ready = leases.readyNodes();
     const committed = firstAtLeast(commits, target);
     return {
       revision: target,
-      done: isLive(target),
+      done: waiters.isLive(target),
       nodes: nodeNames().map((name) => {
         const applied = appliedBy(name);
-        const receipt = firstAtLeast(receipts.get(name) ?? [], target);
+        const receipt = firstAtLeast(receipts.get(name)?.marks ?? [], target);
         const tookMs = receipt && committed?.revision === target ? Math.max(receipt.at - committed.at, 0) : undefined;
-        return { name, ready: ready.has(name), ...(applied !== undefined && { applied }), ...(tookMs !== undefined && { tookMs }) };
+        return { name, ready: isReady(name), ...(applied !== undefined && { applied }), ...(tookMs !== undefined && { tookMs }) };
       }),
     };
   }
 
-  async function waitFor(target: number, signal: AbortSignal): Promise<void> {
-    if (isLive(target) || signal.aborted) return;
-    const { promise, resolve } = Promise.withResolvers<undefined>();
-    const wake = (): void => resolve(undefined);
-    const waiter = { target, resolve: wake };
-    waiters.add(waiter);
-    signal.addEventListener("abort", wake, { once: true });
-    await promise;
-    signal.removeEventListener("abort", wake);
-    waiters.delete(waiter);
-  }
-
-  const stop = leases.onChange(check);
+  for (const node of nodeNames()) hold(node);
+  const stop = leases.onChange((nodes) => {
+    for (const node of nodes) hold(node);
+  });
   return {
     report,
     appliedBy,
@@ -137,7 +143,7 @@ export function createReceipts({ store, leases, nodeNames, caughtUp, registry }:
         }
         // Hosts are told of the kinds that they follow, and of those only.
         const target = followed;
-        await waitFor(target, end);
+        await waiters.wait(target, end);
         return answer(target);
       } finally {
         waiting--;
@@ -151,7 +157,7 @@ export function createReceipts({ store, leases, nodeNames, caughtUp, registry }:
     },
     forget: (node) => {
       receipts.delete(node);
-      check();
+      waiters.hold(node, undefined);
     },
     stop,
   };

@@ -120,7 +120,7 @@ function heartbeatRoutes(app: App, { store, controllers, cluster }: FleetDeps): 
     handler: ({ params: { name = "" }, body }) => {
       if (!controllers.leases.of(name)) throw notFound({ kind: "Node", namespace: "", name });
       controllers.leases.heartbeat(name, body);
-      if (body.applied !== undefined) controllers.receipts.report(name, body.applied, body.epoch);
+      if (body.applied !== undefined) controllers.receipts.report(name, { applied: body.applied, epoch: body.epoch, by: "heartbeat" });
       return { nextInMs: cluster.heartbeatIntervalMs };
     },
   });
