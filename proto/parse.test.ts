@@ -116,6 +116,18 @@ describe("a fault names the field, what stands there and what would be right", (
       workload({ ports: [port], checks: [{ http: { port: "web" } }] }),
       /^spec\.checks\[0\]\.http\.port.*no port/,
     ],
+    [
+      "checks that would do nothing else",
+      "Workload",
+      workload({ ports: [port], checks: [{ tcp: { port: 80 }, interval: "99ms" }] }),
+      /^spec\.checks\[0\]\.interval: Invalid value: "99ms": must be 100ms or more$/,
+    ],
+    [
+      "a check that nothing can pass",
+      "Workload",
+      workload({ ports: [port], checks: [{ tcp: { port: 80 }, timeout: "1ms" }] }),
+      /^spec\.checks\[0\]\.timeout: Invalid value: "1ms": must be 10ms or more$/,
+    ],
     ["a time without a unit", "Workload", workload({ ttl: "30" }), /^spec\.ttl: Invalid value: "30": must be a duration/],
     ["a link-local endpoint", "EndpointSlice", slice("169.254.169.254"), /^endpoints\[0\]\.addresses\[0\]: Invalid value.*link-local/],
     ["a multicast endpoint", "EndpointSlice", slice("224.0.0.5"), /^endpoints\[0\]\.addresses\[0\].*multicast/],

@@ -1,13 +1,15 @@
 import { z } from "zod";
-import { DnsLabel, DnsSubdomain, Duration, metaWith, PortName, PortNumber, Protocol } from "./meta.ts";
+import { DnsLabel, DnsSubdomain, Duration, durationMs, metaWith, PortName, PortNumber, Protocol } from "./meta.ts";
 import { endpointAddressFault } from "./ip.ts";
 
 /** Workload, fairlead.dev/v1: something that listens on a host. Ours, hence strict: a field that is not here is refused. */
 
 const PortRef = z.union([PortNumber, PortName], { error: "must be the name or the number of a port of this workload" });
+/** Faster checks cost a host more than they tell. */
+const atLeast = (least: string) => Duration.refine((text) => durationMs(text) >= durationMs(least), `must be ${least} or more`);
 const timing = {
-  interval: Duration.default("5s"),
-  timeout: Duration.default("1s"),
+  interval: atLeast("100ms").default("5s"),
+  timeout: atLeast("10ms").default("1s"),
   /** How many good (bad) results in a row turn it ready (not ready). */
   rise: z.int().min(1).max(100).default(1),
   fall: z.int().min(1).max(100).default(3),

@@ -32,7 +32,7 @@ const aWorkload = (port: number, more: { checks?: object[]; status?: object; uid
     spec: {
       node: "vm-1",
       ports: [{ name: "http", port }],
-      checks: more.checks ?? [{ http: { port: "http" }, interval: "20ms", timeout: "1s", fall: 2 }],
+      checks: more.checks ?? [{ http: { port: "http" }, interval: "100ms", timeout: "1s", fall: 2 }],
     },
     status: more.status ?? {},
   });
@@ -131,8 +131,8 @@ test("a status that the server holds wrong, as from an old backup, is told again
 
 test("an exec check that came through the API is not run; one from a file of this host is", async () => {
   const { port } = await aServer();
-  const exec = { exec: { command: ["false"] }, interval: "20ms" };
-  const fromApi = start(aWorkload(port, { checks: [exec, { http: { port }, interval: "20ms" }] }));
+  const exec = { exec: { command: ["false"] }, interval: "100ms" };
+  const fromApi = start(aWorkload(port, { checks: [exec, { http: { port }, interval: "100ms" }] }));
   await waitFor(() => fromApi.reports[0]?.ready === true, { what: "ready by the http check alone" });
   const fromFile = start(aWorkload(port, { checks: [] }), { localChecks: [Check.parse(exec)] });
   await waitFor(() => fromFile.reports.length === 1, { what: "the report" });
@@ -142,8 +142,8 @@ test("an exec check that came through the API is not run; one from a file of thi
 test("with two checks it is ready when both have passed", async () => {
   const { port } = await aServer();
   const checks = [
-    { http: { port }, interval: "20ms" },
-    { tcp: { port }, interval: "20ms", rise: 4 },
+    { http: { port }, interval: "100ms" },
+    { tcp: { port }, interval: "100ms", rise: 4 },
   ];
   const { reports } = start(aWorkload(port, { checks }));
   await waitFor(() => reports.at(-1)?.ready === true, { what: "ready" });
