@@ -40,14 +40,17 @@ export async function watchFolder(folder: string, onChange: () => void, signal: 
   while (!signal.aborted) {
     const round = AbortSignal.any([signal, AbortSignal.timeout(LOOK_AGAIN_MS)]);
     try {
-      for await (const _ of watch(folder, { signal: round })) {
+      const events = watch(folder, { signal: round });
+      let next = events.next(); // from here on nothing is missed
+      onChange();
+      while ((await next).done !== true) {
         await pause(DEBOUNCE_MS, signal);
         onChange();
+        next = events.next();
       }
     } catch {
       await pause(round.aborted ? 0 : 5000, signal); // it is not there: it may come
     }
-    onChange();
   }
 }
 
