@@ -6,7 +6,7 @@ import { pause } from "#proto/backoff.ts";
 import { waitFor } from "#test/wait-for.ts";
 import { createAppliedTracker } from "./applied.ts";
 import { createContact } from "./contact.ts";
-import { createReplica } from "./replica.ts";
+import { createReplica, type Snapshot } from "./replica.ts";
 import type { Touched } from "./state.ts";
 import { watchLoop } from "./watch-loop.ts";
 
@@ -31,13 +31,23 @@ const changes = (revision: number, ...objects: ReturnType<typeof service>[]) => 
   changes: objects.map((object) => ({ type: "PUT", kind: "Service", revision: Number(object.metadata.resourceVersion), object })),
 });
 const hang = Symbol("no answer");
-const quiet = { info: () => undefined, warn: () => undefined };
+const quiet = { info: () => undefined, warn: () => undefined, error: () => undefined };
+
+interface Given {
+  readonly kernel?: "quick" | "stuck";
+  /** What an earlier run left on disk. */
+  readonly known?: Snapshot;
+  /** Called with what is followed, before it counts as followed. */
+  readonly meets?: (touched: Touched) => void;
+}
 
 /** The loop against a server that says what the test says, one answer after the other, and then nothing more. */
-function start(answers: (object | typeof hang)[], { kernel = "quick" }: { kernel?: "quick" | "stuck" } = {}) {
+async function start(answers: (object | typeof hang)[], { kernel = "quick", known, meets }: Given = {}) {
   const asked: Call[] = [];
   const touched: Touched[] = [];
+  const errors: unknown[] = [];
   const replica = createReplica({ nodeName: "vm-1", log: quiet });
+  if (known) await replica.replaceWith(known);
   const applied = createAppliedTracker();
   const contact = createContact({ log: quiet });
   const send = async (call: Call): Promise<Answer> => {
@@ -51,22 +61,24 @@ function start(answers: (object | typeof hang)[], { kernel = "quick" }: { kernel
     return { status: 200, body: answer, warnings: [] };
   };
   const follow = (what: Touched): void => {
+    meets?.(what);
     touched.push(what);
     applied.want(what.revision);
     if (kernel === "quick") applied.applied(what.revision);
   };
   const ending = new AbortController();
   const store = { append: () => undefined, rewrite: () => undefined };
-  const ended = watchLoop({ transport: { send }, replica, store, follow, applied, contact, log: quiet }, ending.signal);
+  const log = { ...quiet, error: (what: unknown) => void errors.push(what) };
+  const ended = watchLoop({ transport: { send }, replica, store, follow, applied, contact, log }, ending.signal);
   onTestFinished(async () => {
     ending.abort();
     await ended;
   });
-  return { asked, touched, replica, contact, calls: () => asked.map(({ path }) => path.split("/").at(-1)) };
+  return { asked, touched, errors, replica, contact, calls: () => asked.map(({ path }) => path.split("/").at(-1)) };
 }
 
 test("it reads all pages, follows from the first page's revision, and says with each poll what the kernel holds", async () => {
-  const { asked, replica } = start([
+  const { asked, replica } = await start([
     snapshot(5, [service("a", 1)], { continue: "next" }),
     snapshot(7, [service("b", 6)]),
     changes(7, service("b", 6), service("c", 7)),
@@ -79,7 +91,7 @@ test("it reads all pages, follows from the first page's revision, and says with 
 });
 
 test("after 410 it reads the whole state again and touches only what differs", async () => {
-  const { calls, touched } = start([
+  const { calls, touched } = await start([
     snapshot(1, [service("a", 1)]),
     new AppError("Expired", "compacted"),
     snapshot(9, [service("a", 1), service("b", 9)]),
@@ -91,14 +103,14 @@ test("after 410 it reads the whole state again and touches only what differs", a
 });
 
 test("after a failure the first poll asks for an answer at once, so that nobody is told for long that the server is away", async () => {
-  const { asked, contact } = start([snapshot(1, []), new AppError("ServiceUnavailable", "down"), changes(1)]);
+  const { asked, contact } = await start([snapshot(1, []), new AppError("ServiceUnavailable", "down"), changes(1)]);
   await waitFor(() => asked.length === 4, { what: "the poll after the answer" });
   expect(asked.map(({ query }) => query?.["timeoutMs"])).toEqual([undefined, 30_000, 0, 30_000]);
   expect(contact.problems()).toEqual([]);
 });
 
 test("pages of two runs of the server are not put together", async () => {
-  const { calls, replica } = start([
+  const { calls, replica } = await start([
     snapshot(5, [service("old", 1)], { continue: "next" }),
     snapshot(2, [], { epoch: "e2" }),
     snapshot(2, [service("new", 2)], { epoch: "e2" }),
@@ -110,7 +122,7 @@ test("pages of two runs of the server are not put together", async () => {
 
 test("a server that is down changes nothing of what is held, and is not asked in a hurry", async () => {
   const down = () => new AppError("ServiceUnavailable", "down");
-  const { asked, touched, contact } = start([snapshot(1, [service("a", 1)]), ...Array.from({ length: 50 }, down)]);
+  const { asked, touched, contact } = await start([snapshot(1, [service("a", 1)]), ...Array.from({ length: 50 }, down)]);
   await waitFor(() => asked.length >= 4, { what: "some attempts" });
   const begun = performance.now();
   const before = asked.length;
@@ -122,7 +134,7 @@ test("a server that is down changes nothing of what is held, and is not asked in
 });
 
 test("a refused credential is a problem that says what to do, and is tried again seldom", async () => {
-  const { asked, contact } = start([snapshot(1, []), new AppError("Unauthorized", "who are you?")]);
+  const { asked, contact } = await start([snapshot(1, []), new AppError("Unauthorized", "who are you?")]);
   await waitFor(() => contact.problems().length === 1, { what: "the problem" });
   expect(contact.problems()[0]).toContain("join again");
   const begun = performance.now();
@@ -131,7 +143,7 @@ test("a refused credential is a problem that says what to do, and is tried again
 });
 
 test("a poll over a connection that died silently ends when the heartbeat finds the server again", async () => {
-  const { asked, contact } = start([snapshot(1, []), hang]);
+  const { asked, contact } = await start([snapshot(1, []), hang]);
   await waitFor(() => asked.length === 2, { what: "the poll" });
   contact.failed("heartbeat", new Error("no answer"));
   contact.heard("heartbeat");
@@ -139,13 +151,39 @@ test("a poll over a connection that died silently ends when the heartbeat finds 
 });
 
 test("a kernel that does not follow delays the next poll by a second at most, and the poll does not claim what is not so", async () => {
-  const { asked, touched } = start([snapshot(1, []), changes(2, service("a", 2)), changes(3, service("b", 3))], { kernel: "stuck" });
+  const { asked, touched } = await start([snapshot(1, []), changes(2, service("a", 2)), changes(3, service("b", 3))], { kernel: "stuck" });
   await waitFor(() => touched.length === 3, { what: "both changes", timeoutMs: 2500 });
   expect(asked[2]?.query).toMatchObject({ since: 2, applied: undefined });
 });
 
 test("an answer that is no answer of this protocol is an error that is retried", async () => {
-  const { asked, contact } = start([{ hello: "world" }, snapshot(1, [])]);
+  const { asked, contact } = await start([{ hello: "world" }, snapshot(1, [])]);
   await waitFor(() => asked.length === 3, { what: "the poll" });
+  expect(contact.problems()).toEqual([]);
+});
+
+test("a run that begins with what the disk knew asks at once whether it is still so, and says so though nothing has changed", async () => {
+  const { asked, touched, contact } = await start([changes(5)], { known: snapshot(5, [service("a", 1)]) });
+  await waitFor(() => asked.length === 2, { what: "the second poll" });
+  expect(asked.map(({ query }) => query?.["timeoutMs"])).toEqual([0, 30_000]);
+  expect(touched).toHaveLength(1);
+  expect(touched[0]).toMatchObject({ revision: 5, all: false, services: new Set() });
+  expect(contact.stateAgeMs()).toBe(0);
+});
+
+test("a change that somebody failed over is not lost: the state is read anew, all of it is followed, and the log has the fault once", async () => {
+  let faults = 2;
+  const meets = ({ services }: Touched): void => {
+    if (services.has("default/b") && faults-- > 0) throw new TypeError("cannot follow b");
+  };
+  const whole = snapshot(2, [service("a", 1), service("b", 2)]);
+  const { calls, touched, errors, contact } = await start([snapshot(1, [service("a", 1)]), changes(2, service("b", 2)), whole, whole], {
+    meets,
+  });
+  await waitFor(() => touched.length === 2, { what: "the change", timeoutMs: 5000 });
+  await waitFor(() => calls().length === 5, { what: "the next poll" });
+  expect(calls()).toEqual(["snapshot", "changes", "snapshot", "snapshot", "changes"]);
+  expect(touched[1]).toMatchObject({ all: true, revision: 2, services: new Set(["default/a", "default/b"]) });
+  expect(errors).toEqual([{ err: expect.objectContaining({ message: "cannot follow b" }) as unknown }]);
   expect(contact.problems()).toEqual([]);
 });

@@ -2,9 +2,10 @@ import type { Logger } from "pino";
 import { ChangesReply, SnapshotPage } from "#proto/agents.ts";
 import { backoffMs, pause } from "#proto/backoff.ts";
 import type { Transport } from "#proto/client-http.ts";
-import { AppError, isAppError } from "#proto/error.ts";
+import { AppError, describeError, isAppError } from "#proto/error.ts";
 import { paths } from "#proto/paths.ts";
 import { isRefused, type Contact } from "./contact.ts";
+import { createDelivery, type Delivery } from "./delivery.ts";
 import type { ReplicaStore } from "./replica-store.ts";
 import type { Replica, Snapshot } from "./replica.ts";
 import type { Touched } from "./state.ts";
@@ -20,11 +21,13 @@ export interface WatchDeps {
   readonly transport: Pick<Transport, "send">;
   readonly replica: Replica;
   readonly store: Pick<ReplicaStore, "append" | "rewrite">;
-  /** Compile, DNS, health and all others who follow the state; returns at once. */
+  /**
+   * Compile, DNS, health and all others who follow the state; returns at once. Called once the server has been heard, be there news or not.
+   */
   readonly follow: (touched: Touched) => void;
   readonly applied: Applied;
   readonly contact: Contact;
-  readonly log: Pick<Logger, "info" | "warn">;
+  readonly log: Pick<Logger, "info" | "warn" | "error">;
 }
 
 const POLL_MS = 30_000;
@@ -40,20 +43,27 @@ const PAGE = 1000;
 export async function watchLoop(deps: WatchDeps, signal: AbortSignal): Promise<void> {
   const { replica, contact } = deps;
   const stopped = (): boolean => signal.aborted;
+  const delivery = createDelivery(replica.state, deps.follow);
+  const faults = createFaultLog(deps.log);
   let behind = replica.epoch() === undefined;
+  let isFirst = true;
   for (let failures = 0; !signal.aborted;) {
     const waiting = contact.waiting(signal);
+    // At first and after a failure an answer at once, news or not, so that it is known that the server is there.
+    const timeoutMs = isFirst || failures > 0 ? 0 : POLL_MS;
     try {
-      if (behind) await startOver(deps, signal);
-      // After a failure an answer at once, news or not, so that it is known that the server is there again.
-      else await followOnce(deps, { waiting, timeoutMs: failures > 0 ? 0 : POLL_MS }, signal);
+      if (behind) await startOver(deps, delivery, signal);
+      else await followOnce(deps, delivery, { waiting, timeoutMs, isFirst }, signal);
       behind = false;
+      isFirst = false;
       failures = 0;
       contact.heard("watch");
     } catch (error) {
       if (stopped()) return;
-      if (waiting.aborted && !isAppError(error)) continue; // the server is there again: ask anew at once
+      if (delivery.isOwed()) behind = true;
+      else if (waiting.aborted && !isAppError(error)) continue; // the server is there again: ask anew at once
       failures++;
+      if (!isAppError(error)) faults.log(error);
       if (isAppError(error, "Expired")) behind = true;
       else contact.failed("watch", error);
       await pause(retryMs(error, failures), waiting);
@@ -61,12 +71,24 @@ export async function watchLoop(deps: WatchDeps, signal: AbortSignal): Promise<v
   }
 }
 
-async function startOver({ transport, replica, store, follow, log }: WatchDeps, signal: AbortSignal): Promise<void> {
+/** A fault of ours, with its stack; once, however often it is met again. */
+function createFaultLog(log: WatchDeps["log"]): { log(error: unknown): void } {
+  let last: string | undefined;
+  return {
+    log(error) {
+      const text = describeError(error);
+      if (text !== last) log.error({ err: error }, "could not follow what the server said; reading the whole state anew");
+      last = text;
+    },
+  };
+}
+
+async function startOver({ transport, replica, store, log }: WatchDeps, delivery: Delivery, signal: AbortSignal): Promise<void> {
   const snapshot = await readSnapshot(transport, signal);
   const touched = await replica.replaceWith(snapshot);
   log.info({ revision: snapshot.revision, services: touched.services.size }, "read the whole state");
   store.rewrite();
-  follow(touched);
+  delivery.deliver(touched);
 }
 
 async function readSnapshot(transport: Pick<Transport, "send">, signal: AbortSignal): Promise<Snapshot> {
@@ -91,10 +113,12 @@ async function readSnapshot(transport: Pick<Transport, "send">, signal: AbortSig
 interface Poll {
   readonly waiting: AbortSignal;
   readonly timeoutMs: number;
+  /** Those who follow have not heard yet that the server was heard. */
+  readonly isFirst: boolean;
 }
 
-async function followOnce(deps: WatchDeps, { waiting, timeoutMs }: Poll, signal: AbortSignal): Promise<void> {
-  const { transport, replica, store, follow, applied, contact, log } = deps;
+async function followOnce(deps: WatchDeps, delivery: Delivery, { waiting, timeoutMs, isFirst }: Poll, signal: AbortSignal): Promise<void> {
+  const { transport, replica, store, applied, contact, log } = deps;
   const { body } = await transport.send({
     path: paths.changes,
     query: { since: replica.state.revision, epoch: replica.epoch(), applied: applied.revision(), timeoutMs },
@@ -104,12 +128,12 @@ async function followOnce(deps: WatchDeps, { waiting, timeoutMs }: Poll, signal:
   const reply = understood(ChangesReply.safeParse(body));
   contact.heard("watch");
   const { revision } = reply;
-  if (revision === replica.state.revision && reply.epoch === replica.epoch()) return;
+  if (revision === replica.state.revision && reply.epoch === replica.epoch() && !isFirst) return;
   const { touched, step } = replica.applyChanges(reply);
   if (step) store.append(step);
   if (reply.changes.length > 0)
     log.info({ revision, changes: reply.changes.length, services: [...touched.services].slice(0, 10) }, "heard");
-  follow(touched);
+  delivery.deliver(touched);
   const late = new AbortController();
   await Promise.race([
     applied.reached(revision, AbortSignal.any([signal, late.signal])),

@@ -1,4 +1,4 @@
-import { cp, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
@@ -15,8 +15,9 @@ import { createReplica, type Replica } from "#agent/sync/replica.ts";
 import { runAll } from "#agent/sync/scope.ts";
 import type { Touched } from "#agent/sync/state.ts";
 import { watchLoop } from "#agent/sync/watch-loop.ts";
+import { createWorkloadFiles } from "#agent/workloads/loop.ts";
 import { FleetStatus, JoinTokenCreated } from "#proto/agents.ts";
-import { createClient, type Client } from "#proto/client.ts";
+import { clientOver, createClient, type Client } from "#proto/client.ts";
 import { openTransport, type Connection } from "#proto/client-http.ts";
 import { AppError } from "#proto/error.ts";
 import { paths } from "#proto/paths.ts";
@@ -109,7 +110,12 @@ interface Agent {
   readonly stop: () => Promise<void>;
 }
 
-async function startAgent({ connection, stateDir }: { connection: Connection; stateDir: string }): Promise<Agent> {
+interface AgentOptions {
+  readonly connection: Connection;
+  readonly stateDir: string;
+}
+
+async function startAgent({ connection, stateDir }: AgentOptions): Promise<Agent> {
   const replica = createReplica({ nodeName: "vm-1", log: quiet });
   const store = createReplicaStore({ folder: join(stateDir, "replica"), nodeName: "vm-1", image: () => replica.image(), log: quiet });
   const stored = await store.load();
@@ -118,8 +124,18 @@ async function startAgent({ connection, stateDir }: { connection: Connection; st
   const applied = createAppliedTracker();
   const touched: Touched[] = [];
   const transport = openTransport(connection);
+  const workloadFiles = createWorkloadFiles({
+    folder: join(stateDir, "workloads.d"),
+    nodeName: "vm-1",
+    client: clientOver(transport),
+    own: replica.state.ownWorkloads,
+    synced: () => touched.length > 0,
+    onChecks: () => undefined,
+    log: quiet,
+  });
   const follow = (what: Touched): void => {
     touched.push(what);
+    if (touched.length === 1 || what.ownWorkloads.size > 0) workloadFiles.touched();
     applied.want(what.revision);
     applied.applied(what.revision);
   };
@@ -127,6 +143,7 @@ async function startAgent({ connection, stateDir }: { connection: Connection; st
   const ended = runAll(ending.signal, {
     watch: (end) => watchLoop({ transport, replica, store, follow, applied, contact, log: quiet }, end),
     persistence: (end) => store.run(end),
+    workloads: (end) => workloadFiles.run(end),
     heartbeat: (end) =>
       heartbeatLoop(
         {
@@ -256,6 +273,34 @@ test("after a compaction that an agent slept through it reads the whole state an
   await waitFor(() => second.services().includes("default/three"), { what: "three" });
   expect(second.services()).not.toContain("default/two");
   expect(second.touched.some(({ all, services }) => all || services.has("default/one"))).toBe(false);
+});
+
+test("after a restart in a fleet where nothing has changed, a new file of workloads is registered", async () => {
+  const server = await aServer();
+  const admin = await server.admin();
+  const joined = await joinAs(server, await newToken(admin));
+  const folder = join(joined.stateDir, "workloads.d");
+  await mkdir(folder, { mode: 0o755 });
+  const file = (name: string): Promise<void> =>
+    writeFile(join(folder, `${name}.yaml`), `apiVersion: fairlead.dev/v1\nkind: Workload\nmetadata: { name: ${name} }\nspec: {}\n`, {
+      mode: 0o644,
+    });
+  const isRegistered = (name: string): Promise<boolean> => admin.get("Workload", name, { namespace: "default" }).then(Boolean, () => false);
+  const first = await startAgent(joined);
+  await file("one");
+  await waitFor(() => isRegistered("one"), { what: "one" });
+  const { revision } = await waitFor(
+    async () => {
+      const status = FleetStatus.parse((await admin.transport.send({ path: paths.status })).body);
+      return first.replica.state.revision === status.revision ? status : undefined;
+    },
+    { what: "the fleet to be quiet" },
+  );
+  await first.stop();
+  const second = await startAgent(joined);
+  expect(second.replica.state.revision).toBe(revision);
+  await file("two");
+  await waitFor(() => isRegistered("two"), { what: "two", timeoutMs: 3000 });
 });
 
 test("a node that is deleted goes on with what it knows, says why, and does not hammer the server", async () => {
