@@ -94,6 +94,7 @@ export function createReplicaStore({ folder, nodeName, image, log }: ReplicaStor
     const temporary = join(folder, "image.new");
     await journal?.close();
     journal = undefined;
+    await mkdir(folder, { recursive: true, mode: 0o700 }); // somebody may have deleted it
     {
       await using file = await open(temporary, "w", 0o600);
       const header = {
@@ -122,9 +123,16 @@ export function createReplicaStore({ folder, nodeName, image, log }: ReplicaStor
   }
 
   async function writeSteps(): Promise<void> {
+    if (queue.length === 0) return;
+    // Without the image, or with a journal that has lost its name, the steps would be written for nobody.
+    const [imageThere, named, opened] = await Promise.all([inodeOf(imageFile), inodeOf(journalFile(generation)), journal?.stat()]);
+    if (imageThere === undefined || (opened && named !== opened.ino)) {
+      log.warn({ folder }, "the saved state was deleted: writing it anew");
+      imageDue = true;
+      return;
+    }
     const steps = queue;
     queue = [];
-    if (steps.length === 0) return;
     journal ??= await open(journalFile(generation), "a", 0o600);
     const savedAt = new Date().toISOString();
     const text = steps.map((step) => encodeLine({ ...step, savedAt, puts: [...step.puts] })).join("");
@@ -169,6 +177,13 @@ export function createReplicaStore({ folder, nodeName, image, log }: ReplicaStor
     },
     problems: () => (problem === undefined ? [] : [problem]),
   };
+}
+
+function inodeOf(file: string): Promise<number | undefined> {
+  return stat(file).then(
+    ({ ino }) => ino,
+    () => undefined,
+  );
 }
 
 /** undefined = there is none; throws when it is damaged. */
