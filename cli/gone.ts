@@ -16,18 +16,19 @@ export interface Deleted {
 export async function waitUntilGone(session: Session, io: Io, all: readonly Deleted[], timeoutMs: number): Promise<void> {
   const timeout = AbortSignal.timeout(timeoutMs);
   const signal = AbortSignal.any([io.stop, timeout]);
-  for (const one of all) {
-    const what = `${singularOf(one.kind)} "${one.name}"`;
-    await withProgress(
-      io,
-      () => `waiting for ${what} to drain…`,
-      () => waitForOne(session, one, signal),
-    );
-    if (!timeout.aborted || io.stop.aborted) continue;
-    throw new AppError("Timeout", `${what} is being removed, but still there after ${timeoutMs} ms`, {
-      hint: "it keeps its connections for its terminationGracePeriodSeconds; --grace-period 0 removes it at once",
-    });
-  }
+  let what = "";
+  const waitForAll = async (): Promise<void> => {
+    for (const one of all) {
+      what = `${singularOf(one.kind)} "${one.name}"`;
+      await waitForOne(session, one, signal);
+      if (signal.aborted) return;
+    }
+  };
+  await withProgress(io, () => `waiting for ${what} to be gone…`, waitForAll);
+  if (!timeout.aborted || io.stop.aborted) return;
+  throw new AppError("Timeout", `${what} is being removed, but still there after ${timeoutMs} ms`, {
+    hint: "it keeps its connections for its terminationGracePeriodSeconds; --grace-period 0 removes it at once",
+  });
 }
 
 async function waitForOne({ client }: Session, { kind, name, namespace, uid }: Deleted, signal: AbortSignal): Promise<void> {

@@ -87,7 +87,11 @@ export interface Removal {
 export function createRemoval(
   { client }: Session,
   io: Io,
-  { gracePeriodSeconds, ignoreNotFound }: { readonly gracePeriodSeconds: number | undefined; readonly ignoreNotFound: boolean },
+  {
+    gracePeriodSeconds,
+    ignoreNotFound,
+    verb = "deleted",
+  }: { readonly gracePeriodSeconds: number | undefined; readonly ignoreNotFound: boolean; readonly verb?: string },
 ): Removal {
   const deleted: Deleted[] = [];
   return {
@@ -97,7 +101,7 @@ export function createRemoval(
         const { metadata } = await client.get(kind, name, { namespace, signal: io.stop });
         await client.delete(kind, name, { namespace, gracePeriodSeconds, signal: io.stop });
         deleted.push({ kind, name, namespace, uid: metadata.uid });
-        io.out(`${singularOf(kind)} "${clean(name)}" deleted\n`);
+        io.out(`${singularOf(kind)} "${clean(name)}" ${verb}\n`);
       } catch (error) {
         if (!ignoreNotFound || !isAppError(error, "NotFound")) throw error;
       }

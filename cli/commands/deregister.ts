@@ -19,6 +19,7 @@ export async function deregister({ args, options, io }: Invocation<DeregisterOpt
   const removal = createRemoval(session, io, {
     gracePeriodSeconds: options.now ? 0 : undefined,
     ignoreNotFound: options.ignoreNotFound === true,
+    verb: "deregistered",
   });
   let code = 0;
   for (const name of args)
