@@ -1,6 +1,7 @@
 import type { Logger } from "pino";
 import { AppError, isAppError } from "#proto/error.ts";
 import { kinds, type AnyObject, type KindName } from "#proto/kinds.ts";
+import { DnsLabel } from "#proto/meta.ts";
 import { DEFAULT_NAMESPACE } from "#proto/namespace.ts";
 import { unknownFields } from "#proto/unknown-fields.ts";
 import type { Admission, Admitted, Operation } from "#server/admission/admission.ts";
@@ -23,6 +24,8 @@ export interface WriteDeps {
   readonly inTurn: <T>(key: string, work: () => Promise<T>) => Promise<T>;
   /** Told how long each commit took. */
   readonly observeCommit: (seconds: number) => void;
+  /** Told of each write of an object itself that changed nothing: no commit tells of it. */
+  readonly onSameAgain: (object: AnyObject) => void;
 }
 
 export interface WriteRequest extends Place {
@@ -131,6 +134,7 @@ async function commit(
   const stored = objects.at(-1) ?? object;
   if (stored.metadata.resourceVersion !== current?.metadata.resourceVersion)
     logChange(deps, { verb, kind, object: stored, identity, subresource });
+  else if (subresource === undefined) deps.onSameAgain(stored);
   return stored;
 }
 
@@ -218,7 +222,9 @@ async function namespaceCheck(store: Store, namespace: string | undefined): Prom
   const found = await store.get(key);
   if (!found) {
     const missing = notFound(key);
-    const hint = namespace === DEFAULT_NAMESPACE ? undefined : "create it first, or use another with -n";
+    const make = `echo '{apiVersion: v1, kind: Namespace, metadata: {name: ${namespace}}}' | fairlead apply -f -`;
+    const isName = namespace !== DEFAULT_NAMESPACE && DnsLabel.safeParse(namespace).success;
+    const hint = isName ? `use another with -n, or create it: ${make}` : undefined;
     throw new AppError("NotFound", missing.message, { subject: missing.subject, hint });
   }
   if (found.metadata.deletionTimestamp !== undefined)
