@@ -1,6 +1,9 @@
 import { orUndefined, type WriteOptions } from "#proto/client.ts";
 import { isAppError } from "#proto/error.ts";
+import { formatIp, parseIp } from "#proto/ip.ts";
 import { kinds, type AnyObject, type InputOf, type KindName } from "#proto/kinds.ts";
+import { fault, invalid } from "#proto/parse.ts";
+import { clusterIpsOf, HEADLESS, isHeadless } from "#proto/service.ts";
 import type { Session } from "../session.ts";
 import { canonical, isObject, mergePatch, threeWay, type JsonObject } from "./three-way.ts";
 
@@ -34,8 +37,12 @@ export async function applyObject(session: Session, wanted: ApplyObject, options
     try {
       // The server, not we, judges whether it is an input of the kind.
       if (!current) return { outcome: "created", object: await session.client.create(kind, withNote as InputOf<typeof kind>, write) };
+      checkClusterIp(current, manifest);
       const patch = patchFor(current, withNote);
-      if (Object.keys(patch).length === 0) return { outcome: "unchanged", object: current };
+      if (Object.keys(patch).length === 0) {
+        if (isServedInPart(current)) await session.client.patch(kind, name, {}, { ...write, dryRun: true }); // for what the server has to say of it
+        return { outcome: "unchanged", object: current };
+      }
       const guarded = pinned ? patch : guard(patch, current);
       return { outcome: "configured", object: await session.client.patch(kind, name, guarded, write) };
     } catch (error) {
@@ -43,6 +50,35 @@ export async function applyObject(session: Session, wanted: ApplyObject, options
       if (!raced || pinned || attempt >= ATTEMPTS) throw error;
     }
   }
+}
+
+/**
+ * The server fills in clusterIPs beside the clusterIP of a manifest. A patch that changes only the latter makes the two differ, and the server would
+ * name a field that nobody wrote.
+ */
+function checkClusterIp(current: AnyObject, { spec }: JsonObject): void {
+  if (current.kind !== "Service" || !isObject(spec) || spec["clusterIPs"] !== undefined || spec["type"] === "ExternalName") return;
+  const [standing] = clusterIpsOf(current);
+  const before = isHeadless(current) ? HEADLESS : standing;
+  const wanted = spec["clusterIP"];
+  if (before === undefined || typeof wanted !== "string" || wanted === "" || sameIp(wanted, before)) return;
+  throw invalid("Service", current.metadata.name, [
+    fault("spec.clusterIP", `may not be changed once set (it is ${before}): delete the service first if it is to have another`, {
+      value: wanted,
+    }),
+  ]);
+}
+
+function sameIp(a: string, b: string): boolean {
+  const [first, second] = [parseIp(a), parseIp(b)];
+  return a === b || (first !== undefined && second !== undefined && formatIp(first) === formatIp(second));
+}
+
+/** Then each apply is to say so, not only the one that changed something. */
+function isServedInPart(object: AnyObject): boolean {
+  if (object.kind !== "Service") return false;
+  const { type, externalIPs = [] } = object.spec;
+  return type === "NodePort" || type === "LoadBalancer" || externalIPs.length > 0;
 }
 
 function patchFor(current: AnyObject, manifest: JsonObject): JsonObject {

@@ -24,6 +24,44 @@ const manifest = (name: string, spec: string) =>
   `apiVersion: v1\nkind: Service\nmetadata:\n  name: ${name}\nspec:\n${spec.replaceAll(/^/gm, "  ")}\n`;
 const web = manifest("web", "selector: { app: web }\nports:\n  - name: http\n    port: 80\n    targetPort: 8080");
 
+test("another clusterIP is refused in the words of the manifest, and the same one is not", async () => {
+  const ns = await namespace();
+  const at = (ip: string) => manifest("fixed", `clusterIP: ${ip}\nports: [{ port: 80 }]`);
+  expect((await cli(`apply -n ${ns} -f -`, { input: at("10.222.9.1") })).exitCode).toBe(0);
+  const refused = await cli(`apply -n ${ns} -f -`, { input: at("10.222.9.2") });
+  expect(refused.exitCode).toBe(6);
+  expect(refused.stderr).toMatch(
+    /spec\.clusterIP: Invalid value: "10\.222\.9\.2": may not be changed once set \(it is 10\.222\.9\.1\).*\(line 6\)/,
+  );
+  expect(refused.stderr).not.toContain("clusterIPs");
+  expect((await cli(`apply -n ${ns} -f -`, { input: at("10.222.9.1") })).stdout).toBe("service/fixed unchanged\n");
+});
+
+test("what is not served yet is said at each apply, also when nothing changes", async () => {
+  const ns = await namespace();
+  const input = manifest("outward", "type: NodePort\nports: [{ port: 80 }]");
+  for (const outcome of ["created", "unchanged"])
+    expect(await cli(`apply -n ${ns} -f -`, { input })).toMatchObject({
+      exitCode: 0,
+      stdout: `service/outward ${outcome}\n`,
+      stderr: expect.stringMatching(/^Warning: spec\.type: NodePort is kept/) as string,
+    });
+});
+
+test("a namespace that is not there is told with the command that makes it", async () => {
+  const { stderr } = await cli("apply -n nope -f -", { input: web });
+  const [, make = ""] = /or create it: echo '(.*)' \| fairlead apply -f -\n/.exec(stderr) ?? [];
+  expect(await cli("apply -f -", { input: make })).toMatchObject({ exitCode: 0, stdout: "namespace/nope created\n" });
+  expect((await cli("apply -n nope -f -", { input: web })).exitCode).toBe(0);
+});
+
+test("a word of kubectl that is another one here is answered with that", async () => {
+  const { exitCode, stderr } = await cli("create svc");
+  expect(exitCode).toBe(2);
+  expect(stderr).toMatch(/^error: unknown command 'create'\nhint: here it is: fairlead apply -f FILE\n/);
+  expect((await cli("statsu")).stderr).toContain("Did you mean status?");
+});
+
 describe("bad input is refused, with the field named, an exit code that says why, and nothing changed", () => {
   const bomb = [
     "a0: &a0 [x,x,x,x,x,x,x,x,x]",
