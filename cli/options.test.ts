@@ -40,3 +40,9 @@ test("durations and whole numbers are checked", () => {
   expect(wholeOption("--weight", "0", { min: 0, max: 10 })).toBe(0);
   for (const text of ["11", "-1", "1.5", "x", ""]) expect(() => wholeOption("--weight", text, { min: 0, max: 10 })).toThrow("--weight");
 });
+
+test("an exec check is refused with the place where it may stand", () => {
+  expect(() => checkOption("exec:/usr/bin/true", [])).toThrow(
+    expect.objectContaining({ code: "Usage", hint: expect.stringContaining("/etc/fairlead/workloads.d/") as string }) as Error,
+  );
+});

@@ -55,6 +55,10 @@ export type CheckOption =
 
 /** `http:/healthz` (of the first port), `http:8081/healthz`, `http:admin/healthz`, `tcp:5432`, `tcp:` (the first port). */
 export function checkOption(text: string, ports: readonly PortOption[]): CheckOption {
+  if (text.startsWith("exec:"))
+    throw new AppError("Usage", `--check ${text}: commands are not taken through the API`, {
+      hint: "put the workload with its exec check into /etc/fairlead/workloads.d/NAME.yaml on its host, whose agent follows that folder; README.md has an example",
+    });
   const match = /^(http|tcp):([^/]*)(\/.*)?$/.exec(text);
   const [, kind, given = "", path] = match ?? [];
   if (kind === undefined || (kind === "tcp" && path !== undefined))

@@ -1,9 +1,10 @@
+import { orUndefined } from "#proto/client.ts";
 import type { AnyObject } from "#proto/kinds.ts";
 import type { Invocation } from "../io.ts";
 import { durationOption } from "../options.ts";
-import { AppError } from "#proto/error.ts";
+import { AppError, isAppError } from "#proto/error.ts";
 import { lastRevision, waitUntilLive } from "../receipts.ts";
-import { openSession, warnTo } from "../session.ts";
+import { openSession, warnTo, type Session } from "../session.ts";
 import { parseTargets, type Target } from "../targets.ts";
 
 interface DrainOptions {
@@ -22,13 +23,24 @@ export async function drain({ args, options, io }: Invocation<DrainOptions>): Pr
     const on = options.undo !== true;
     changed.push(
       kind === "Node"
-        ? await session.client.patch("Node", name, { spec: { unschedulable: on ? true : null } }, write)
+        ? await session.client
+            .patch("Node", name, { spec: { unschedulable: on ? true : null } }, write)
+            .catch(async (error: unknown) => Promise.reject(await withHint(error, session, name)))
         : await session.client.patch("Workload", name, { spec: { drain: on ? true : null } }, write),
     );
     io.out(`${kind === "Node" ? "node" : "workload"}/${name} ${on ? "drained" : "undrained"}\n`);
   }
   if (options.wait) await waitUntilLive(session.client, io, { revision: lastRevision(changed), timeoutMs });
   return 0;
+}
+
+/** A bare name is a node's, but a workload's may have been meant. */
+async function withHint(error: unknown, { client, namespace }: Session, name: string): Promise<unknown> {
+  if (!isAppError(error, "NotFound") || !(await orUndefined(client.get("Workload", name, { namespace })))) return error;
+  return new AppError("NotFound", error.message, {
+    hint: `there is a workload of this name: fairlead drain workload/${name}`,
+    cause: error,
+  });
 }
 
 /** A bare name is a node's. */

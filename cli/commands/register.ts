@@ -34,6 +34,11 @@ export async function register({ args, options, io }: Invocation<RegisterOptions
   const timeoutMs = durationOption("--timeout", options.timeout);
   const spec = specOf(options);
   if (options.renew && options.ttl === undefined) throw new AppError("Usage", "--renew needs a --ttl", { hint: "--ttl 30s, for example" });
+  if (options.port.length === 0)
+    say(
+      io,
+      `Warning: no --port: services reach ${name} only by a number as their targetPort, or headless; give --port http=8080 to be found by name`,
+    );
   await using session = await openSession(options, io);
   const node = options.node ?? (await thisNode(session, io));
   const labels = labelOptions("--label", options.label);

@@ -43,7 +43,13 @@ export function describeService(facts: ServiceFacts): string {
     whyNot(endpoint, facts),
   ]);
   const table = section("Endpoint conditions", ["ADDRESS", "READY", "SERVING", "TERMINATING", "NODE", "WORKLOAD", "WHY"], rows);
-  return head + table + remarks(facts).map((text) => `  ${text}\n`).join("");
+  return (
+    head +
+    table +
+    remarks(facts)
+      .map((text) => `  ${text}\n`)
+      .join("")
+  );
 }
 
 function portFields(port: Service["spec"]["ports"][number], slices: readonly EndpointSlice[]): Field[] {

@@ -17,6 +17,7 @@ export function declareFleet({ program, bind }: Tree): void {
     .command("token")
     .summary("join tokens: create, list, delete")
     .description("Tokens with which hosts join the fleet.");
+  examples(token, ["fairlead token create > join-token", "fairlead token list", "fairlead token delete k3v9x2"]);
   const create = token
     .command("create")
     .summary("make a join token")

@@ -100,13 +100,18 @@ export function declareObjects({ program, bind }: Tree): void {
     .option("--target-port <port>", "number or name of the workload's port, where it is another; with one --port only")
     .option("--selector <labels>", "labels of the workloads: app=web,tier=front")
     .option("--workload <name>", "take the labels of this workload")
-    .addOption(new Option("--type <type>", "kind of service").choices(["ClusterIP", "NodePort", "LoadBalancer"]).default("ClusterIP"))
+    .addOption(
+      new Option("--type <type>", "kind of service; of NodePort and LoadBalancer hosts serve only the cluster IP so far")
+        .choices(["ClusterIP", "NodePort", "LoadBalancer"])
+        .default("ClusterIP"),
+    )
     .option("--headless", "no virtual IP: the name resolves to the workloads' addresses")
     .addOption(waitOption())
     .addOption(timeoutOption());
   examples(expose, [
     "fairlead expose web --port http=80 --target-port 8080 --selector app=web",
-    "fairlead expose web --workload web-1 --type NodePort",
+    "fairlead expose web --workload web-1 --port 80 --wait",
+    "fairlead expose db --workload db-1 --headless",
   ]);
   bind(expose, async () => (await import("../commands/expose.ts")).expose);
 }

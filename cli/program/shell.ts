@@ -46,6 +46,7 @@ export function declareShell({ program, bind }: Tree): void {
   bind(version, async () => (await import("../commands/version.ts")).version);
 
   const config = program.command("config").summary("where the credentials come from");
+  examples(config, ["fairlead config path", "fairlead --kubeconfig ./admin.yaml config path"]);
   const path = config.command("path").summary("print the configuration file that is used");
   examples(path, ["fairlead config path"]);
   bind(path, async () => (await import("../commands/config-path.ts")).configPath);

@@ -10,8 +10,18 @@ export function declareWorkloads({ program, bind }: Tree): void {
     )
     .argument("<name>", "name of the workload")
     .addOption(repeated("--label <key=value>", "label, by which services select it; may be repeated"))
-    .addOption(repeated("--port <[name=]port[/proto]>", "where it listens, as in http=8080 or dns=53/udp; may be repeated"))
-    .addOption(repeated("--check <check>", "http:[PORT]/path or tcp:PORT; PORT by number or name; may be repeated"))
+    .addOption(
+      repeated(
+        "--port <[name=]port[/proto]>",
+        "where it listens, as in http=8080 or dns=53/udp; may be repeated; without one, services find it only by number",
+      ),
+    )
+    .addOption(
+      repeated(
+        "--check <check>",
+        "http:[PORT]/path or tcp:PORT; PORT by number or name; may be repeated; commands only from the host's /etc/fairlead/workloads.d/*.yaml",
+      ),
+    )
     .option("--check-interval <duration>", "time between checks (5s)")
     .option("--check-timeout <duration>", "a check without answer for so long has failed (1s)")
     .option("--check-rise <count>", "so many good results in a row make it ready (1)")

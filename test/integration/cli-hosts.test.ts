@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { stringify } from "yaml";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { execa } from "execa";
 import { startCli, startHost, startServer, type CliOptions, type TestHost, type TestServer } from "./cli-server.ts";
 import { waitFor } from "#test/wait-for.ts";
 
@@ -80,7 +81,7 @@ test("a host registers its workload, again with other options, and takes it out"
   expect((await cli("get no")).stdout).toContain("Ready,SchedulingDisabled");
   expect(await cli("drain vm-1 --undo")).toMatchObject({ exitCode: 0 });
 
-  expect(await onHost("deregister web-1")).toMatchObject({ exitCode: 0, stdout: 'workload "web-1" deleted\n' });
+  expect(await onHost("deregister web-1")).toMatchObject({ exitCode: 0, stdout: 'workload "web-1" deregistered\n' });
   expect((await cli("get wl web-1")).stdout).toContain("Terminating");
   // Registering what is on its way out makes it anew.
   expect(await onHost("register web-1 --label app=web --port http=8081")).toMatchObject({
@@ -96,6 +97,35 @@ test("a workload that drains is gone when delete --wait returns", async () => {
   await server.client.patch("Workload", "slow", { spec: { terminationGracePeriodSeconds: 1 } }, { namespace: "default" });
   expect(await cli("delete wl slow --wait")).toMatchObject({ exitCode: 0, stdout: 'workload "slow" deleted\n', stderr: "" });
   expect(await cli("get wl slow")).toMatchObject({ exitCode: 3 });
+});
+
+test("a wait of over a second is told on a terminal", async () => {
+  await cli("register slow-2 --node vm-1 --port 9002");
+  const command = [process.execPath, "cli/main.ts", "deregister", "slow-2", "--wait"].join(" ");
+  const { stdout, exitCode } = await execa("script", ["-qec", command, "/dev/null"], {
+    reject: false,
+    stdin: "ignore",
+    env: { FAIRLEAD_KUBECONFIG: server.kubeconfig, KUBECONFIG: "" },
+  });
+  expect(exitCode).toBe(0);
+  expect(stdout).toContain('workload "slow-2" deregistered');
+  expect(stdout).toContain('waiting for workload "slow-2" to be gone…');
+});
+
+test("drain of a workload by its bare name says how to name it", async () => {
+  await cli("register e1 --node vm-1 --port 9001");
+  expect(await cli("drain e1")).toMatchObject({
+    exitCode: 3,
+    stderr: 'error: nodes "e1" not found\nhint: there is a workload of this name: fairlead drain workload/e1\n',
+  });
+  expect((await cli("drain e2")).stderr).not.toContain("workload/e2");
+});
+
+test("a workload without ports is taken, with a warning of what that means", async () => {
+  expect(await cli("register mute --node vm-1 --label app=mute")).toMatchObject({
+    exitCode: 0,
+    stderr: expect.stringMatching(/^Warning: no --port: .*number.*headless/) as string,
+  });
 });
 
 test("a host may not register for another, nor with an address that is not its own", async () => {
@@ -139,7 +169,7 @@ test("apply --wait returns when all nodes have it, and names those that are late
   expect(await waiting).toMatchObject({ exitCode: 130, stderr: "" });
 });
 
-test("status names a host that fell silent, and is then exit code 1", async () => {
+test("status names a host that fell silent and that the brake keeps, as it is the last, and is then exit code 1", async () => {
   await host.stop();
   const sick = await waitFor(
     async () => {
@@ -148,5 +178,5 @@ test("status names a host that fell silent, and is then exit code 1", async () =
     },
     { what: "vm-1 to be missed", timeoutMs: 15_000 },
   );
-  expect(sick.stdout).toMatch(/Something is wrong:[^]*node vm-1 is not ready: last heard/);
+  expect(sick.stdout).toMatch(/vm-1 +kept [^]*Something is wrong:[^]*1 host silent, kept: mass-failure brake.*\(vm-1\)/);
 });
