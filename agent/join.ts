@@ -1,7 +1,7 @@
 import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { request } from "node:https";
-import { JoinReply, JoinRequest } from "#proto/agents.ts";
+import { ClusterFacts, JoinReply, JoinRequest } from "#proto/agents.ts";
 import { openTransport } from "#proto/client-http.ts";
 import { AppError, describeError } from "#proto/error.ts";
 import { endpointAddressFault } from "#proto/ip.ts";
@@ -35,7 +35,10 @@ export async function joinFleet(options: JoinOptions, signal: AbortSignal): Prom
     if (fault !== undefined) throw new AppError("Usage", `--address ${address}: ${fault}`);
   }
   const ca = pinned(await fetchCa(origin, signal), caFingerprint, origin);
-  const network = await lookAtNetwork({ tools, server: origin, serviceCidrs: [], addresses }, signal);
+  const connection = { server: origin, ca, token: token.trim() };
+  const { serviceCidrs } = await askForCluster(connection, signal);
+  await refuseOverlap({ tools, serviceCidrs }, signal); // before the token is used and the fleet has a Node that nobody runs
+  const network = await lookAtNetwork({ tools, server: origin, serviceCidrs, addresses }, signal);
   const wanted = JoinRequest.safeParse({
     name: options.name,
     machineId: await machineIdOf(stateDir),
@@ -43,10 +46,9 @@ export async function joinFleet(options: JoinOptions, signal: AbortSignal): Prom
     podCIDRs: network.containerCidrs,
   });
   if (!wanted.success) throw notJoinable(options.name, network.addresses, wanted.error);
-  const reply = await askToJoin({ server: origin, ca, token: token.trim() }, wanted.data, signal);
+  const reply = await askToJoin(connection, wanted.data, signal);
   const membership = { node: reply.node, stateDir, addresses: [...addresses], cluster: reply.cluster };
   await writeMembership(options.credentialsFile, { server: origin, ca, token: reply.token }, membership);
-  await refuseOverlap({ tools, serviceCidrs: reply.cluster.serviceCidrs }, signal);
   return membership;
 }
 
@@ -121,6 +123,16 @@ function pinned(pem: string, caFingerprint: string, origin: string): string {
     `${origin} is not the server that this token was made on: its authority has the fingerprint ${found ?? "of no certificate"}, the token names ${caFingerprint}`,
     { hint: "check the address; if it is right, somebody else answers there, or the server was set up anew: make a new token on it" },
   );
+}
+
+async function askForCluster(connection: { server: string; ca: string; token: string }, signal: AbortSignal): Promise<ClusterFacts> {
+  const transport = openTransport(connection);
+  try {
+    const { body } = await transport.send({ path: paths.cluster, signal, timeoutMs: TIMEOUT_MS });
+    return ClusterFacts.parse(body);
+  } finally {
+    await transport.close();
+  }
 }
 
 async function askToJoin(

@@ -6,6 +6,8 @@ export const paths = {
   changes: `${BASE}/changes`,
   receipts: `${BASE}/receipts`,
   join: `${BASE}/join`,
+  /** ClusterFacts, for a host that holds a join token. */
+  cluster: `${BASE}/cluster`,
   status: `${BASE}/fleetstatus`,
   joinTokens: `${BASE}/jointokens`,
   joinToken: (id: string): string => `${BASE}/jointokens/${encodeURIComponent(id)}`,

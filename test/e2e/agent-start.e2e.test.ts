@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { createFleet } from "../fleet/fleet.ts";
 import { waitFor } from "../wait-for.ts";
-import { fairlead, joinHost, openApi, rulesOf, startAgent, startServer } from "./agent-rig.ts";
+import { fairlead, openApi, rulesOf, startAgent, startServer } from "./agent-rig.ts";
 
 test("an agent that the user has to mend something for says what, and ends before it touches the host", async () => {
   await using fleet = await createFleet({ hosts: 2, backend: "legacy" });
@@ -18,7 +18,17 @@ test("an agent that the user has to mend something for says what, and ends befor
 
   await startServer(h1);
   const api = await openApi(h1);
-  await joinHost(h2, { api, server: h1 });
+  await h2.run("ip", ["route", "add", "10.96.4.0/24", "via", h1.ip]);
+  const { body } = await api.call("POST", "/apis/fairlead.dev/v1/jointokens", { uses: 1 });
+  const { token } = body as { token: string }; // as proto/agents.ts says
+  const join = (): ReturnType<typeof h2.run> =>
+    h2.run(fairlead, ["agent", "join", `https://${h1.ip}:7443`, "--token-file", "-"], { reject: false, input: token });
+  const refused = await join();
+  expect(refused.exitCode).toBe(2);
+  expect(refused.stderr).toContain(`10.96.0.0/16 overlaps the route 10.96.4.0/24 via ${h1.ip} dev eth0`);
+  expect((await api.call("GET", `/api/v1/nodes/${h2.name}`)).status).toBe(404);
+  await h2.run("ip", ["route", "del", "10.96.4.0/24"]);
+  expect((await join()).exitCode).toBe(0); // the token has its one use still
   expect((await h2.run("stat", ["-c", "%a", "/etc/fairlead/node.yaml"])).stdout).toBe("600");
 
   await h2.run("ip", ["route", "add", "10.96.4.0/24", "via", h1.ip]);

@@ -31,6 +31,17 @@ test("a host joins with a token, gets a credential of its own, and is Ready with
   expect(status.nodes).toMatchObject([{ name: "vm-1", ready: true, problems: ["ipset is missing"] }]);
 });
 
+test("before it joins a host may ask what the fleet's ranges are: that costs its token no use, and nobody else is answered", async () => {
+  const fleet = await startFleet();
+  const { token } = await fleet.token();
+  const joiner = fleet.connect(token);
+  const asked = [await joiner.send({ path: paths.cluster }), await joiner.send({ path: paths.cluster })];
+  expect(asked.map(({ body }) => body)).toEqual([cluster, cluster]);
+  await joiner.send(joinCall("vm-1", "192.168.56.11"));
+  await expect(joiner.send({ path: paths.cluster })).rejects.toMatchObject({ code: "Unauthorized" });
+  await expect(fleet.connect("nonsense").send({ path: paths.cluster })).rejects.toMatchObject({ code: "Unauthorized" });
+});
+
 test("a wrong, expired, used up or revoked token takes nobody in", async () => {
   const fleet = await startFleet();
   const used = await fleet.token();

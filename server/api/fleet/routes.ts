@@ -22,6 +22,7 @@ import type { Store } from "#server/store/store.ts";
 import type { Trust } from "#server/trust/trust.ts";
 import type { Polls } from "../polls.ts";
 import { declarePublicRoute, declareRoute, type App } from "../route.ts";
+import { clusterRoute } from "./cluster.ts";
 import { createJoin } from "./join.ts";
 import { fleetStatus } from "./status.ts";
 
@@ -40,6 +41,7 @@ export interface FleetDeps {
 
 export function fleetRoutes(app: App, deps: FleetDeps): void {
   joinRoutes(app, deps);
+  clusterRoute(app, deps.cluster);
   tokenRoutes(app, deps);
   heartbeatRoutes(app, deps);
   statusRoutes(app, deps);
