@@ -3,6 +3,7 @@ import type { Logger } from "pino";
 import { pause } from "#proto/backoff.ts";
 import { AppError } from "#proto/error.ts";
 import { formatIp, parseIp } from "#proto/ip.ts";
+import type { AnyObject } from "#proto/kinds.ts";
 import { createAdmission } from "./admission/admit.ts";
 import { createApp } from "./app.ts";
 import { fleetRoutes } from "./api/fleet/routes.ts";
@@ -86,6 +87,7 @@ async function open(config: Config, log: Logger, undo: (() => Promise<void> | vo
     now,
     observeCommit: (seconds: number) => metrics.observeCommit(seconds),
     inTurn: createTurns(),
+    onSameAgain: (object: AnyObject) => controllers.followAgain(object),
     bookmarkAfterMs: BOOKMARK_AFTER_MS,
     stalledAfterMs: STALLED_AFTER_MS,
   };

@@ -2,6 +2,7 @@ import type { Logger } from "pino";
 import type { Registry } from "prom-client";
 import type { ClusterFacts } from "#proto/agents.ts";
 import type { AnyObject, KindName } from "#proto/kinds.ts";
+import { keyOf } from "#proto/meta.ts";
 import type { Store, StoredChange } from "../store/store.ts";
 import { createEventRecorder, type EventRecorder } from "./events.ts";
 import { createFleetView, VIEWED_KINDS } from "./fleet-view.ts";
@@ -23,6 +24,8 @@ export interface Controllers {
   readonly leases: Leases;
   readonly receipts: Receipts;
   readonly ends: Pick<WorkloadEnds, "renew">;
+  /** An object was written as it stands: who registers a Workload again is still there. */
+  followAgain(object: AnyObject): void;
   readonly events: Pick<EventRecorder, "record" | "dropped">;
   /** What is still to be done, by controller; for probes and metrics. */
   pending(): Readonly<Record<string, number>>;
@@ -88,6 +91,9 @@ export async function startControllers({ store, cluster, log, registry }: Contro
     leases,
     receipts,
     ends,
+    followAgain: (object) => {
+      if (object.kind === "Workload") ends.renew(keyOf(object));
+    },
     events,
     pending: () => ({ endpoints: endpoints.pending, nodeLease: leaseWrites.pending, workloadEnd: removals.pending }),
     caughtUp: (revision, waitSignal) => endpoints.caughtUp(revision, waitSignal),

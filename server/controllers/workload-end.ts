@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import type { Logger } from "pino";
 import { durationMs, keyOf, type ObjectKey } from "#proto/meta.ts";
 import type { Workload } from "#proto/workload.ts";
@@ -8,17 +9,20 @@ import type { EventRecorder } from "./events.ts";
 
 /**
  * Removes Workloads whose time is over: deleted ones when they have drained, those with a `ttl` that nobody renewed, and those of a host that was
- * deleted. Renewals are held in memory only; a restart of the server grants everybody a fresh period.
+ * deleted. A write of the Workload renews it, one of its status does not: that is its host's word, not its own. Renewals are held in memory only; a
+ * restart of the server grants everybody a fresh period.
  */
 export interface WorkloadEnds {
   /** Whether there is such a Workload. One without ttl needs no renewal, and none does harm. */
   renew(workload: ObjectKey): boolean;
-  follow(changes: readonly Pick<StoredChange, "type" | "object">[]): void;
+  follow(changes: readonly Followed[]): void;
   /** Removes it, if its time is over. */
   reconcile(workload: ObjectKey): Promise<void>;
   readonly tracked: number;
   stop(): void;
 }
+
+type Followed = Pick<StoredChange, "type" | "object"> & Partial<Pick<StoredChange, "previous">>;
 
 interface Deps {
   readonly store: Store;
@@ -47,7 +51,7 @@ export function createWorkloadEnds({ store, events, log, wake, workloadsOn, node
     return deleteAt === undefined ? expires : Math.min(expires, performance.now() + (deleteAt - Date.now()));
   }
 
-  function followWorkload(type: StoredChange["type"], workload: Workload): void {
+  function followWorkload(type: StoredChange["type"], workload: Workload, previous: StoredChange["previous"]): void {
     const key = keyOf(workload);
     const { ttl } = workload.spec;
     const { deletionTimestamp } = workload.metadata;
@@ -60,7 +64,7 @@ export function createWorkloadEnds({ store, events, log, wake, workloadsOn, node
     const one: Tracked = {
       ttlMs: ttl === undefined ? undefined : durationMs(ttl),
       deleteAt: deletionTimestamp === undefined ? undefined : Date.parse(deletionTimestamp),
-      renewedAt: performance.now(),
+      renewedAt: (isOnlyStatus(workload, previous) ? tracked.get(key)?.renewedAt : undefined) ?? performance.now(),
     };
     tracked.set(key, one);
     deadlines.delete(key); // it may now end earlier than before
@@ -85,8 +89,8 @@ export function createWorkloadEnds({ store, events, log, wake, workloadsOn, node
       return true;
     },
     follow: (changes) => {
-      for (const { type, object } of changes) {
-        if (object.kind === "Workload") followWorkload(type, object);
+      for (const { type, object, previous } of changes) {
+        if (object.kind === "Workload") followWorkload(type, object, previous);
         else if (object.kind === "Node" && type === "DELETED") for (const key of workloadsOn(object.metadata.name)) wake(key);
       }
     },
@@ -116,6 +120,12 @@ export function createWorkloadEnds({ store, events, log, wake, workloadsOn, node
     },
     stop: () => deadlines.stop(),
   };
+}
+
+function isOnlyStatus(workload: Workload, previous: StoredChange["previous"]): boolean {
+  if (previous?.kind !== "Workload") return false;
+  const wishOf = ({ metadata, spec }: Workload): unknown => ({ metadata: { ...metadata, resourceVersion: undefined }, spec });
+  return isDeepStrictEqual(wishOf(workload), wishOf(previous));
 }
 
 const MESSAGES: Readonly<Record<string, string>> = {

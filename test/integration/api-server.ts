@@ -124,6 +124,7 @@ export async function startApi(options: ApiOptions = {}): Promise<ApiServer> {
       now: Date.now,
       observeCommit: (seconds) => metrics.observeCommit(seconds),
       inTurn: createTurns(),
+      onSameAgain: (object) => controllers.followAgain(object),
       bookmarkAfterMs: options.bookmarkAfterMs ?? 60_000,
       stalledAfterMs: options.stalledAfterMs ?? 60_000,
     },

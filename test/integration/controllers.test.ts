@@ -226,6 +226,26 @@ describe("the end of a workload", () => {
   });
 });
 
+test("a ttl is renewed by who registers again, and not by the verdicts of its host", async () => {
+  const fleet = await startFleet();
+  const { admin } = fleet;
+  const host = await fleet.host("vm-1", "192.168.56.11");
+  const job = aWorkload("job", "vm-1", { ttl: "700ms", checks: [{ tcp: { port: 8080 } }] });
+  await host.client.create("Workload", job);
+  const isThere = async (): Promise<boolean> => (await orUndefined(admin.get("Workload", "job", inDefault))) !== undefined;
+  for (const end = performance.now() + 1500; performance.now() < end; await new Promise((resolve) => setTimeout(resolve, 100)))
+    await admin.replace("Workload", job, inDefault);
+  expect(await isThere()).toBe(true);
+  let turns = 0;
+  await waitFor(
+    async () => {
+      const status = { ready: turns++ % 2 === 0 };
+      return (await orUndefined(host.client.patch("Workload", "job", { status }, { ...inDefault, subresource: "status" }))) === undefined;
+    },
+    { what: "it to be gone", timeoutMs: 3000 },
+  );
+});
+
 test("what is repeated is one Event with a count", async () => {
   const fleet = await startFleet();
   const host = await fleet.host("vm-1", "192.168.56.11");
