@@ -1,5 +1,5 @@
-import { watch } from "node:fs/promises";
-import { lstat, readdir, readFile } from "node:fs/promises";
+import { constants, type Stats } from "node:fs";
+import { open, readdir, stat, watch } from "node:fs/promises";
 import { join } from "node:path";
 import { pause } from "#proto/backoff.ts";
 import { AppError, describeError } from "#proto/error.ts";
@@ -56,25 +56,42 @@ export async function watchFolder(folder: string, onChange: () => void, signal: 
 
 async function namesIn(folder: string, faults: Map<string, string>): Promise<string[]> {
   try {
+    if (isWritableByOthers(await stat(folder))) {
+      faults.set(
+        folder,
+        "may be written by others than root, who would decide what runs as root here: chown root and chmod go-w the folder",
+      );
+      return [];
+    }
     const names = (await readdir(folder)).filter((name) => /^[^.].*\.ya?ml$/.test(name)).toSorted();
     if (names.length > MAX_FILES) faults.set(folder, `${names.length} files, and no more than ${MAX_FILES} are read`);
     return names.slice(0, MAX_FILES);
   } catch (error) {
-    if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) faults.set(folder, describeError(error));
+    if (!hasCode(error, "ENOENT")) faults.set(folder, describeError(error));
     return [];
   }
 }
 
-/** Its commands run as root: nobody else may have written it. */
+/** Its commands run as root: nobody else may have written it. What was checked is what is read, whatever stands at the path by then. */
 async function readChecked(path: string): Promise<string> {
-  const { mode, uid, size } = await lstat(path).then(async (found) => {
-    if (!found.isFile()) throw new AppError("Invalid", "is no regular file");
-    return found;
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants; // a pipe would be waited for
+  await using handle = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK).catch((cause: unknown) => {
+    throw hasCode(cause, "ELOOP") ? new AppError("Invalid", "is no regular file") : cause;
   });
-  if ((uid !== 0 && uid !== process.getuid?.()) || (mode & 0o022) !== 0)
+  const found = await handle.stat();
+  if (!found.isFile()) throw new AppError("Invalid", "is no regular file");
+  if (isWritableByOthers(found))
     throw new AppError("Forbidden", "may be written by others than root, who would decide what runs as root here", {
       hint: "chown root and chmod go-w the file",
     });
-  if (size > MAX_FILE_BYTES) throw new AppError("Invalid", `is larger than ${MAX_FILE_BYTES} bytes`);
-  return readFile(path, "utf8");
+  if (found.size > MAX_FILE_BYTES) throw new AppError("Invalid", `is larger than ${MAX_FILE_BYTES} bytes`);
+  return await handle.readFile("utf8");
+}
+
+function isWritableByOthers({ mode, uid }: Stats): boolean {
+  return (uid !== 0 && uid !== process.getuid?.()) || (mode & 0o022) !== 0;
+}
+
+function hasCode(error: unknown, code: string): boolean {
+  return error instanceof Error && "code" in error && error.code === code;
 }
