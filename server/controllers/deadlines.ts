@@ -7,6 +7,8 @@ export interface Deadlines {
   set(key: string, at: number): void;
   delete(key: string): void;
   readonly size: number;
+  /** Entries in the heap, with those that are left over: at most about twice `size`. */
+  readonly queued: number;
   stop(): void;
 }
 
@@ -21,12 +23,14 @@ interface Wanted {
   queuedAt: number;
 }
 
+/** Left over entries are cleared away when there are so many more than half. */
+const SLACK = 64;
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** `onDue` is called with a key that is due, which is then no longer set; it may set it again. `now` in ms. */
 export function createDeadlines({ now, onDue }: { readonly now: () => number; readonly onDue: (key: string) => void }): Deadlines {
   const wanted = new Map<string, Wanted>();
-  const heap: Entry[] = [];
+  let heap: Entry[] = [];
   let timer: NodeJS.Timeout | undefined;
   let timerAt = Infinity;
   let stopped = false;
@@ -37,6 +41,16 @@ export function createDeadlines({ now, onDue }: { readonly now: () => number; re
     clearTimeout(timer);
     timerAt = next;
     timer = setTimeout(fire, Math.min(Math.max(Math.ceil(next - now()), 0), MAX_TIMER_MS));
+  }
+
+  /** What was called off or brought forward would stay until its time: a deadline may be hours away, and set anew with each write. */
+  function clearAway(): void {
+    if (heap.length <= 2 * wanted.size + SLACK) return;
+    heap = [];
+    for (const [key, one] of wanted) {
+      one.queuedAt = one.at;
+      insert(heap, { key, at: one.at });
+    }
   }
 
   function fire(): void {
@@ -66,11 +80,18 @@ export function createDeadlines({ now, onDue }: { readonly now: () => number; re
       }
       wanted.set(key, { at, queuedAt: at });
       insert(heap, { key, at });
+      clearAway();
       arm();
     },
-    delete: (key) => void wanted.delete(key),
+    delete: (key) => {
+      wanted.delete(key);
+      clearAway();
+    },
     get size() {
       return wanted.size;
+    },
+    get queued() {
+      return heap.length;
     },
     stop: () => {
       stopped = true;
