@@ -1,7 +1,7 @@
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
-import { randomUUID } from "node:crypto";
+import { createHmac, randomUUID } from "node:crypto";
 import { arch, hostname, release } from "node:os";
 import { join } from "node:path";
 import { isIPv6 } from "node:net";
@@ -80,11 +80,16 @@ export async function machineIdOf(stateDir: string): Promise<string> {
 
 export type NodeInfo = NonNullable<Node["status"]["nodeInfo"]>;
 
+/** Every host may read a Node, and join asks for the id itself as a proof: what is published is made of it, as machine-id(5) recommends. */
+function publicIdOf(machineId: string): string {
+  return createHmac("sha256", machineId).update("fairlead Node.status.nodeInfo.machineID").digest("hex").slice(0, 32);
+}
+
 export async function nodeInfoOf(machineId: string): Promise<NodeInfo> {
   const osRelease = await readFile("/etc/os-release", "utf8").catch(() => "");
   const version = `fairlead ${await ownVersion()}`;
   return {
-    machineID: machineId,
+    machineID: publicIdOf(machineId),
     kernelVersion: release(),
     osImage: /^PRETTY_NAME="?([^"\n]*)/m.exec(osRelease)?.[1] ?? "Linux",
     kubeletVersion: version,
