@@ -1,4 +1,5 @@
 import { pino } from "pino";
+import type { JoinTokenInfo } from "#proto/agents.ts";
 import { AppError, describeError, errorCodes } from "#proto/error.ts";
 import { readConfig, type Config } from "./config.ts";
 import { localRoutes } from "./exec.ts";
@@ -35,7 +36,7 @@ async function main(): Promise<number> {
   return 0;
 }
 
-function greeting({ kubeconfigOut }: Config, { url, published: { joinTokenPath } }: RunningServer): string {
+function greeting({ kubeconfigOut }: Config, { url, published: { joinTokenPath, joinToken } }: RunningServer): string {
   const token = joinTokenPath ?? "FILE";
   const how =
     joinTokenPath === undefined
@@ -45,8 +46,13 @@ function greeting({ kubeconfigOut }: Config, { url, published: { joinTokenPath }
 
 Join other hosts (${how}):
   sudo fairlead agent join ${url} --token-file ${token}
-
+${joinToken ? aboutToken(joinToken) : ""}
 Administrator's credential (kubeconfig): ${kubeconfigOut}
+`;
+}
+
+function aboutToken({ id, usesLeft, expiresAt }: JoinTokenInfo): string {
+  return `That token is good for ${usesLeft} more hosts until ${expiresAt}; when all have joined, end it: fairlead token delete ${id}
 `;
 }
 

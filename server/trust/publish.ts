@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import type { Logger } from "pino";
 import { parse, stringify } from "yaml";
 import { z } from "zod";
+import type { JoinTokenInfo } from "#proto/agents.ts";
 import { AppError, isAppError } from "#proto/error.ts";
 import type { Records } from "../store/records.ts";
 import { readIfThere, writePrivate } from "./private-file.ts";
@@ -23,6 +24,8 @@ export interface Published {
   readonly kubeconfigPath: string;
   /** The file with a join token that is still good, if there is one: for the join command. */
   readonly joinTokenPath: string | undefined;
+  /** That token: how long it is good, and by which name it is deleted. */
+  readonly joinToken: JoinTokenInfo | undefined;
 }
 
 /** The first token is for setting up the fleet: a day, a hundred hosts. */
@@ -31,7 +34,9 @@ const FIRST_TOKEN = { ttlSeconds: 24 * 3600, uses: 100, description: "made at fi
 /** Leaves on disk what administrator and hosts need to get in; files of mode 0600, and nothing of it in any log. */
 export async function publish(options: PublishOptions): Promise<Published> {
   await publishKubeconfig(options);
-  return { kubeconfigPath: options.kubeconfigPath, joinTokenPath: await publishJoinToken(options) };
+  const path = join(options.dataDir, "join-token");
+  const joinToken = await publishJoinToken(options, path);
+  return { kubeconfigPath: options.kubeconfigPath, joinTokenPath: joinToken && path, joinToken };
 }
 
 async function publishKubeconfig({ trust, kubeconfigPath, serverUrl, log }: PublishOptions): Promise<void> {
@@ -78,24 +83,27 @@ async function orRefuse<T>(path: string, work: () => Promise<T>): Promise<T> {
   }
 }
 
-async function publishJoinToken({ trust, records, dataDir, log }: PublishOptions): Promise<string | undefined> {
-  const path = join(dataDir, "join-token");
+async function publishJoinToken({ trust, records, log }: PublishOptions, path: string): Promise<JoinTokenInfo | undefined> {
   if ((await records.get("bootstrap", "join-token")) === undefined) {
-    const { token, id, expiresAt } = await trust.joinTokens.create(FIRST_TOKEN);
+    const { token, ...info } = await trust.joinTokens.create(FIRST_TOKEN);
+    const { id, expiresAt } = info;
     await writePrivate(path, `${token}\n`);
     await records.put("bootstrap", "join-token", { id });
     log.info({ path, id, expiresAt }, "first join token written");
-    return path;
+    return info;
   }
   const token = (await readIfThere(path))?.trim();
-  return token !== undefined && isGood(trust, token) ? path : undefined;
+  const id = token === undefined ? undefined : tokenIdOf(trust, token);
+  return trust.joinTokens.list().find((info) => info.id === id);
 }
 
-function isGood(trust: Trust, token: string): boolean {
+/** undefined: it expired, is used up, or was deleted. */
+function tokenIdOf(trust: Trust, token: string): string | undefined {
   try {
-    return trust.joinTokens.authenticate(token) !== undefined;
+    const identity = trust.joinTokens.authenticate(token);
+    return identity?.kind === "joiner" ? identity.tokenId : undefined;
   } catch (error) {
-    if (isAppError(error, "Unauthorized")) return false; // expired or used up
+    if (isAppError(error, "Unauthorized")) return undefined;
     throw error;
   }
 }

@@ -203,7 +203,7 @@ test("the first start leaves a kubeconfig and a join token, both private; later 
     serverUrl: "https://192.0.2.7:7443",
     log,
   };
-  const { kubeconfigPath, joinTokenPath } = await publish(options);
+  const { kubeconfigPath, joinTokenPath, joinToken } = await publish(options);
   const text = await readFile(kubeconfigPath, "utf8");
   const config = parse(text) as {
     clusters: [{ cluster: { server: string; "certificate-authority-data": string } }];
@@ -217,7 +217,8 @@ test("the first start leaves a kubeconfig and a join token, both private; later 
   expect(await modeOf(joinTokenPath ?? "")).toBe(0o600);
   expect(trust.authenticate((await readFile(joinTokenPath ?? "", "utf8")).trim())?.kind).toBe("joiner");
 
-  expect((await publish(options)).joinTokenPath).toBe(joinTokenPath);
+  expect(await publish(options)).toMatchObject({ joinTokenPath, joinToken });
+  expect(joinToken).toMatchObject({ usesLeft: 100 });
   expect(await readFile(kubeconfigPath, "utf8")).toBe(text);
 
   place.clock.ms += 24 * HOUR_MS;
