@@ -105,6 +105,8 @@ export const JoinReply = z.object({
   node: z.string(),
   /** The node's own credential, shown once. */
   token: z.string(),
+  /** It had one before, which ends with this. */
+  replaced: z.boolean().default(false),
   cluster: ClusterFacts,
 });
 export type JoinReply = z.output<typeof JoinReply>;

@@ -9,6 +9,7 @@ export interface NodeCredentials {
   authenticate(bearer: string): Identity | undefined;
   /** Aborts when the node's credential is revoked or replaced. */
   revocationOf(node: string): AbortSignal | undefined;
+  isHeld(node: string): boolean;
   /** Whether the node's name is held by a host other than this one. */
   isHeldByAnother(node: string, machineId: string): boolean;
   /** The bearer, which is nowhere else. */
@@ -50,6 +51,7 @@ export async function openNodeCredentials({
       return { kind: "node", name: node };
     },
     revocationOf: (node) => held.get(node)?.revoked.signal,
+    isHeld: (node) => held.has(node),
     isHeldByAnother: (node, machineId) => {
       const kept = held.get(node);
       return kept !== undefined && !matchesHash(machineId, kept.machine);

@@ -40,9 +40,10 @@ async function join(deps: JoinDeps, request: JoinRequest, tokenId: string): Prom
   await trust.joinTokens.consume(tokenId);
   try {
     await putNode(store, admission, request);
+    const replaced = trust.nodes.isHeld(name);
     const token = await trust.nodes.issue(name, machineId);
-    log.info({ node: name, tokenId }, "host joined");
-    return { node: name, token, cluster };
+    log.info({ node: name, tokenId, replaced }, "host joined");
+    return { node: name, token, replaced, cluster };
   } catch (error) {
     await trust.joinTokens.giveBack(tokenId);
     throw error;
