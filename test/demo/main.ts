@@ -8,7 +8,8 @@ import { parseArgs } from "node:util";
 import { execa } from "execa";
 import { describeError } from "#proto/error.ts";
 import { createFleet } from "../fleet/fleet.ts";
-import { removeFleet, stateFolder } from "../fleet/teardown.ts";
+import { removeFleet, standingOf, stateFolder } from "../fleet/teardown.ts";
+import { keptText } from "./kept.ts";
 import { createReport, type Report } from "./report.ts";
 import { playTheMainJob, root, type Stage } from "./steps.ts";
 
@@ -22,6 +23,8 @@ Your own network is never touched. Exit code 0 only if every step held.
   --json    print one JSON object with the figures instead of text
   --down    take away what an earlier --keep left
 
+Exit code: 0 every step held, 1 one did not or a demo is up already, 2 the command line is wrong.
+
 Examples:
   sudo fairlead demo
   sudo fairlead demo --keep
@@ -30,18 +33,35 @@ Examples:
 
 const FLEET = "demo";
 
-const { values: options } = parseArgs({
-  options: {
-    keep: { type: "boolean", default: false },
-    json: { type: "boolean", default: false },
-    down: { type: "boolean", default: false },
-    help: { type: "boolean", short: "h", default: false },
-  },
-});
+const FLAGS = {
+  keep: { type: "boolean", default: false },
+  json: { type: "boolean", default: false },
+  down: { type: "boolean", default: false },
+  help: { type: "boolean", short: "h", default: false },
+} as const;
+type Options = Readonly<Record<keyof typeof FLAGS, boolean>>;
 
-process.exitCode = await main();
+// Whoever read our output has enough (`| head`): the steps go on to their end, and take away what they made.
+for (const stream of [process.stdout, process.stderr])
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+  });
 
-async function main(): Promise<number> {
+const options = readOptions();
+process.exitCode = options ? await main(options) : 2;
+
+/** undefined: it has said what is wrong. */
+function readOptions(): Options | undefined {
+  try {
+    return parseArgs({ options: FLAGS }).values;
+  } catch (error) {
+    const [what = ""] = describeError(error).split(". ");
+    console.error(`error: ${what}\nhint: fairlead demo --help tells what there is`);
+    return undefined;
+  }
+}
+
+async function main(options: Options): Promise<number> {
   if (options.help) {
     process.stdout.write(HELP);
     return 0;
@@ -50,9 +70,16 @@ async function main(): Promise<number> {
     console.error("error: the demo makes network namespaces, and that takes root\nhint: sudo ./fairlead demo");
     return 1;
   }
+  const standing = await standingOf(FLEET);
   if (options.down) {
     await removeFleet(FLEET);
+    process.stdout.write(standing === "none" ? "there is no demo up\n" : "the demo's hosts are gone\n");
     return 0;
+  }
+  if (standing === "kept" || standing === "running") {
+    const what = standing === "kept" ? "the hosts of an earlier demo --keep are still up" : "another demo is running";
+    console.error(`error: ${what}, and this one would take their place\nhint: sudo ./fairlead demo --down takes them away`);
+    return 1;
   }
   const setup = await execa("sh", [join(root, "tools/setup.sh"), "packages"], { stdio: ["ignore", "inherit", "inherit"], reject: false });
   if (setup.exitCode !== 0) return setup.exitCode ?? 1;
@@ -61,7 +88,7 @@ async function main(): Promise<number> {
   const alive = setInterval(() => undefined, 60_000);
   let failure: unknown;
   try {
-    await play(report);
+    await play(report, options);
   } catch (error) {
     failure = error;
   } finally {
@@ -74,7 +101,7 @@ async function main(): Promise<number> {
   return 1;
 }
 
-async function play(report: Report): Promise<void> {
+async function play(report: Report, options: Options): Promise<void> {
   await mkdir(stateFolder, { recursive: true });
   await using fleet = await report.step("three hosts on one switch, each with a container", () =>
     createFleet({ hosts: 3, containersPerHost: 1, name: FLEET }),
@@ -83,21 +110,11 @@ async function play(report: Report): Promise<void> {
   const stop = (): void => stopped.abort(new Error("interrupted"));
   process.once("SIGINT", stop);
   process.once("SIGTERM", stop);
+  process.once("SIGHUP", stop);
   const stage: Stage = { fleet, report, signal: stopped.signal };
-  await playTheMainJob(stage, { keep: options.keep });
-  if (!options.keep) return;
-  await fleet.keep();
+  const running = await playTheMainJob(stage, { keep: options.keep });
+  if (options.keep) await fleet.keep();
   if (options.json) return;
-  const [h1, , h3] = fleet.hosts;
-  process.stdout.write(`
-The three hosts stay up. A shell on one of them, and what to try there:
-  ${h3.enter.join(" ")} bash
-    curl http://web.default.svc.cluster.local
-    dig web.default.svc.cluster.local
-  ${h1.enter.join(" ")} bash                  # the server's host: the admin's credential is here
-    ${root}/fairlead status
-    ${root}/fairlead get services,endpointslices -o wide
-    ${root}/fairlead describe service web
-Take them away again:  sudo ${root}/fairlead demo --down
-`);
+  process.stdout.write(`All ${report.steps.length} steps held.\n`);
+  if (options.keep) process.stdout.write(keptText(stage, running, root));
 }

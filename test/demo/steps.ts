@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { outPlace } from "../fleet/addresses.ts";
 import type { Fleet, Host, Program } from "../fleet/fleet.ts";
 import { waitFor } from "../wait-for.ts";
 import type { Report } from "./report.ts";
@@ -12,16 +13,25 @@ export interface Stage {
 export const root = join(import.meta.dirname, "../..");
 const fairlead = join(root, "fairlead");
 const NAME = "web.default.svc.cluster.local";
+/** In a domain and an address range that are for examples. */
+const OUTSIDE = { name: "www.outside.example", address: "192.0.2.80" };
 const CHECK = { intervalMs: 500, timeoutMs: 500, fall: 2 };
 /** The announced time: `fall` checks in a row fail, each may take its time-out, and a little for the news to travel. */
 const ANNOUNCED_MS = CHECK.fall * (CHECK.intervalMs + CHECK.timeoutMs) + 200;
 
+/** What runs at the end where it is kept. */
+export interface Running {
+  readonly server: Program;
+  readonly agents: Readonly<Record<"h1" | "h2" | "h3", Program>>;
+}
+
 /** Every step throws when it does not hold. */
-export async function playTheMainJob(stage: Stage, { keep }: { readonly keep: boolean }): Promise<void> {
+export async function playTheMainJob(stage: Stage, { keep }: { readonly keep: boolean }): Promise<Running> {
   const { fleet, report } = stage;
   const [h1, h2, h3] = fleet.hosts;
   const before = await Promise.all(fleet.hosts.map(firewallOf));
 
+  await report.step("a name server outside of the fleet, which the hosts ask for all other names", () => startUpstream(fleet.out));
   let server = await report.step("a server on h1", () => startServer(h1));
   let agents = await report.step("an agent on every host, joined with a token", () => joinAll(stage));
   const [, web2] = await report.step("two workloads, web-1 on h1 and web-2 on h2, registered where they run", () =>
@@ -29,6 +39,7 @@ export async function playTheMainJob(stage: Stage, { keep }: { readonly keep: bo
   );
   await report.step("an ordinary Kubernetes Service manifest, applied until it is live on every host", () => applyService(stage, h1));
   await report.step("the name resolves on the third host, and in its container", () => resolveName(stage));
+  await report.step("a name outside of the cluster still resolves there, too", () => resolveOutside(stage));
   await report.step("200 requests from the third host reach both workloads", () => spread(stage));
   await report.step("web-2 is killed: it leaves every kernel in the announced time, and then no request fails", () =>
     killWorkload(stage, web2),
@@ -49,11 +60,19 @@ export async function playTheMainJob(stage: Stage, { keep }: { readonly keep: bo
   });
   await report.step("somebody flushes the nat table on h3: it is repaired", () => flushNat(stage));
   server = await report.step("the server comes back with all it knew", () => serverReturns(stage));
-  if (keep) return;
+  await report.step("status says that all is well", () => statusIsGood(stage));
+  if (keep) return { server, agents };
   await report.step("cleanup leaves nothing of ours on any host", async () => {
     await Promise.all([...Object.values(agents).map((agent) => agent.stop()), server.stop()]);
     await Promise.all(fleet.hosts.map((host, i) => cleanUp(host, before[i] ?? "")));
   });
+  return { server, agents };
+}
+
+async function startUpstream(out: Host): Promise<void> {
+  const program = join(root, "test/fleet/dns-names.ts");
+  const upstream = await out.spawn(process.execPath, [program, "--listen", `${out.ip}:53`, "--name", `${OUTSIDE.name}=${OUTSIDE.address}`]);
+  await upstream.waitForLine(/^listening/);
 }
 
 async function startServer(host: Host): Promise<Program> {
@@ -87,9 +106,11 @@ async function joinAll({ fleet, report }: Stage): Promise<Record<"h1" | "h2" | "
   return { h1: first, h2: second, h3: third };
 }
 
+const BEFORE = "/etc/resolv.conf.before-fairlead";
+
 /** The one line that the agent prints for the host's resolver; in a namespace nobody else manages that file. */
 async function startAgent(host: Host): Promise<Program> {
-  const agent = await host.spawn(fairlead, ["agent"]);
+  const agent = await host.spawn(fairlead, ["agent", "--dns-upstream", outPlace.ip]);
   await host.run("tee", ["/etc/resolv.conf"], { input: "nameserver 10.96.0.10\n" });
   for (const container of host.containers) await container.run("tee", ["/etc/resolv.conf"], { input: "nameserver 10.96.0.10\n" });
   return agent;
@@ -123,6 +144,15 @@ async function resolveName({ fleet, report }: Stage): Promise<void> {
     const { stdout } = await client.run("dig", ["+short", "+time=2", "+tries=2", NAME]);
     if (!/^10\.96\.\d+\.\d+$/.test(stdout.trim())) throw new Error(`dig ${NAME} on ${client.name} answered "${stdout}"`);
     report.note(`${client.name}$ dig +short ${NAME}  →  ${stdout.trim()}`);
+  }
+}
+
+async function resolveOutside({ fleet, report }: Stage): Promise<void> {
+  const [, , h3] = fleet.hosts;
+  for (const client of [h3, ...h3.containers]) {
+    const { stdout } = await client.run("dig", ["+short", "+time=2", "+tries=2", OUTSIDE.name]);
+    if (stdout.trim() !== OUTSIDE.address) throw new Error(`dig ${OUTSIDE.name} on ${client.name} answered "${stdout}"`);
+    report.note(`${client.name}$ dig +short ${OUTSIDE.name}  →  ${stdout.trim()}`);
   }
 }
 
@@ -201,6 +231,21 @@ async function serverReturns({ fleet, report }: Stage): Promise<Program> {
   return server;
 }
 
+/** Exit code 0 is what `status` says when nothing is wrong on any host. */
+async function statusIsGood({ fleet, report }: Stage): Promise<void> {
+  const [h1] = fleet.hosts;
+  let last = "";
+  const good = async (): Promise<boolean> => {
+    const { stdout, stderr, exitCode } = await h1.run(fairlead, ["status"], { reject: false });
+    last = `${stdout}${stderr}`.trim();
+    return exitCode === 0;
+  };
+  await waitFor(good, { what: "fairlead status to find nothing wrong", timeoutMs: 15_000, intervalMs: 200 }).catch((cause: unknown) => {
+    throw new Error(`fairlead status says:\n${last}`, { cause });
+  });
+  for (const line of last.split("\n").slice(-5)) report.note(line);
+}
+
 /** The virtual IP, from a host that still resolves its name. */
 async function addressOf(host: Host): Promise<string> {
   return (await host.run("dig", ["+short", NAME])).stdout.trim();
@@ -212,6 +257,8 @@ async function restartAgent(host: Host, agent: Program): Promise<Program> {
 }
 
 async function cleanUp(host: Host, before: string): Promise<void> {
+  await host.run("cp", [BEFORE, "/etc/resolv.conf"]);
+  await host.run("rm", [BEFORE]);
   await host.run(fairlead, ["agent", "cleanup"]);
   const after = await firewallOf(host);
   if (after !== before) throw new Error(`the firewall of ${host.name} is not what it was before:\n${after}`);

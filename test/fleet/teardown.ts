@@ -22,12 +22,21 @@ export async function disownFleet(name: string): Promise<void> {
   await writeOwner(name, { pid: 0, startedAt: "kept" });
 }
 
+// kept: by whom asked for it to stay. running: its owner lives. orphaned: its owner was killed.
+export type Standing = "none" | "kept" | "running" | "orphaned";
+
+export async function standingOf(name: string): Promise<Standing> {
+  const owner = await readOwner(name);
+  if (!owner) return (await list(netnsFolder)).some((namespace) => namespace.startsWith(`${name}-`)) ? "orphaned" : "none";
+  if (owner.pid === 0) return "kept";
+  return (await startTime(owner.pid)) === owner.startedAt ? "running" : "orphaned";
+}
+
 export async function removeOrphanedFleets(): Promise<void> {
   for (const file of await list(stateFolder)) {
     const name = /^(\w+)\.json$/.exec(file)?.[1];
     if (name === undefined) continue;
-    const owner = await readOwner(name);
-    if (owner && owner.pid !== 0 && (await startTime(owner.pid)) !== owner.startedAt) await removeFleet(name);
+    if ((await standingOf(name)) === "orphaned") await removeFleet(name);
   }
 }
 
