@@ -3,12 +3,13 @@ import type { Logger } from "pino";
 import { z } from "zod";
 import { AppError } from "#proto/error.ts";
 import { parseIp } from "#proto/ip.ts";
-import { DEFAULT_STATE_DIR, membershipFile, readMembership } from "./config.ts";
+import { DEFAULT_STATE_DIR, membershipFile, readMembership, upstreamsFile } from "./config.ts";
 import { openKernelTools, type KernelTools } from "./dataplane/exec.ts";
 import { openDriver } from "./dataplane/select.ts";
-import { ADDRESS_LABEL, removeDnsAddresses } from "./dns/address.ts";
-import { isResolverConfigured, unconfigureResolver } from "./dns/resolver-config.ts";
-import { takeLock } from "./lock.ts";
+import { ADDRESS_LABEL, HOST_LOCAL_ADDRESS, removeDnsAddresses } from "./dns/address.ts";
+import { readKnownUpstreams } from "./dns/known-upstreams.ts";
+import { isResolverConfigured, resolvConfFault, unconfigureResolver } from "./dns/resolver-config.ts";
+import { lockNamespace, lockState } from "./lock.ts";
 
 export interface CleanupOptions {
   readonly stateDir: string | undefined;
@@ -19,11 +20,18 @@ export interface CleanupOptions {
   readonly log: Pick<Logger, "info" | "warn" | "error">;
 }
 
+export interface Cleaned {
+  /** What went, or would go. */
+  readonly removed: readonly string[];
+  /** What only the user can put right. */
+  readonly fault?: AppError | undefined;
+}
+
 /** Takes everything of ours off this host, looks whether something is left, and says what went. Works without the server, and where nothing is. */
 export async function cleanUp(
   { stateDir: wanted, credentialsFile, dryRun, purge, log }: CleanupOptions,
   signal: AbortSignal,
-): Promise<readonly string[]> {
+): Promise<Cleaned> {
   const joined = await readMembership(credentialsFile).catch(() => undefined);
   const stateDir = wanted ?? joined?.membership.stateDir ?? DEFAULT_STATE_DIR;
   const dnsIps = joined?.membership.cluster.dnsIps ?? [];
@@ -36,13 +44,19 @@ export async function cleanUp(
   ];
   const files = [stateDir, ...(purge ? [credentialsFile, membershipFile(credentialsFile)] : [])];
   const filesThere = async (): Promise<string[]> => (await Promise.all(files.map(isThere))).filter((file) => file !== undefined);
-  if (dryRun) return [...(await find()), ...(await filesThere())];
+  const faultOf = async (): Promise<AppError | undefined> =>
+    resolvConfFault({
+      own: [HOST_LOCAL_ADDRESS, ...dnsIps, ...(await dnsAddressesOn(tools, dnsIps))],
+      known: await readKnownUpstreams(upstreamsFile(stateDir)),
+      isKnownHost: joined !== undefined,
+    });
+  if (dryRun) return { removed: [...(await find()), ...(await filesThere())], fault: await faultOf() };
 
-  const removed: string[] = [];
-  if (await isThere(stateDir)) {
-    await using _ = await takeLock(stateDir); // an agent that runs would put it all back
-    removed.push(...(await driver.cleanup({ dryRun: false }, signal)));
-  } else removed.push(...(await driver.cleanup({ dryRun: false }, signal)));
+  // An agent that runs would put it all back.
+  await using _namespace = await lockNamespace();
+  await using _state = (await isThere(stateDir)) === undefined ? undefined : await lockState(stateDir);
+  const fault = await faultOf(); // while it is still known which addresses are ours, and whom the host asked before
+  const removed = [...(await driver.cleanup({ dryRun: false }, signal))];
   removed.push(...(await removeDnsAddresses(tools, dnsIps, signal)).map((address) => `address ${address} on lo`));
   if ((await unconfigureResolver({ tools })) === "changed") removed.push("drop-in of systemd-resolved");
   for (const file of await filesThere()) {
@@ -54,7 +68,7 @@ export async function cleanUp(
     throw new AppError("KernelRejected", `something is left: ${left.join(", ")}`, {
       hint: "is another agent running? stop it and run this again",
     });
-  return removed;
+  return { removed, fault };
 }
 
 const Listing = z.array(

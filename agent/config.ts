@@ -65,6 +65,11 @@ export function membershipFile(credentialsFile: string): string {
   return join(dirname(credentialsFile), "agent.yaml");
 }
 
+/** Whom the host asked for names before it was told to ask the agent. */
+export function upstreamsFile(stateDir: string): string {
+  return join(stateDir, "upstreams.json");
+}
+
 async function readYaml<Schema extends z.ZodType>(file: string, schema: Schema): Promise<z.output<Schema>> {
   let text: string;
   try {

@@ -8,7 +8,7 @@ import { openKernelTools } from "./dataplane/exec.ts";
 import { DATAPLANES } from "./dataplane/select.ts";
 import type { ListenAddress } from "./dns/listen.ts";
 import { joinFleet, readToken } from "./join.ts";
-import { takeLock } from "./lock.ts";
+import { lockNamespace, lockState } from "./lock.ts";
 import { defaultNodeName, ownVersion } from "./node/facts.ts";
 import { runAgent } from "./run.ts";
 
@@ -77,9 +77,13 @@ program
     requireRoot();
     const { dryRun, purge } = flags;
     const log = openLog(flags.logLevel);
-    const found = await cleanUp({ stateDir: flags.stateDir, credentialsFile: flags.kubeconfig, dryRun, purge, log }, stop.signal);
+    const { removed, fault } = await cleanUp(
+      { stateDir: flags.stateDir, credentialsFile: flags.kubeconfig, dryRun, purge, log },
+      stop.signal,
+    );
     const verb = dryRun ? "would remove" : "removed";
-    for (const what of found) process.stdout.write(`${verb} ${what}\n`);
+    for (const what of removed) process.stdout.write(`${verb} ${what}\n`);
+    if (fault) throw fault;
     process.stdout.write(dryRun ? "" : "nothing of Fairlead is left on this host\n");
   });
 
@@ -115,7 +119,8 @@ async function runUntilStopped(flags: RunFlags): Promise<void> {
   const { connection, membership: joined } = await readMembership(flags.kubeconfig);
   const stateDir = flags.stateDir ?? joined.stateDir;
   const log = openLog(flags.logLevel);
-  await using _ = await takeLock(stateDir);
+  await using _namespace = await lockNamespace();
+  await using _state = await lockState(stateDir);
   log.info({ node: joined.node, server: connection.server, stateDir, version: await ownVersion() }, "the agent starts");
   const {
     workloadsDir,

@@ -5,7 +5,7 @@ import { clientOver, type Client } from "#proto/client.ts";
 import { openTransport } from "#proto/client-http.ts";
 import type { ObjectKey } from "#proto/meta.ts";
 import { internalIpsOf } from "#proto/node.ts";
-import { writeMembership, type Membership } from "./config.ts";
+import { upstreamsFile, writeMembership, type Membership } from "./config.ts";
 import { openKernelTools } from "./dataplane/exec.ts";
 import { createTableMailbox } from "./dataplane/mailbox.ts";
 import { HOST_LOCAL_ADDRESS, keepDnsAddresses, removeDnsAddresses } from "./dns/address.ts";
@@ -53,7 +53,7 @@ export async function runAgent(config: AgentConfig, outer: AbortSignal): Promise
     listen: listenOf(config),
     allowedSources: network.localCidrs,
     upstreams: upstreamsOf(config),
-    knownUpstreamsFile: join(stateDir, "upstreams.json"),
+    knownUpstreamsFile: upstreamsFile(stateDir),
     log,
   });
   const follower = createFollower({

@@ -14,9 +14,9 @@ export interface KnownUpstreams {
 const MAX_SERVERS = 16;
 const Saved = z.array(z.string().refine(isServer)).max(MAX_SERVERS);
 
-/** A file that is not there or damaged knows nobody. Without a file, they are known until the end of the process. */
+/** Without a file, they are known until the end of the process. */
 export async function openKnownUpstreams(file?: string): Promise<KnownUpstreams> {
-  let servers: readonly string[] = file === undefined ? [] : await load(file);
+  let servers: readonly string[] = file === undefined ? [] : await readKnownUpstreams(file);
   return {
     get servers() {
       return servers;
@@ -32,17 +32,18 @@ export async function openKnownUpstreams(file?: string): Promise<KnownUpstreams>
   };
 }
 
-/** An address, perhaps with a zone (`fe80::1%eth0`). */
-export function isServer(text: string): boolean {
-  return parseIp(text.replace(/%.*$/, "")) !== undefined;
-}
-
-async function load(file: string): Promise<readonly string[]> {
+/** A file that is not there or damaged knows nobody. */
+export async function readKnownUpstreams(file: string): Promise<readonly string[]> {
   try {
     return Saved.parse(JSON.parse(await readFile(file, "utf8")));
   } catch {
     return [];
   }
+}
+
+/** An address, perhaps with a zone (`fe80::1%eth0`). */
+export function isServer(text: string): boolean {
+  return parseIp(text.replace(/%.*$/, "")) !== undefined;
 }
 
 function isThere(file: string): Promise<boolean> {

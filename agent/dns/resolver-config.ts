@@ -104,6 +104,35 @@ export async function isResolverConfigured({ root = "/" }: Pick<ResolverDeps, "r
   return (await readIfThere(join(root, DROP_IN)))?.startsWith(MARK) === true;
 }
 
+export interface ResolvConfCheck {
+  /** Our addresses, as far as they are known. */
+  readonly own: readonly string[];
+  /** Whom the host named before us. */
+  readonly known: readonly string[];
+  /** Whether `own` is complete: a host that has left its fleet does not know the fleet's addresses any more. */
+  readonly isKnownHost: boolean;
+  readonly root?: string | undefined;
+}
+
+/** What is wrong when the host's file still names us and we go. The file is the user's, so only they change it. Only looks. */
+export async function resolvConfFault({ own, known, isKnownHost, root = "/" }: ResolvConfCheck): Promise<AppError | undefined> {
+  const read = async (path: string): Promise<string[]> => parseResolvConf((await readIfThere(join(root, path))) ?? "");
+  const [servers, copied] = await Promise.all([read(RESOLV_CONF), read(RESOLV_CONF_BACKUP)]);
+  const before = copied.filter((server) => !own.includes(server));
+  const isOurs = (server: string): boolean => own.includes(server) || (!isKnownHost && before.length > 0 && !before.includes(server));
+  const ours = servers.filter(isOurs);
+  if (ours.length === 0) return undefined;
+  const lines = known.map((server) => `nameserver ${server}\\n`).join("");
+  return new AppError("KernelRejected", `/etc/resolv.conf still names ${ours.join(", ")}, where nobody answers without the agent`, {
+    hint:
+      before.length > 0
+        ? `put back what stood there: ${RESOLV_CONF_UNDO}`
+        : known.length > 0
+          ? `put back whom it named before: printf '${lines}' | sudo tee /etc/resolv.conf`
+          : "put your network's own name servers there (`nameserver ADDRESS`); this host resolves no names until then",
+  });
+}
+
 async function isResolvedActive(tools: KernelTools): Promise<boolean> {
   try {
     const { exitCode } = await tools.run("systemctl", ["is-active", "--quiet", UNIT], { accept: [1, 3, 4], timeoutMs: 5000 });
