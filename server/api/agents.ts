@@ -1,11 +1,10 @@
-import { ChangesQuery, ChangesReply, FOLLOWED_KINDS, SnapshotPage, SnapshotQuery, type ClusterFacts } from "#proto/agents.ts";
-import { kinds, type AnyObject } from "#proto/kinds.ts";
+import { ChangesQuery, ChangesReply, SnapshotPage, SnapshotQuery, type ClusterFacts } from "#proto/agents.ts";
 import { paths } from "#proto/paths.ts";
 import type { Store } from "#server/store/store.ts";
 import type { Feed } from "#server/watch/feed.ts";
-import { formatToken, parseToken, type Position } from "./continue-token.ts";
 import type { Polls } from "./polls.ts";
 import { declareRoute, type App } from "./route.ts";
+import { createSnapshotPages } from "./snapshot-pages.ts";
 
 /** The agents' protocol: all there is, page by page, then what changes (proto/agents.ts). */
 
@@ -19,7 +18,7 @@ export interface AgentsDeps {
 }
 
 export function agentRoutes(app: App, deps: AgentsDeps): void {
-  const pageOf = createPages(deps);
+  const snapshot = createSnapshotPages(deps);
   declareRoute(app, {
     method: "GET",
     path: paths.snapshot,
@@ -28,7 +27,7 @@ export function agentRoutes(app: App, deps: AgentsDeps): void {
     query: SnapshotQuery,
     answer: SnapshotPage,
     handler: async ({ query, reply }) => {
-      const body = await pageOf(query.continue, query.limit);
+      const body = await snapshot.page(query.continue, query.limit);
       return reply.type("application/json").send(body);
     },
   });
@@ -51,57 +50,4 @@ export function agentRoutes(app: App, deps: AgentsDeps): void {
       }
     },
   });
-}
-
-const MEMO_PAGES = 32;
-
-/** After a restart every host asks for the same pages at the same time: each is read and encoded once for a revision. */
-function createPages(deps: Pick<AgentsDeps, "store" | "cluster">): (token: string | undefined, limit: number) => Promise<Buffer> {
-  const { store } = deps;
-  const made = new Map<string, Promise<Buffer>>();
-  let madeAt = -1;
-  return async (token, limit) => {
-    const start = token === undefined ? undefined : parseToken(token, store);
-    if (madeAt !== store.revision || made.size >= MEMO_PAGES) made.clear();
-    madeAt = store.revision;
-    const key = `${limit}/${token ?? ""}`;
-    const known = made.get(key);
-    if (known) return known;
-    const page = makePage(deps, start, limit);
-    made.set(key, page);
-    page.catch(() => {
-      if (made.get(key) === page) made.delete(key);
-    });
-    return page;
-  };
-}
-
-async function makePage(
-  { store, cluster }: Pick<AgentsDeps, "store" | "cluster">,
-  start: Position | undefined,
-  limit: number,
-): Promise<Buffer> {
-  const revision = start?.revision ?? store.revision;
-  const items: AnyObject[] = [];
-  let next: Position | undefined;
-  let after: Position | undefined = start;
-  for (let kindIndex = start?.kindIndex ?? 0; kindIndex < FOLLOWED_KINDS.length && !next; kindIndex++) {
-    const kind = FOLLOWED_KINDS[kindIndex] ?? "Namespace";
-    if (items.length >= limit) {
-      // An empty name stands before every other.
-      next = { revision, kindIndex, namespace: "", name: "" };
-      break;
-    }
-    const page = await store.list({ kind, limit: limit - items.length, after: after?.name === "" ? undefined : after });
-    items.push(...page.items);
-    const last = page.items.at(-1);
-    if (page.more && last) next = { revision, kindIndex, namespace: namespaceOf(last), name: last.metadata.name };
-    after = undefined;
-  }
-  const reply: SnapshotPage = { epoch: store.epoch, revision, cluster, items, ...(next && { continue: formatToken(next) }) };
-  return Buffer.from(JSON.stringify(reply));
-}
-
-function namespaceOf(object: AnyObject): string {
-  return kinds[object.kind].namespaced ? (object.metadata.namespace ?? "") : "";
 }

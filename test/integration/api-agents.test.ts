@@ -1,7 +1,9 @@
 import { expect, test } from "vitest";
 import { ChangesReply, SnapshotPage } from "#proto/agents.ts";
 import { isAppError } from "#proto/error.ts";
+import { parseObject } from "#proto/parse.ts";
 import { paths } from "#proto/paths.ts";
+import { createSnapshotPages } from "#server/api/snapshot-pages.ts";
 import { waitFor } from "#test/wait-for.ts";
 import { cluster, startApi, type ApiServer } from "./api-server.ts";
 
@@ -45,6 +47,42 @@ test("the snapshot holds every object that hosts follow, once, whatever the size
     expect(paged.items).toEqual(whole.items);
     expect(new Set(paged.pages.map(({ revision }) => revision)).size).toBe(1);
   }
+});
+
+test("pages of large objects end after some mebibytes, and no more of them is held than a bound", async () => {
+  const server = await startApi();
+  const { store } = server;
+  const annotations = { note: "x".repeat(200_000) };
+  await store.transact(
+    Array.from({ length: 250 }, (_, i) => ({
+      op: "put" as const,
+      object: parseObject("Service", {
+        apiVersion: "v1",
+        kind: "Service",
+        metadata: { name: `web-${i}`, namespace: "default", annotations },
+        spec: { ports: [{ port: 80 }] },
+      }),
+      expect: "create" as const,
+    })),
+  );
+  const { pages, items } = await snapshot(server, 5000);
+  expect(items).toHaveLength(2 + 2 + 250);
+  expect(new Set(items.map((item) => JSON.stringify(item))).size).toBe(items.length);
+  for (const page of pages) expect(JSON.stringify(page.items).length).toBeLessThan(4.5 * 1024 * 1024);
+
+  const held = createSnapshotPages({ store, cluster });
+  for (const limit of [5000, 4999]) {
+    let token: string | undefined;
+    do {
+      const body = await held.page(token, limit);
+      expect(held.memo.bytes).toBeLessThan(40 * 1024 * 1024);
+      token = SnapshotPage.parse(JSON.parse(body.toString())).continue;
+    } while (token !== undefined);
+  }
+  expect(held.memo.bytes).toBeGreaterThan(20 * 1024 * 1024);
+  await create(server, "small");
+  await held.page(undefined, 1);
+  expect(held.memo).toMatchObject({ pages: 1 });
 });
 
 test("a change wakes those who wait, within milliseconds", async () => {
