@@ -64,6 +64,13 @@ export function networkOf(
   return { addresses: ordered, containerCidrs: [...containerCidrs].toSorted(), localCidrs: [...localCidrs].toSorted() };
 }
 
+/** The order matters to the server alone, which gives workloads the first address. */
+export function isSameNetwork(a: NodeNetwork, b: NodeNetwork): boolean {
+  const text = ({ addresses, containerCidrs, localCidrs }: NodeNetwork): string =>
+    JSON.stringify([addresses, containerCidrs, localCidrs].map((list) => list.toSorted()));
+  return text(a) === text(b);
+}
+
 /** The route that a range of virtual IPs overlaps, in words; undefined when there is none. Default routes hold everything and mean nothing. */
 export function overlappingRoute(routes: IpRouteJson, serviceCidrs: readonly string[]): string | undefined {
   for (const text of serviceCidrs) {

@@ -4,7 +4,7 @@ import type { Client } from "#proto/client.ts";
 import { describeError } from "#proto/error.ts";
 import { withoutRefused } from "./refused-cidrs.ts";
 import type { NodeInfo } from "./facts.ts";
-import type { NodeNetwork } from "./network.ts";
+import { isSameNetwork, type NodeNetwork } from "./network.ts";
 
 export interface NodeObjectDeps {
   readonly client: Pick<Client, "patch">;
@@ -13,7 +13,7 @@ export interface NodeObjectDeps {
   readonly nodeInfo: NodeInfo;
   /** Looks at the host. */
   readonly look: (signal: AbortSignal) => Promise<NodeNetwork>;
-  /** The host's networks are others than before. */
+  /** The host's networks are others than before, and not only in another order. */
   readonly onChange: (network: NodeNetwork) => void;
   /** What was found before this loop began. */
   readonly known: NodeNetwork;
@@ -31,8 +31,9 @@ export async function nodeObjectLoop(deps: NodeObjectDeps, signal: AbortSignal):
   for (let failures = 0; !signal.aborted;) {
     try {
       const found = await deps.look(signal);
-      if (JSON.stringify(found) !== JSON.stringify(network)) {
-        network = found;
+      const isOther = !isSameNetwork(found, network);
+      network = found;
+      if (isOther) {
         deps.log.info({ ...network }, "this host's networks changed");
         deps.onChange(network);
       }

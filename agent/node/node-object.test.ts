@@ -1,0 +1,59 @@
+import { expect, onTestFinished, test } from "vitest";
+import { waitFor } from "#test/wait-for.ts";
+import { isSameNetwork, type NodeNetwork } from "./network.ts";
+import { nodeObjectLoop } from "./node-object.ts";
+
+const known: NodeNetwork = {
+  addresses: ["192.168.56.11", "10.1.0.11"],
+  containerCidrs: ["172.17.0.0/16"],
+  localCidrs: ["10.1.0.0/16", "172.17.0.0/16"],
+};
+
+/** The loop until the server has been told of what it finds. */
+async function changesWhenFound(found: NodeNetwork) {
+  const told: unknown[] = [];
+  const changes: NodeNetwork[] = [];
+  const ending = new AbortController();
+  const ended = nodeObjectLoop(
+    {
+      client: {
+        patch: (_kind, _name, body) => {
+          told.push(body);
+          return Promise.reject(new Error("the test needs no answer"));
+        },
+      },
+      nodeName: "vm-1",
+      hostName: "",
+      nodeInfo: { machineID: "m", kernelVersion: "", osImage: "", kubeletVersion: "", kubeProxyVersion: "", architecture: "" },
+      look: () => Promise.resolve(found),
+      known,
+      onChange: (network) => changes.push(network),
+      onFailure: () => undefined,
+      log: { info: () => undefined, warn: () => undefined },
+    },
+    ending.signal,
+  );
+  onTestFinished(async () => {
+    ending.abort();
+    await ended;
+  });
+  await waitFor(() => told.length > 0, { what: "the server to be told" });
+  return { told, changes };
+}
+
+test("addresses in another order are told to the server, and nothing on this host is made anew for them", async () => {
+  const { told, changes } = await changesWhenFound({ ...known, addresses: ["10.1.0.11", "192.168.56.11"] });
+  expect(told[0]).toMatchObject({ status: { addresses: [{ address: "10.1.0.11" }, { address: "192.168.56.11" }] } });
+  expect(changes).toEqual([]);
+});
+
+test("another address or bridge is told to all", async () => {
+  const found = { ...known, localCidrs: [...known.localCidrs, "172.18.0.0/16"] };
+  expect((await changesWhenFound(found)).changes).toEqual([found]);
+});
+
+test("networks are the same whatever their order", () => {
+  expect(isSameNetwork(known, { ...known, localCidrs: known.localCidrs.toReversed() })).toBe(true);
+  expect(isSameNetwork(known, { ...known, addresses: ["10.1.0.11"] })).toBe(false);
+  expect(isSameNetwork(known, { ...known, containerCidrs: ["172.19.0.0/16"] })).toBe(false);
+});
