@@ -1,5 +1,4 @@
 import { join } from "node:path";
-import { outPlace } from "../fleet/addresses.ts";
 import type { Fleet, Host, Program } from "../fleet/fleet.ts";
 import { waitFor } from "../wait-for.ts";
 import type { Report } from "./report.ts";
@@ -31,7 +30,7 @@ export async function playTheMainJob(stage: Stage, { keep }: { readonly keep: bo
   const [h1, h2, h3] = fleet.hosts;
   const before = await Promise.all(fleet.hosts.map(firewallOf));
 
-  await report.step("a name server outside of the fleet, which the hosts ask for all other names", () => startUpstream(fleet.out));
+  await report.step("a name server outside of the fleet, which the hosts ask for all other names", () => startUpstream(fleet));
   let server = await report.step("a server on h1", () => startServer(h1));
   let agents = await report.step("an agent on every host, joined with a token", () => joinAll(stage));
   const [, web2] = await report.step("two workloads, web-1 on h1 and web-2 on h2, registered where they run", () =>
@@ -69,10 +68,11 @@ export async function playTheMainJob(stage: Stage, { keep }: { readonly keep: bo
   return { server, agents };
 }
 
-async function startUpstream(out: Host): Promise<void> {
+async function startUpstream({ out, hosts }: Stage["fleet"]): Promise<void> {
   const program = join(root, "test/fleet/dns-names.ts");
   const upstream = await out.spawn(process.execPath, [program, "--listen", `${out.ip}:53`, "--name", `${OUTSIDE.name}=${OUTSIDE.address}`]);
   await upstream.waitForLine(/^listening/);
+  for (const host of hosts) await host.run("tee", ["/etc/resolv.conf"], { input: `nameserver ${out.ip}\n` });
 }
 
 async function startServer(host: Host): Promise<Program> {
@@ -110,7 +110,9 @@ const BEFORE = "/etc/resolv.conf.before-fairlead";
 
 /** The one line that the agent prints for the host's resolver; in a namespace nobody else manages that file. */
 async function startAgent(host: Host): Promise<Program> {
-  const agent = await host.spawn(fairlead, ["agent", "--dns-upstream", outPlace.ip]);
+  const agent = await host.spawn(fairlead, ["agent"]);
+  const { exitCode } = await host.run("test", ["-e", BEFORE], { reject: false });
+  if (exitCode !== 0) await host.run("cp", ["-L", "/etc/resolv.conf", BEFORE]);
   await host.run("tee", ["/etc/resolv.conf"], { input: "nameserver 10.96.0.10\n" });
   for (const container of host.containers) await container.run("tee", ["/etc/resolv.conf"], { input: "nameserver 10.96.0.10\n" });
   return agent;
