@@ -1,13 +1,10 @@
 import type { Logger } from "pino";
-import type { Connection } from "#proto/client-http.ts";
-import type { Membership } from "./config.ts";
+import type { Joined } from "./config.ts";
 import type { ListenAddress } from "./dns/listen.ts";
 
 /** All that running takes: what was agreed at join, and the flags. */
-export interface AgentConfig {
+export interface AgentConfig extends Joined {
   readonly credentialsFile: string;
-  readonly connection: Connection;
-  readonly membership: Membership;
   readonly stateDir: string;
   readonly workloadsDir: string;
   readonly dataplane: string;

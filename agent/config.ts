@@ -30,6 +30,12 @@ export const Membership = z.object({
 });
 export type Membership = z.output<typeof Membership>;
 
+/** Who this host is, and how it reaches the server. */
+export interface Joined {
+  readonly connection: Required<Connection>;
+  readonly membership: Membership;
+}
+
 export function renderKubeconfig({ server, ca = "", token = "" }: Connection, node: string): string {
   return stringify({
     apiVersion: "v1",
@@ -42,9 +48,7 @@ export function renderKubeconfig({ server, ca = "", token = "" }: Connection, no
 }
 
 /** Usage (exit 2) when this host has not joined. */
-export async function readMembership(
-  credentialsFile: string,
-): Promise<{ readonly connection: Required<Connection>; readonly membership: Membership }> {
+export async function readMembership(credentialsFile: string): Promise<Joined> {
   const [{ clusters, users }, membership] = await Promise.all([
     readYaml(credentialsFile, Kubeconfig),
     readYaml(membershipFile(credentialsFile), Membership),

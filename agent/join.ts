@@ -22,11 +22,17 @@ export interface JoinOptions {
   readonly tools: KernelTools;
 }
 
+export interface JoinedNow {
+  readonly membership: Membership;
+  /** The node had a credential, which has ended. */
+  readonly replaced: boolean;
+}
+
 const MAX_CA_BYTES = 65_536;
 const TIMEOUT_MS = 10_000;
 
 /** Once per host: from a join token to this node's own credential. The token is sent only to the server whose authority it names. */
-export async function joinFleet(options: JoinOptions, signal: AbortSignal): Promise<Membership> {
+export async function joinFleet(options: JoinOptions, signal: AbortSignal): Promise<JoinedNow> {
   const { server, token, addresses, stateDir, tools } = options;
   const { caFingerprint } = parseJoinToken(token);
   const origin = originOf(server);
@@ -49,7 +55,7 @@ export async function joinFleet(options: JoinOptions, signal: AbortSignal): Prom
   const reply = await askToJoin(connection, wanted.data, signal);
   const membership = { node: reply.node, stateDir, addresses: [...addresses], cluster: reply.cluster };
   await writeMembership(options.credentialsFile, { server: origin, ca, token: reply.token }, membership);
-  return membership;
+  return { membership, replaced: reply.replaced };
 }
 
 /** Of a file, or of stdin for `-`. */

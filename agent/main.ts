@@ -3,12 +3,12 @@ import { pino, type Logger } from "pino";
 import { AppError, describeError, errorCodes } from "#proto/error.ts";
 import { parseIp } from "#proto/ip.ts";
 import { cleanUp } from "./cleanup.ts";
-import { DEFAULT_CREDENTIALS, DEFAULT_STATE_DIR, DEFAULT_WORKLOADS_DIR, readMembership } from "./config.ts";
+import { DEFAULT_CREDENTIALS, DEFAULT_STATE_DIR, DEFAULT_WORKLOADS_DIR, readMembership, type Joined } from "./config.ts";
 import { openKernelTools } from "./dataplane/exec.ts";
 import { DATAPLANES } from "./dataplane/select.ts";
 import type { ListenAddress } from "./dns/listen.ts";
 import { joinFleet, readToken } from "./join.ts";
-import { lockNamespace, lockState } from "./lock.ts";
+import { isAgentRunning, lockNamespace, lockState } from "./lock.ts";
 import { defaultNodeName, ownVersion } from "./node/facts.ts";
 import { runAgent } from "./run.ts";
 
@@ -108,20 +108,32 @@ async function join(
   const token = await readToken(flags.tokenFile);
   const stateDir = flags.stateDir ?? DEFAULT_STATE_DIR;
   const { name, address: addresses, kubeconfig: credentialsFile } = flags;
-  const { node } = await joinFleet({ server, token, name, addresses, stateDir, credentialsFile, tools: openKernelTools() }, stop.signal);
+  const { membership, replaced } = await joinFleet(
+    { server, token, name, addresses, stateDir, credentialsFile, tools: openKernelTools() },
+    stop.signal,
+  );
+  const { node } = membership;
   process.stdout.write(`${node} has joined ${server}; its credential is in ${credentialsFile}\n`);
+  if (replaced) process.stdout.write(`the credential that ${node} had before is revoked\n`);
   if (flags.run) await runUntilStopped(flags);
-  else process.stdout.write("next: fairlead agent\n");
+  else process.stdout.write(`${nextStep(credentialsFile, await isAgentRunning(stateDir))}\n`);
+}
+
+function nextStep(credentialsFile: string, isRunning: boolean): string {
+  const command = `fairlead agent${credentialsFile === DEFAULT_CREDENTIALS ? "" : ` --kubeconfig ${credentialsFile}`}`;
+  if (!isRunning) return `next: ${command}`;
+  return `the agent that is running takes up the new credential by itself; if it goes by another file, stop it, then: ${command}`;
 }
 
 async function runUntilStopped(flags: RunFlags): Promise<void> {
   requireRoot();
-  const { connection, membership: joined } = await readMembership(flags.kubeconfig);
-  const stateDir = flags.stateDir ?? joined.stateDir;
+  const joined = await readMembership(flags.kubeconfig);
+  const { connection, membership } = joined;
+  const stateDir = flags.stateDir ?? membership.stateDir;
   const log = openLog(flags.logLevel);
   await using _namespace = await lockNamespace();
   await using _state = await lockState(stateDir);
-  log.info({ node: joined.node, server: connection.server, stateDir, version: await ownVersion() }, "the agent starts");
+  log.info({ node: membership.node, server: connection.server, stateDir, version: await ownVersion() }, "the agent starts");
   const {
     workloadsDir,
     dataplane,
@@ -133,7 +145,6 @@ async function runUntilStopped(flags: RunFlags): Promise<void> {
   } = flags;
   const fixed = {
     credentialsFile,
-    connection,
     stateDir,
     workloadsDir,
     dataplane,
@@ -143,11 +154,7 @@ async function runUntilStopped(flags: RunFlags): Promise<void> {
     masqueradeAll,
     log,
   };
-  for (let membership = joined; ;) {
-    const next = await runAgent({ ...fixed, membership }, stop.signal);
-    if (next === undefined) break;
-    membership = next;
-  }
+  for (let next: Joined | undefined = joined; next;) next = await runAgent({ ...fixed, ...next }, stop.signal);
   log.info("the agent has stopped; rules and addresses stay in place");
 }
 

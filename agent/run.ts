@@ -5,7 +5,7 @@ import { clientOver, type Client } from "#proto/client.ts";
 import { openTransport } from "#proto/client-http.ts";
 import type { ObjectKey } from "#proto/meta.ts";
 import { internalIpsOf } from "#proto/node.ts";
-import { upstreamsFile, writeMembership, type Membership } from "./config.ts";
+import { upstreamsFile, writeMembership, type Joined } from "./config.ts";
 import { openKernelTools } from "./dataplane/exec.ts";
 import { createTableMailbox } from "./dataplane/mailbox.ts";
 import { HOST_LOCAL_ADDRESS, keepDnsAddresses, removeDnsAddresses } from "./dns/address.ts";
@@ -13,6 +13,7 @@ import type { ListenAddress } from "./dns/listen.ts";
 import { createDnsResponder } from "./dns/responder.ts";
 import type { AgentConfig } from "./agent-config.ts";
 import { programKernel } from "./kernel.ts";
+import { joinedAnew, rejoinLoop } from "./rejoin.ts";
 import { setUpResolver } from "./resolver.ts";
 import { createTrouble } from "./trouble.ts";
 import { createFollower, type Follower } from "./follow.ts";
@@ -32,8 +33,11 @@ import { createWorkloadFiles } from "./workloads/loop.ts";
 
 const DNS_PORT = 53;
 
-/** Runs the agent until the signal aborts, or until the fleet's own facts change (domain, ranges): then it must be run anew, with what it returns. */
-export async function runAgent(config: AgentConfig, outer: AbortSignal): Promise<Membership | undefined> {
+/**
+ * Runs the agent until the signal aborts, or until the fleet's own facts change (domain, ranges) or this host has joined again: then it must be run anew,
+ * with what it returns.
+ */
+export async function runAgent(config: AgentConfig, outer: AbortSignal): Promise<Joined | undefined> {
   const { connection, membership, stateDir, log } = config;
   const { node: nodeName, cluster: facts } = membership;
   const tools = openKernelTools();
@@ -88,6 +92,7 @@ export async function runAgent(config: AgentConfig, outer: AbortSignal): Promise
     log,
   });
   const trouble = createTrouble();
+  let rejoined: Joined | undefined;
 
   function follow(touched: Touched): void {
     if (touched.all && !same(state.cluster, facts)) restart.abort();
@@ -151,17 +156,48 @@ export async function runAgent(config: AgentConfig, outer: AbortSignal): Promise
           },
           end,
         ),
+      rejoin: (end) =>
+        rejoinLoop(
+          {
+            credentialsFile: config.credentialsFile,
+            connection,
+            isOutOfTouch: () => contact.problems().length > 0,
+            onRejoin: (joined) => {
+              rejoined = joined;
+              restart.abort();
+            },
+          },
+          end,
+        ),
       health: (end) => health.run(end),
       workloads: (end) => workloadFiles.run(end),
     });
   } finally {
     await transport.close();
   }
-  if (outer.aborted || state.cluster === undefined) return undefined;
-  log.warn({ before: facts, now: state.cluster }, "the fleet's facts have changed: starting anew with them");
-  await removeDnsAddresses(tools, facts.dnsIps);
-  const next = { ...membership, cluster: state.cluster };
-  await writeMembership(config.credentialsFile, connection, next);
+  if (outer.aborted) return undefined;
+  const next = await startAnewWith(config, state.cluster ?? facts, rejoined);
+  if (!same(next.membership.cluster, facts)) await removeDnsAddresses(tools, facts.dnsIps);
+  return next;
+}
+
+/** Whoever joined again at the same moment is not overwritten. */
+async function startAnewWith(
+  { credentialsFile, connection, membership, log }: AgentConfig,
+  cluster: ClusterFacts,
+  rejoined: Joined | undefined,
+): Promise<Joined> {
+  const joined = rejoined ?? (await joinedAnew(credentialsFile, connection));
+  if (joined) {
+    log.info(
+      { node: joined.membership.node, server: joined.connection.server },
+      "this host has joined again: going on with its new credential",
+    );
+    return joined;
+  }
+  log.warn({ before: membership.cluster, now: cluster }, "the fleet's facts have changed: starting anew with them");
+  const next = { connection, membership: { ...membership, cluster } };
+  await writeMembership(credentialsFile, connection, next.membership);
   return next;
 }
 
