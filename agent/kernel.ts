@@ -33,7 +33,7 @@ export async function programKernel(
   for (let failures = 0; !signal.aborted; failures++) {
     let driver: DataplaneDriver | undefined;
     try {
-      driver = await selectDriver({ dataplane, stateDir, log, tools }, signal);
+      driver = await selectDriver({ dataplane, stateDir, log, tools, onProblem: (problem) => trouble.set("UDP", problem) }, signal);
       trouble.set("data plane", undefined);
       if (failures > 0) begin();
       const onDrift = (missing: readonly string[]): void => {

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import type { Frontend } from "#agent/compile/table.ts";
+import { waitFor } from "#test/wait-for.ts";
 import { openFlowCleaner, staleFlows } from "./conntrack.ts";
 import type { KernelTools } from "./exec.ts";
 
@@ -80,4 +81,28 @@ test("a host without the tool is warned once, and goes on", async () => {
   expect(warnings).toHaveLength(1);
   expect(warnings[0]).toContain("conntrack is not installed");
   expect(ran).toEqual([]);
+});
+
+test("that the tool is missing is a problem of the host while there are UDP frontends, until it is installed", async () => {
+  let isInstalled = false;
+  const problems: (string | undefined)[] = [];
+  const flows = openFlowCleaner({
+    tools: { has: async () => isInstalled, run: async () => ({ stdout: "", stderr: "", exitCode: 0 }) },
+    log: { info: () => undefined, warn: () => undefined, error: () => undefined },
+    onProblem: (problem) => problems.push(problem),
+    lookEveryMs: 1,
+  });
+  const end = new AbortController();
+  await flows.afterSync([dns(["10.2.0.1"], { protocol: "TCP" })], end.signal);
+  expect(problems).toEqual([]);
+  await flows.afterChange([{ previous: undefined, next: dns([]) }], end.signal);
+  expect(problems).toEqual([expect.stringContaining("apt-get install conntrack")]);
+  await flows.afterChange([{ previous: dns([]), next: undefined }], end.signal);
+  expect(problems.at(-1)).toBeUndefined();
+  await flows.afterSync([dns(["10.2.0.1"])], end.signal);
+  expect(problems).toHaveLength(3);
+  isInstalled = true;
+  await waitFor(() => problems.length === 4, { what: "the problem to end" });
+  expect(problems.at(-1)).toBeUndefined();
+  end.abort();
 });

@@ -1,3 +1,4 @@
+import { pause } from "#proto/backoff.ts";
 import { describeError } from "#proto/error.ts";
 import type { Frontend } from "#agent/compile/table.ts";
 import type { KernelTools } from "./exec.ts";
@@ -34,19 +35,24 @@ export interface FlowCleaner {
   afterSync(frontends: Iterable<Frontend>, signal: AbortSignal): Promise<number>;
 }
 
-export function openFlowCleaner({ tools, log }: { readonly tools: KernelTools; readonly log: DataplaneLog }): FlowCleaner {
-  let toolIsThere: boolean | undefined;
+export interface FlowCleanerDeps {
+  readonly tools: KernelTools;
+  readonly log: DataplaneLog;
+  /** Told when there are UDP frontends whose stale flows cannot be forgotten; `undefined` = that is over. */
+  readonly onProblem?: ((problem: string | undefined) => void) | undefined;
+  /** How often to look for a tool that is not there. */
+  readonly lookEveryMs?: number;
+}
+
+const MISSING = "conntrack is not installed: UDP clients that keep their socket stay with endpoints that are gone";
+const TOOL = "conntrack";
+const INSTALL = "apt-get install conntrack";
+
+export function openFlowCleaner(deps: FlowCleanerDeps): FlowCleaner {
+  const { tools, log } = deps;
+  const tool = watchForTool(deps);
   const clean = async (watched: readonly Watched[], signal: AbortSignal): Promise<number> => {
-    if (watched.length === 0) return 0;
-    if (toolIsThere === undefined) {
-      toolIsThere = await tools.has("conntrack");
-      if (!toolIsThere)
-        log.warn(
-          { hint: "apt-get install conntrack" },
-          "conntrack is not installed: UDP clients that keep their socket stay with endpoints that are gone",
-        );
-    }
-    if (!toolIsThere) return 0;
+    if (watched.length === 0 || !(await tool.isThere(signal))) return 0;
     try {
       const stale = staleFlows(await listFlows(tools, watched, signal), watched);
       for (const flow of stale) await forget(tools, flow, signal);
@@ -60,20 +66,87 @@ export function openFlowCleaner({ tools, log }: { readonly tools: KernelTools; r
       return 0;
     }
   };
-  return {
-    afterChange: (changes, signal) => clean(changes.flatMap(watchedOfChange), signal),
-    afterSync: (frontends, signal) =>
-      clean(
-        [...frontends].flatMap((next) => watchedOfChange({ previous: undefined, next })),
-        signal,
-      ),
+  const follow = async (changes: readonly FrontendChange[], signal: AbortSignal): Promise<number> => {
+    await tool.follow(changes, signal);
+    return clean(changes.flatMap(watchedOfChange), signal);
   };
+  return {
+    afterChange: follow,
+    async afterSync(frontends, signal) {
+      tool.forgetFrontends();
+      return follow(
+        Array.from(frontends, (next) => ({ previous: undefined, next })),
+        signal,
+      );
+    },
+  };
+}
+
+interface ToolWatch {
+  isThere(signal: AbortSignal): Promise<boolean>;
+  /** Keeps count of the frontends that need the tool. */
+  follow(changes: readonly FrontendChange[], signal: AbortSignal): Promise<void>;
+  forgetFrontends(): void;
+}
+
+/** Whether conntrack is there, and a problem while it is not and would be needed. It may be installed at any time. */
+function watchForTool({ tools, log, onProblem, lookEveryMs = 30_000 }: FlowCleanerDeps): ToolWatch {
+  const needing = new Set<string>();
+  let found: boolean | undefined;
+  let isReported = false;
+
+  function report(): void {
+    const isProblem = found === false && needing.size > 0;
+    if (isProblem !== isReported) onProblem?.(isProblem ? `${MISSING} (${INSTALL})` : undefined);
+    isReported = isProblem;
+  }
+
+  async function lookAgain(signal: AbortSignal): Promise<void> {
+    while (found === false) {
+      await pause(lookEveryMs, signal);
+      if (signal.aborted) return;
+      found = await tools.has(TOOL);
+    }
+    log.info({}, "conntrack is there now");
+    report();
+  }
+
+  async function isThere(signal: AbortSignal): Promise<boolean> {
+    if (found === undefined) {
+      found = await tools.has(TOOL);
+      if (!found) {
+        log.warn({ hint: INSTALL }, MISSING);
+        void lookAgain(signal);
+      }
+    }
+    return found;
+  }
+
+  return {
+    isThere,
+    async follow(changes, signal) {
+      // First what goes: an address may have gone from one service to another.
+      for (const { previous, next } of changes) if (needsTool(previous) && !next) needing.delete(placeOf(previous));
+      for (const { next } of changes) if (needsTool(next)) needing.add(placeOf(next));
+      if (needing.size > 0) await isThere(signal);
+      report();
+    },
+    forgetFrontends: () => needing.clear(),
+  };
+}
+
+function needsTool(frontend: Frontend | undefined): frontend is Frontend {
+  return frontend?.protocol === "UDP" && frontend.family === "IPv4";
+}
+
+function placeOf({ address, port }: Frontend): string {
+  return `${address} ${port}`;
 }
 
 /** Only where an endpoint went, or the first one came. */
 function watchedOfChange({ previous, next }: FrontendChange): Watched[] {
   const frontend = next ?? previous;
-  if (frontend?.protocol !== "UDP" || frontend.family !== "IPv4") return [];
+  if (!needsTool(frontend)) return [];
   const before = targetsOf(previous);
   const after = targetsOf(next);
   const someWent = [...before].some((target) => !after.has(target));

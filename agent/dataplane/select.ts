@@ -16,6 +16,8 @@ export interface DataplaneChoice {
   readonly stateDir: string;
   readonly log: DataplaneLog;
   readonly tools?: KernelTools;
+  /** What goes worse than it might; `undefined` = nothing any more. */
+  readonly onProblem?: (problem: string | undefined) => void;
 }
 
 /** The driver that the configuration names, after it has looked whether it can work here. */
@@ -29,7 +31,7 @@ export async function selectDriver(choice: DataplaneChoice, signal: AbortSignal)
 }
 
 /** Without a look at the host: for cleanup, which must also work where the rest does not. */
-export function openDriver({ dataplane, stateDir, log, tools = openKernelTools() }: DataplaneChoice): DataplaneDriver {
+export function openDriver({ dataplane, stateDir, log, tools = openKernelTools(), onProblem }: DataplaneChoice): DataplaneDriver {
   const kinds: Record<string, IptablesKind | undefined> = {
     auto: undefined,
     iptables: undefined,
@@ -41,7 +43,7 @@ export function openDriver({ dataplane, stateDir, log, tools = openKernelTools()
   return createIptablesDriver({
     tools,
     log,
-    flows: openFlowCleaner({ tools, log }),
+    flows: openFlowCleaner({ tools, log, onProblem }),
     sysctls: openSysctls({ stateDir }),
     kind: kinds[dataplane],
   });
