@@ -128,10 +128,30 @@ export function isAppError(error: unknown, code?: ErrorCode): error is AppError 
   return error instanceof AppError && (code === undefined || error.code === code);
 }
 
-/** The message of anything that was thrown, with the messages of its causes. */
+const MAX_CAUSES = 8;
+
+/** The message of anything that was thrown, with the messages of its causes; what was said already is not said again. */
 export function describeError(error: unknown): string {
+  let text = "";
+  let at = error;
+  for (let depth = 0; depth < MAX_CAUSES && at !== undefined; depth++) {
+    const message = messageOf(at);
+    if (!text.includes(message)) text = text === "" ? message : `${text}: ${message}`;
+    at = at instanceof Error ? at.cause : undefined;
+  }
+  return text === "" ? String(error) : text;
+}
+
+/** zod's message is a dump of JSON, and that of several failures at once (two addresses of one name) may be empty. */
+function messageOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  return error.cause === undefined ? error.message : `${error.message}: ${describeError(error.cause)}`;
+  if (error instanceof AggregateError && error.message === "") return [...new Set(error.errors.map(messageOf))].join(", ");
+  if ("issues" in error && Array.isArray(error.issues)) return error.issues.map(issueText).join("; ");
+  return error.message;
+}
+
+function issueText({ path, message }: { readonly path: readonly PropertyKey[]; readonly message: string }): string {
+  return path.length === 0 ? message : `${path.map(String).join(".")}: ${message}`;
 }
 
 function isStatus(body: unknown): body is Status {

@@ -26,6 +26,11 @@ export function fault(field: string, message: string, options: { reason?: Cause[
   return { field, reason, message: `${PHRASES[reason] ?? "Invalid value"}${shown}: ${message}` };
 }
 
+/** `name: Invalid value: "x;y": must be …`, one after the other. */
+export function describeCauses(causes: readonly Cause[]): string {
+  return causes.map(({ field, message }) => `${field}: ${message}`).join("; ");
+}
+
 /** The faults that zod found, each with its field path, the value that stands there, and what would be right. */
 export function causesOf(error: z.ZodError, input: unknown): Cause[] {
   return error.issues.flatMap((issue) => {
