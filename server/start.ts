@@ -78,6 +78,7 @@ async function open(config: Config, log: Logger, undo: (() => Promise<void> | vo
 
   const admission = await createAdmission({ store, cluster });
   undo.push(() => admission.close());
+  const inTurn = createTurns();
   const resources = {
     store,
     hub,
@@ -86,7 +87,7 @@ async function open(config: Config, log: Logger, undo: (() => Promise<void> | vo
     log,
     now,
     observeCommit: (seconds: number) => metrics.observeCommit(seconds),
-    inTurn: createTurns(),
+    inTurn,
     onSameAgain: (object: AnyObject) => controllers.followAgain(object),
     bookmarkAfterMs: BOOKMARK_AFTER_MS,
     stalledAfterMs: STALLED_AFTER_MS,
@@ -108,7 +109,7 @@ async function open(config: Config, log: Logger, undo: (() => Promise<void> | vo
       reportApplied: (node, applied, epoch) => controllers.receipts.report(node, { applied, epoch, by: "poll" }),
     },
     unready: () => (ready ? undefined : "the server is starting"),
-    otherRoutes: (routes) => fleetRoutes(routes, { store, trust, controllers, cluster, polls, counts, admission, log, startedAt }),
+    otherRoutes: (routes) => fleetRoutes(routes, { store, trust, controllers, cluster, polls, counts, admission, inTurn, log, startedAt }),
   });
   undo.push(() => app.close());
   const url = await listen(app, config);

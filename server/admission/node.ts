@@ -24,12 +24,27 @@ export function nodeClaims(node: Node): string[] {
   ];
 }
 
+/** Overlapping prefixes are no claims that the store could tell: whoever changes networks looks and writes in this turn. */
+export const NETWORKS_TURN = "networks of hosts";
+
+export function changesNetworks(previous: Node | undefined, next: Node): boolean {
+  return changesAddresses(previous, next) || changesPrefixes(previous, next);
+}
+
+function changesAddresses(previous: Node | undefined, next: Node): boolean {
+  return !isDeepStrictEqual(previous?.status.addresses, next.status.addresses);
+}
+
+function changesPrefixes(previous: Node | undefined, next: Node): boolean {
+  return !isDeepStrictEqual(previous?.spec.podCIDRs, next.spec.podCIDRs);
+}
+
 /** Addresses of its own, and prefixes that nobody else has. Throws Invalid with every fault at once. */
 export async function admitNode(previous: Node | undefined, next: Node, parts: NodeParts): Promise<Node> {
   const faults: Cause[] = [];
   // A Node that was fine stays fine; only what changes is looked at.
-  if (!isDeepStrictEqual(previous?.status.addresses, next.status.addresses)) await checkAddresses(next, parts, faults);
-  if (!isDeepStrictEqual(previous?.spec.podCIDRs, next.spec.podCIDRs)) checkPrefixes(next, parts, faults);
+  if (changesAddresses(previous, next)) await checkAddresses(next, parts, faults);
+  if (changesPrefixes(previous, next)) checkPrefixes(next, parts, faults);
   if (faults.length > 0) throw invalid("Node", next.metadata.name, faults);
   // A label is shorter than a name may be.
   const hostname = next.metadata.name.length <= 63 && { [HOSTNAME_LABEL]: next.metadata.name };

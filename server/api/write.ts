@@ -5,6 +5,7 @@ import { DnsLabel } from "#proto/meta.ts";
 import { DEFAULT_NAMESPACE } from "#proto/namespace.ts";
 import { unknownFields } from "#proto/unknown-fields.ts";
 import type { Admission, Admitted, Operation } from "#server/admission/admission.ts";
+import { changesNetworks, NETWORKS_TURN } from "#server/admission/node.ts";
 import { alreadyExists, ClaimTaken, conflict, notFound } from "#server/store/errors.ts";
 import type { Committed, Store, StoreKey, Write } from "#server/store/store.ts";
 import type { Identity } from "#server/trust/identity.ts";
@@ -55,18 +56,20 @@ export async function createObject(deps: WriteDeps, request: WriteRequest, input
     const namespaceStands = await namespaceCheck(deps.store, namespace);
     const warnings = unknownFieldWarnings(kind, draft.body, options, []);
     const next = newObject(kind, draft, deps.now());
-    const admitted = await deps.admission.admit({ kind, operation: "create", identity, previous: undefined, next });
-    const key = keyOfObject(kind, admitted.object);
-    if (options.dryRun && (await deps.store.get(key))) throw alreadyExists(key);
-    const write: Write = { op: "put", object: sized(admitted.object), expect: "create", claims: admitted.claims };
-    const object = await commit(deps, request, admitted, { verb: "created", writes: [...namespaceStands, write] }).catch(
-      (error: unknown) => {
-        // Another name is drawn when the random one was taken.
-        if (isAppError(error, "AlreadyExists") && draft.metadata["name"] === undefined) throw new Raced(error);
-        throw error;
-      },
-    );
-    return { object, created: true, warnings: [...warnings, ...admitted.warnings] };
+    return inTurnOfNetworks(deps, undefined, next, async () => {
+      const admitted = await deps.admission.admit({ kind, operation: "create", identity, previous: undefined, next });
+      const key = keyOfObject(kind, admitted.object);
+      if (options.dryRun && (await deps.store.get(key))) throw alreadyExists(key);
+      const write: Write = { op: "put", object: sized(admitted.object), expect: "create", claims: admitted.claims };
+      const object = await commit(deps, request, admitted, { verb: "created", writes: [...namespaceStands, write] }).catch(
+        (error: unknown) => {
+          // Another name is drawn when the random one was taken.
+          if (isAppError(error, "AlreadyExists") && draft.metadata["name"] === undefined) throw new Raced(error);
+          throw error;
+        },
+      );
+      return { object, created: true, warnings: [...warnings, ...admitted.warnings] };
+    });
   });
 }
 
@@ -112,11 +115,19 @@ async function update(
   const warnings = unknownFieldWarnings(kind, draft.body, options, known);
   const operation: Operation = subresource ?? "update";
   const next = subresource === "status" ? withStatus(kind, current, draft) : replacedObject(kind, current, draft);
-  const admitted = await deps.admission.admit({ kind, operation, identity, previous: current, next });
-  const object = sized(withGeneration(kind, current, admitted.object));
-  const write: Write = { op: "put", object, expect: Number(current.metadata.resourceVersion), claims: admitted.claims };
-  const stored = await commit(deps, request, { ...admitted, object }, { verb: "changed", writes: [write], current });
-  return { object: stored, created: false, warnings: [...warnings, ...admitted.warnings] };
+  return inTurnOfNetworks(deps, current, next, async () => {
+    const admitted = await deps.admission.admit({ kind, operation, identity, previous: current, next });
+    const object = sized(withGeneration(kind, current, admitted.object));
+    const write: Write = { op: "put", object, expect: Number(current.metadata.resourceVersion), claims: admitted.claims };
+    const stored = await commit(deps, request, { ...admitted, object }, { verb: "changed", writes: [write], current });
+    return { object: stored, created: false, warnings: [...warnings, ...admitted.warnings] };
+  });
+}
+
+/** Nobody else's prefixes change between looking at them and writing. */
+function inTurnOfNetworks<T>({ inTurn }: WriteDeps, current: AnyObject | undefined, next: AnyObject, work: () => Promise<T>): Promise<T> {
+  const previous = current?.kind === "Node" ? current : undefined;
+  return next.kind === "Node" && changesNetworks(previous, next) ? inTurn(NETWORKS_TURN, work) : work();
 }
 
 /** Writes, or for a dry run says what would be written. */

@@ -109,6 +109,7 @@ export async function startApi(options: ApiOptions = {}): Promise<ApiServer> {
   const stopping = new AbortController();
   const controllers = await startControllers({ store, cluster, log, registry: metrics.registry }, stopping.signal);
   const applied = new Map<string, number>();
+  const inTurn = createTurns();
   const app = createApp({
     tls: trust.tls,
     log,
@@ -123,7 +124,7 @@ export async function startApi(options: ApiOptions = {}): Promise<ApiServer> {
       log,
       now: Date.now,
       observeCommit: (seconds) => metrics.observeCommit(seconds),
-      inTurn: createTurns(),
+      inTurn,
       onSameAgain: (object) => controllers.followAgain(object),
       bookmarkAfterMs: options.bookmarkAfterMs ?? 60_000,
       stalledAfterMs: options.stalledAfterMs ?? 60_000,
@@ -137,7 +138,18 @@ export async function startApi(options: ApiOptions = {}): Promise<ApiServer> {
     },
     unready: () => undefined,
     otherRoutes: (routes) =>
-      fleetRoutes(routes, { store, trust, controllers, cluster, polls, counts, admission, log, startedAt: new Date().toISOString() }),
+      fleetRoutes(routes, {
+        store,
+        trust,
+        controllers,
+        cluster,
+        polls,
+        counts,
+        admission,
+        inTurn,
+        log,
+        startedAt: new Date().toISOString(),
+      }),
   });
   await app.listen({ host: "127.0.0.1", port: options.port ?? 0 });
   const address = app.server.address();

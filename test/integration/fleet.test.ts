@@ -79,6 +79,25 @@ async function listed(fleet: FleetServer): Promise<string> {
   return JSON.stringify((await fleet.admin.transport.send({ path: paths.joinTokens })).body);
 }
 
+test("of overlapping prefixes that hosts are given at the same moment one stands", async () => {
+  const fleet = await startFleet();
+  for (const i of [1, 2, 3]) await fleet.host(`vm-${i}`, `192.168.56.1${i}`);
+  const { token } = await fleet.token();
+  await Promise.all(Array.from({ length: 8 }, () => fleet.admin.list("Node"))); // connections for all of them
+  const outcomes = await Promise.allSettled([
+    ...[1, 2].map((i) => fleet.admin.patch("Node", `vm-${i}`, { spec: { podCIDRs: [`10.200.0.0/${16 + i}`] } })),
+    fleet.admin.patch(
+      "Node",
+      "vm-3",
+      { status: { addresses: [{ type: "InternalIP", address: "10.200.0.3" }] } },
+      { subresource: "status" },
+    ),
+    fleet.admin.create("Node", { apiVersion: "v1", kind: "Node", metadata: { name: "vm-4" }, spec: { podCIDRs: ["10.200.0.0/20"] } }),
+    fleet.connect(token).send(joinCall("vm-5", "192.168.56.15", { podCIDRs: ["10.200.0.0/21"] })),
+  ]);
+  expect(outcomes.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
+});
+
 test("of hosts that join at the same moment with a one-use token one gets in", async () => {
   const fleet = await startFleet();
   const { token } = await fleet.token();

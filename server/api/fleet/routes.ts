@@ -15,6 +15,7 @@ import {
 import { AppError } from "#proto/error.ts";
 import { paths } from "#proto/paths.ts";
 import type { Admission } from "#server/admission/admission.ts";
+import { NETWORKS_TURN } from "#server/admission/node.ts";
 import type { Controllers } from "#server/controllers/start.ts";
 import type { ObjectCounts } from "#server/object-counts.ts";
 import { notFound } from "#server/store/errors.ts";
@@ -35,6 +36,8 @@ export interface FleetDeps {
   readonly polls: Polls;
   readonly counts: ObjectCounts;
   readonly admission: Admission;
+  /** The same as of other writers. */
+  readonly inTurn: <T>(key: string, work: () => Promise<T>) => Promise<T>;
   readonly log: Pick<Logger, "info">;
   readonly startedAt: string;
 }
@@ -64,7 +67,7 @@ function joinRoutes(app: App, deps: FleetDeps): void {
     answer: JoinReply,
     handler: async ({ body, reply }, identity) => {
       if (identity.kind !== "joiner") throw new AppError("Forbidden", "a host joins with a join token");
-      const joined = await join(body, identity.tokenId);
+      const joined = await deps.inTurn(NETWORKS_TURN, () => join(body, identity.tokenId));
       void reply.header("Cache-Control", "no-store");
       return joined;
     },
