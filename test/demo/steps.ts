@@ -240,7 +240,7 @@ async function statusIsGood({ fleet, report }: Stage): Promise<void> {
   const good = async (): Promise<boolean> => {
     const { stdout, stderr, exitCode } = await h1.run(fairlead, ["status"], { reject: false });
     last = `${stdout}${stderr}`.trim();
-    return exitCode === 0;
+    return exitCode === 0 && !/ (never|\?) /.test(stdout); // a server that has just come up has not heard of all yet
   };
   await waitFor(good, { what: "fairlead status to find nothing wrong", timeoutMs: 15_000, intervalMs: 200 }).catch((cause: unknown) => {
     throw new Error(`fairlead status says:\n${last}`, { cause });
