@@ -9,6 +9,8 @@ describe("label selectors", () => {
     ["app=web", true],
     ["app==web,tier=front", true],
     ["app=db", false],
+    ["constructor", false],
+    ["!toString", true],
     ["app!=db", true],
     ["absent!=x", true],
     ["app in (web, db)", true],
@@ -32,6 +34,12 @@ test("a Service's empty selector selects nothing", () => {
   expect(matchesSelector(undefined, labels)).toBe(false);
   expect(matchesSelector({ app: "web" }, labels)).toBe(true);
   expect(matchesSelector({ app: "web", tier: "back" }, labels)).toBe(false);
+});
+
+test("names that every object inherits are no labels and no fields", () => {
+  for (const text of ["constructor", "toString", "hasOwnProperty in (x)"]) expect(matchesLabels(parseLabelSelector(text), {})).toBe(false);
+  expect(matchesFields(parseFieldSelector("metadata.constructor.name=Object"), { metadata: {} })).toBe(false);
+  expect(matchesLabels(parseLabelSelector("constructor=a"), { constructor: "a" } as unknown as Record<string, string>)).toBe(true);
 });
 
 describe("field selectors", () => {

@@ -36,7 +36,7 @@ export function parseLabelSelector(text: string): LabelRequirement[] {
 
 export function matchesLabels(requirements: readonly LabelRequirement[], labels: Labels | undefined): boolean {
   return requirements.every((one) => {
-    const value = labels?.[one.key];
+    const value = labelOf(labels, one.key);
     if (!("values" in one)) return (value !== undefined) === (one.operator === "Exists");
     const within = value !== undefined && one.values.has(value);
     return one.operator === "In" ? within : !within;
@@ -46,7 +46,12 @@ export function matchesLabels(requirements: readonly LabelRequirement[], labels:
 /** A Service's `spec.selector` (equality only). An empty selector matches nothing, as it does in a Service. */
 export function matchesSelector(selector: Labels | undefined, labels: Labels | undefined): boolean {
   const pairs = Object.entries(selector ?? {});
-  return pairs.length > 0 && pairs.every(([key, value]) => labels?.[key] === value);
+  return pairs.length > 0 && pairs.every(([key, value]) => labelOf(labels, key) === value);
+}
+
+/** Labels of its own: `constructor` is a name that a label may have, and every object inherits. */
+function labelOf(labels: Labels | undefined, key: string): string | undefined {
+  return labels !== undefined && Object.hasOwn(labels, key) ? labels[key] : undefined;
 }
 
 /** `metadata.name=web,spec.clusterIP!=None`. Throws BadRequest. */
@@ -66,7 +71,8 @@ export function parseFieldSelector(text: string): FieldRequirement[] {
 export function matchesFields(requirements: readonly FieldRequirement[], object: object): boolean {
   return requirements.every(({ field, equal, value }) => {
     let at: unknown = object;
-    for (const part of field.split(".")) at = typeof at === "object" && at !== null ? (at as Record<string, unknown>)[part] : undefined;
+    for (const part of field.split("."))
+      at = typeof at === "object" && at !== null && Object.hasOwn(at, part) ? (at as Record<string, unknown>)[part] : undefined;
     const found = typeof at === "string" || typeof at === "number" || typeof at === "boolean" ? String(at) : "";
     return (found === value) === equal;
   });
