@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { contains, endpointAddressFault, formatCidr, formatIp, overlaps, parseCidr, parseIp, prefixOf, sizeOf, type Ip } from "./ip.ts";
+import { contains, endpointAddressFault, endpointPrefixFault, formatCidr, formatIp, overlaps, parseCidr, parseIp, prefixOf, sizeOf, type Ip } from "./ip.ts";
 
 describe("addresses", () => {
   test.for([
@@ -89,6 +89,23 @@ describe("addresses that nothing may be balanced to", () => {
     ["web", "must be an IPv4 or IPv6 address"],
   ])("%s: %s", ([text = "", why = ""]) => {
     expect(endpointAddressFault(text)).toContain(why);
+  });
+
+  test.for<[string, string | undefined]>([
+    ["127.0.0.0/8", "loopback"],
+    ["126.0.0.0/7", "loopback"],
+    ["0.0.0.0/0", "unspecified"],
+    ["169.254.1.0/24", "link-local"],
+    ["::/0", "unspecified"],
+    ["fc00::/6", "link-local"],
+    ["10.200.0.0/16", undefined],
+    ["fd30::/64", undefined],
+  ])("the prefix %s: %s", ([text, why]) => {
+    const cidr = parseCidr(text);
+    expect(cidr).toBeDefined();
+    const fault = cidr && endpointPrefixFault(cidr);
+    if (why === undefined) expect(fault).toBeUndefined();
+    else expect(fault).toContain(why);
   });
 
   test.for(["10.0.0.1", "192.168.56.11", "fd30::1", "2001:db8::1"])("%s is fine", (text) => {

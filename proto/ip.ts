@@ -82,6 +82,12 @@ export function endpointAddressFault(text: string): string | undefined {
   return found && `may not be in the ${found.what} range (${formatCidr(found.cidr)})`;
 }
 
+/** The same for a whole prefix: none of its addresses may be unusable. */
+export function endpointPrefixFault(cidr: Cidr): string | undefined {
+  const found = UNUSABLE.find((one) => overlaps(one.cidr, cidr));
+  return found && `may not overlap the ${found.what} range (${formatCidr(found.cidr)})`;
+}
+
 const UNUSABLE = [
   ["0.0.0.0/8", "unspecified"],
   ["127.0.0.0/8", "loopback"],

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import type { Cause } from "#proto/error.ts";
-import { endpointAddressFault, formatCidr, formatIp, overlaps, parseIp } from "#proto/ip.ts";
+import { endpointPrefixFault, formatCidr, formatIp, overlaps, parseIp } from "#proto/ip.ts";
 import { HOSTNAME_LABEL, internalIpsOf, type Node } from "#proto/node.ts";
 import { fault, invalid } from "#proto/parse.ts";
 import { prefixesOf, type NodeNetworks } from "./node-networks.ts";
@@ -69,7 +69,7 @@ async function checkAddresses(node: Node, { ranges, networks, holder }: NodePart
 function checkPrefixes(node: Node, { ranges, networks }: NodeParts, faults: Cause[]): void {
   for (const [i, { text, cidr }] of prefixesOf(node).entries()) {
     const refuse = (why: string): void => void faults.push(fault(`spec.podCIDRs[${i}]`, why, { value: text }));
-    const unusable = endpointAddressFault(formatIp({ family: cidr.family, value: cidr.base }));
+    const unusable = endpointPrefixFault(cidr);
     if (unusable !== undefined) refuse(unusable);
     const family = ranges.of(cidr.family);
     if (family && overlaps(family.cidr, cidr)) refuse(`overlaps the range of virtual addresses (${family.text})`);

@@ -194,6 +194,7 @@ test("addresses and prefixes of hosts may not overlap each other's, nor the virt
     ["192.168.56.12", { podCIDRs: ["192.168.56.0/24"] }, /overlaps 192\.168\.56\.11 of the host vm-1/],
     ["192.168.56.12", { podCIDRs: ["10.96.4.0/24"] }, /overlaps the range of virtual addresses/],
     ["192.168.56.12", { podCIDRs: ["169.254.1.0/24"] }, /link-local/],
+    ["192.168.56.12", { podCIDRs: ["126.0.0.0/7"] }, /may not overlap the loopback range/],
     ["192.168.56.12", { podCIDRs: ["10.1.2.3/24"] }, /must be a prefix/],
   ];
   for (const [address, more, message] of rows)
