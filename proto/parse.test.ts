@@ -90,6 +90,18 @@ describe("a fault names the field, what stands there and what would be right", (
       service({ type: "Magic", ports: [port] }),
       /^spec\.type: Unsupported value: "Magic": must be one of "ClusterIP"/,
     ],
+    [
+      "an ExternalName that is two dots too long",
+      "Service",
+      service({ type: "ExternalName", externalName: "example.com.." }),
+      /^spec\.externalName: Invalid value: "example\.com\.\.": must be of a-z/,
+    ],
+    [
+      "an ExternalName that is a dot",
+      "Service",
+      service({ type: "ExternalName", externalName: "." }),
+      /^spec\.externalName: Invalid value/,
+    ],
     ["ExternalName without a name", "Service", service({ type: "ExternalName" }), /^spec\.externalName: Required value/],
     [
       "affinity settings without affinity",
@@ -149,6 +161,11 @@ describe("a fault names the field, what stands there and what would be right", (
 test("a Kubernetes field that means nothing here is kept", () => {
   const kept = parseObject("Service", service({ ports: [{ port: 80, future: 1 }], unheardOf: { a: 1 } }));
   expect(kept.spec).toMatchObject({ unheardOf: { a: 1 }, ports: [{ port: 80, protocol: "TCP", future: 1 }] });
+});
+
+test("an ExternalName may end with the root's dot, and stays as it was written", () => {
+  for (const externalName of ["db.example.com.", "db.example.com"])
+    expect(faultsOf("Service", service({ type: "ExternalName", externalName }))).toEqual([]);
 });
 
 test("__proto__ in a manifest changes no prototype", () => {

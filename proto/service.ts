@@ -10,6 +10,16 @@ export const DEFAULT_AFFINITY_SECONDS = 10_800;
 const IpText = z.string().refine((text) => parseIp(text) !== undefined, "must be a valid IPv4 or IPv6 address without leading zeros");
 const ClusterIp = z.union([z.literal(HEADLESS), z.literal(""), IpText], { error: "must be an IPv4 or IPv6 address, or None" });
 
+/** Kubernetes takes a fully qualified name, with the dot at its end, too. */
+const ExternalName = z.string().superRefine((text, context) => {
+  const { error } = DnsSubdomain.safeParse(withoutRootDot(text));
+  for (const { message } of error?.issues ?? []) context.addIssue({ code: "custom", message });
+});
+
+export function withoutRootDot(name: string): string {
+  return name.endsWith(".") ? name.slice(0, -1) : name;
+}
+
 export const ServicePort = z.looseObject({
   name: DnsLabel.optional(),
   protocol: Protocol.default("TCP"),
@@ -37,7 +47,7 @@ export const ServiceSpec = z
       .optional(),
     ipFamilyPolicy: z.enum(["SingleStack", "PreferDualStack", "RequireDualStack"]).optional(),
     externalIPs: z.array(IpText).max(64).optional(),
-    externalName: DnsSubdomain.optional(),
+    externalName: ExternalName.optional(),
     sessionAffinity: z.enum(["None", "ClientIP"]).default("None"),
     sessionAffinityConfig: z
       .looseObject({

@@ -110,6 +110,7 @@ test("an endpoint that stands twice is one", () => {
 
 test("an ExternalName is an alias and nothing else", () => {
   expect(lines(state({ type: "ExternalName", externalName: "db.example.com" }, [a]))).toEqual(["@ CNAME db.example.com"]);
+  expect(lines(state({ type: "ExternalName", externalName: "db.example.com." }, [a]))).toEqual(["@ CNAME db.example.com"]);
 });
 
 test("a service that is gone says nothing", () => {

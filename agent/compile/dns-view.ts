@@ -2,7 +2,7 @@ import type { ClusterState, Touched } from "#agent/sync/state.ts";
 import type { ClusterFacts } from "#proto/agents.ts";
 import { formatIp, parseIp } from "#proto/ip.ts";
 import type { ObjectKey } from "#proto/meta.ts";
-import { clusterIpsOf, isHeadless } from "#proto/service.ts";
+import { clusterIpsOf, isHeadless, withoutRootDot } from "#proto/service.ts";
 import type { Service } from "#proto/service.ts";
 
 /**
@@ -107,7 +107,7 @@ function endpointsOf(state: ClusterState, service: Service): NamedEndpoint[] {
 function recordsOf(service: Service, name: string, endpoints: readonly NamedEndpoint[]): DnsRecord[] {
   // Nothing exists below an ExternalName, whatever slices carry its label.
   if (service.spec.type === "ExternalName")
-    return service.spec.externalName === undefined ? [] : [{ name, type: "CNAME", target: service.spec.externalName }];
+    return service.spec.externalName === undefined ? [] : [{ name, type: "CNAME", target: withoutRootDot(service.spec.externalName) }];
   const hosts = endpoints.flatMap(({ host, address }) => addressRecord(`${host}.${name}`, address));
   return isHeadless(service) ? [...hosts, ...headlessRecords(name, endpoints)] : [...hosts, ...virtualIpRecords(service, name)];
 }
