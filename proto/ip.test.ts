@@ -1,6 +1,18 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { contains, endpointAddressFault, endpointPrefixFault, formatCidr, formatIp, overlaps, parseCidr, parseIp, prefixOf, sizeOf, type Ip } from "./ip.ts";
+import {
+  contains,
+  endpointAddressFault,
+  endpointPrefixFault,
+  formatCidr,
+  formatIp,
+  overlaps,
+  parseCidr,
+  parseIp,
+  prefixOf,
+  sizeOf,
+  type Ip,
+} from "./ip.ts";
 
 describe("addresses", () => {
   test.for([
