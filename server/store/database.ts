@@ -7,7 +7,7 @@ import { migrate } from "./migrations.ts";
 /** Tells our files from other programs' SQLite files: "FLd1". */
 const APPLICATION_ID = 0x46_4c_64_31;
 /** Long enough for a server that is just closing the file; one that goes on is not waited for. */
-const LOCK_WAIT_MS = 500;
+const LOCK_WAIT_MS = 300;
 /**
  * The WAL is copied into the file when it has so many pages (16 MiB), and begun anew. With SQLite's own 1000 pages one commit in a hundred
  * took 4 ms longer; with these one in a thousand does.
