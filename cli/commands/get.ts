@@ -47,7 +47,10 @@ export async function get({ args, options, io }: Invocation<GetOptions>): Promis
     io,
     () => `reading from ${session.context.server}…`,
     async () => {
-      for (const target of targets) found.push({ target, objects: await read(target, scope, failed) });
+      for (const target of targets) {
+        const objects = await read(target, scope, failed);
+        found.push({ target, objects: target.kind === "Workload" ? await withNodesDrain(objects, scope) : objects });
+      }
     },
   );
   print(found, scope);
@@ -70,6 +73,16 @@ async function read(
       failed(error);
     }
   return objects;
+}
+
+/** In a table, a workload of a drained host looks as drained as it is; what is printed in full stays what it is. */
+async function withNodesDrain(objects: AnyObject[], { client, options, io }: Scope): Promise<AnyObject[]> {
+  if (objects.length === 0 || (options.output !== "table" && options.output !== "wide")) return objects;
+  const { items } = await client.list("Node", { fieldSelector: "spec.unschedulable=true", signal: io.stop });
+  const drained = new Set(items.map(({ metadata }) => metadata.name));
+  return objects.map((object) =>
+    object.kind === "Workload" && drained.has(object.spec.node) ? { ...object, spec: { ...object.spec, drain: true } } : object,
+  );
 }
 
 function print(found: readonly { target: Target; objects: readonly AnyObject[] }[], scope: Scope): void {

@@ -79,6 +79,8 @@ test("a host registers its workload, again with other options, and takes it out"
   expect((await cli("get wl web-1")).stdout).not.toContain("Draining");
   expect(await cli("drain vm-1")).toMatchObject({ exitCode: 0, stdout: "node/vm-1 drained\n" });
   expect((await cli("get no")).stdout).toContain("Ready,SchedulingDisabled");
+  expect((await onHost("get wl web-1")).stdout).toContain("True,Draining");
+  expect((await onHost("get wl web-1 -o json")).stdout).not.toContain('"drain": true');
   expect(await cli("drain vm-1 --undo")).toMatchObject({ exitCode: 0 });
 
   expect(await onHost("deregister web-1")).toMatchObject({ exitCode: 0, stdout: 'workload "web-1" deregistered\n' });
