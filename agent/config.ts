@@ -4,8 +4,9 @@ import { parse, stringify } from "yaml";
 import { z } from "zod";
 import { ClusterFacts } from "#proto/agents.ts";
 import type { Connection } from "#proto/client-http.ts";
-import { AppError } from "#proto/error.ts";
+import { AppError, describeError } from "#proto/error.ts";
 import { DnsSubdomain } from "#proto/meta.ts";
+import { causesOf, describeCauses } from "#proto/parse.ts";
 import { writePrivateFile } from "./private-file.ts";
 
 /** What joining leaves on the host: a credential in kubeconfig form, and beside it what the agent must know before it reaches the server. */
@@ -64,6 +65,23 @@ export async function writeMembership(credentialsFile: string, connection: Conne
   await writePrivateFile(credentialsFile, renderKubeconfig(connection, membership.node));
 }
 
+/** Where this host's agent keeps what it knows, also when the credential is damaged. */
+export async function stateDirOf(credentialsFile: string): Promise<string> {
+  const membership = await readYaml(membershipFile(credentialsFile), Membership).catch(() => undefined);
+  return membership?.stateDir ?? DEFAULT_STATE_DIR;
+}
+
+/** Writes down which state folder the agent uses, so that `cleanup` finds it without being told. */
+export async function withStateDir(
+  membership: Membership,
+  { stateDir, credentialsFile }: { readonly stateDir: string; readonly credentialsFile: string },
+): Promise<Membership> {
+  if (membership.stateDir === stateDir) return membership;
+  const next = { ...membership, stateDir };
+  await writePrivateFile(membershipFile(credentialsFile), stringify(next));
+  return next;
+}
+
 /** agent.yaml beside the credential. */
 export function membershipFile(credentialsFile: string): string {
   return join(dirname(credentialsFile), "agent.yaml");
@@ -84,9 +102,19 @@ async function readYaml<Schema extends z.ZodType>(file: string, schema: Schema):
       hint: "run `fairlead agent join https://SERVER:7443 --token-file FILE` first, as root; `fairlead token create` on the server makes a token",
     });
   }
+  const damaged = (why: string): AppError => new AppError("Usage", `${file} is damaged: ${why}`, { hint: "join again with a new token" });
+  let read: unknown;
   try {
-    return schema.parse(parse(text));
-  } catch (cause) {
-    throw new AppError("Usage", `${file} is damaged`, { cause, hint: "join again with a new token" });
+    read = parse(text);
+  } catch (error) {
+    throw damaged(describeError(error).split("\n")[0] ?? ""); // what follows quotes the file, and with it the credential
   }
+  const { data, error } = schema.safeParse(read);
+  if (error) throw damaged(describeCauses(causesOf(error, withoutValues(read))));
+  return data;
+}
+
+/** For messages: the shape alone. What stands in a credential is said nowhere. */
+function withoutValues(read: unknown): unknown {
+  return JSON.parse(JSON.stringify(read ?? null, (_key, value: unknown) => (typeof value === "object" ? value : "…"))) as unknown;
 }

@@ -6,6 +6,7 @@ import { openTransport } from "#proto/client-http.ts";
 import { AppError, describeError } from "#proto/error.ts";
 import { endpointAddressFault } from "#proto/ip.ts";
 import { parseJoinToken } from "#proto/join-token.ts";
+import { causesOf, describeCauses } from "#proto/parse.ts";
 import { paths } from "#proto/paths.ts";
 import type { KernelTools } from "#agent/dataplane/exec.ts";
 import { writeMembership, type Membership } from "./config.ts";
@@ -40,19 +41,23 @@ export async function joinFleet(options: JoinOptions, signal: AbortSignal): Prom
     const fault = endpointAddressFault(address);
     if (fault !== undefined) throw new AppError("Usage", `--address ${address}: ${fault}`);
   }
+  refuseName(options.name);
   const ca = pinned(await fetchCa(origin, signal), caFingerprint, origin);
   const connection = { server: origin, ca, token: token.trim() };
   const { serviceCidrs } = await askForCluster(connection, signal);
   await refuseOverlap({ tools, serviceCidrs }, signal); // before the token is used and the fleet has a Node that nobody runs
   const network = await lookAtNetwork({ tools, server: origin, serviceCidrs, addresses }, signal);
-  const wanted = JoinRequest.safeParse({
+  if (network.addresses.length === 0)
+    throw new AppError("Usage", "no address was found by which other hosts reach this one", { hint: "name one with --address" });
+  const wanted = {
     name: options.name,
     machineId: await machineIdOf(stateDir),
     addresses: network.addresses.map((address) => ({ type: "InternalIP", address })),
     podCIDRs: network.containerCidrs,
-  });
-  if (!wanted.success) throw notJoinable(options.name, network.addresses, wanted.error);
-  const reply = await askToJoin(connection, wanted.data, signal);
+  };
+  const body = JoinRequest.safeParse(wanted);
+  if (!body.success) throw new AppError("Usage", `this host cannot join: ${describeCauses(causesOf(body.error, wanted))}`);
+  const reply = await askToJoin(connection, body.data, signal);
   const membership = { node: reply.node, stateDir, addresses: [...addresses], cluster: reply.cluster };
   await writeMembership(options.credentialsFile, { server: origin, ca, token: reply.token }, membership);
   return { membership, replaced: reply.replaced };
@@ -162,11 +167,11 @@ async function askToJoin(
   }
 }
 
-function notJoinable(name: string, addresses: readonly string[], cause: unknown): AppError {
-  if (addresses.length === 0)
-    return new AppError("Usage", "no address was found by which other hosts reach this one", { cause, hint: "name one with --address" });
-  return new AppError("Usage", `this host cannot join as "${name}": ${describeError(cause)}`, {
-    cause,
-    hint: "choose a name with --name, like vm-1",
-  });
+/** Before anybody is asked anything. */
+function refuseName(name: string): void {
+  const { error } = JoinRequest.pick({ name: true }).safeParse({ name });
+  if (error)
+    throw new AppError("Usage", `this host cannot join: ${describeCauses(causesOf(error, { name }))}`, {
+      hint: "choose a name with --name, like vm-1",
+    });
 }

@@ -1,9 +1,18 @@
+import { resolve } from "node:path";
 import { Command, CommanderError, Option } from "commander";
 import { pino, type Logger } from "pino";
 import { AppError, describeError, errorCodes } from "#proto/error.ts";
 import { parseIp } from "#proto/ip.ts";
 import { cleanUp } from "./cleanup.ts";
-import { DEFAULT_CREDENTIALS, DEFAULT_STATE_DIR, DEFAULT_WORKLOADS_DIR, readMembership, type Joined } from "./config.ts";
+import {
+  DEFAULT_CREDENTIALS,
+  DEFAULT_STATE_DIR,
+  DEFAULT_WORKLOADS_DIR,
+  readMembership,
+  stateDirOf,
+  withStateDir,
+  type Joined,
+} from "./config.ts";
 import { openKernelTools } from "./dataplane/exec.ts";
 import { DATAPLANES } from "./dataplane/select.ts";
 import type { ListenAddress } from "./dns/listen.ts";
@@ -62,32 +71,37 @@ withRunFlags(
     .addOption(new Option("--token <token>").hideHelp())
     .option("--name <name>", "name of this node", defaultNodeName())
     .option("--address <ip>", "an address by which other hosts reach this one; may be repeated (default: found out)", collect, [])
-    .option("--run", "go on to run the agent", false),
+    .option("--run", "go on to run the agent", false)
+    .allowExcessArguments() // refused by join, which does not print them: one may be a token
+    .addHelpText("after", joinExamples()),
 ).action(join);
 
 program
   .command("cleanup")
   .description("take everything of ours off this host: rules, addresses, the resolver's drop-in, saved state")
   .option("--dry-run", "only say what would go", false)
-  .option("--purge", "the credential too: the host must join again", false)
+  .option("--purge", "the credential and the cache of compiled code too: the host must join again", false)
   .option("--kubeconfig <file>", "this node's credential", DEFAULT_CREDENTIALS)
   .option("--state-dir <folder>", "where the agent keeps what it knows")
   .option("--log-level <level>", "trace, debug, info, warn, error", "warn")
+  .addHelpText("after", cleanupExamples())
   .action(async (flags: CommonFlags & { readonly dryRun: boolean; readonly purge: boolean }) => {
     requireRoot();
     const { dryRun, purge } = flags;
     const log = openLog(flags.logLevel);
-    const { removed, fault } = await cleanUp(
+    const { removed, kept, fault } = await cleanUp(
       { stateDir: flags.stateDir, credentialsFile: flags.kubeconfig, dryRun, purge, log },
       stop.signal,
     );
     const verb = dryRun ? "would remove" : "removed";
     for (const what of removed) process.stdout.write(`${verb} ${what}\n`);
+    if (kept.length > 0) process.stdout.write(`not ours, and left as it is: ${kept.join(", ")}\n`);
     if (fault) throw fault;
     process.stdout.write(dryRun ? "" : "nothing of Fairlead is left on this host\n");
   });
 
 try {
+  if (process.argv.some((argument) => /(^|=)fl1\./.test(argument))) throw tokenInArguments(); // before anything prints it back
   await program.parseAsync();
 } catch (error) {
   process.exitCode = report(error);
@@ -97,17 +111,19 @@ if (stop.signal.aborted) process.exit();
 async function join(
   server: string,
   flags: RunFlags & { tokenFile?: string; token?: string; name: string; address: string[]; run: boolean },
+  command: Command,
 ): Promise<void> {
-  requireRoot();
-  if (flags.token !== undefined || process.argv.some((argument) => argument.startsWith("fl1.")))
-    throw new AppError("Usage", "a token in the command line can be read by every user of this host, and stays in the shell's history", {
-      hint: "give it as --token-file FILE, or --token-file - and on stdin; this one should be deleted (`fairlead token delete ID`)",
+  if (flags.token !== undefined) throw tokenInArguments();
+  if (command.args.length > 1)
+    throw new AppError("Usage", `join takes one argument, the server's address; there are ${command.args.length}`, {
+      hint: "write it like: fairlead agent join https://10.0.0.5:7443 --token-file FILE",
     });
+  requireRoot();
   if (flags.tokenFile === undefined)
     throw new AppError("Usage", "--token-file is needed", { hint: "`fairlead token create` on the server makes a token" });
   const token = await readToken(flags.tokenFile);
-  const stateDir = flags.stateDir ?? DEFAULT_STATE_DIR;
   const { name, address: addresses, kubeconfig: credentialsFile } = flags;
+  const stateDir = resolve(flags.stateDir ?? (await stateDirOf(credentialsFile)));
   const { membership, replaced } = await joinFleet(
     { server, token, name, addresses, stateDir, credentialsFile, tools: openKernelTools() },
     stop.signal,
@@ -129,7 +145,7 @@ async function runUntilStopped(flags: RunFlags): Promise<void> {
   requireRoot();
   const joined = await readMembership(flags.kubeconfig);
   const { connection, membership } = joined;
-  const stateDir = flags.stateDir ?? membership.stateDir;
+  const stateDir = resolve(flags.stateDir ?? membership.stateDir);
   const log = openLog(flags.logLevel);
   await using _namespace = await lockNamespace();
   await using _state = await lockState(stateDir);
@@ -154,7 +170,11 @@ async function runUntilStopped(flags: RunFlags): Promise<void> {
     masqueradeAll,
     log,
   };
-  for (let next: Joined | undefined = joined; next;) next = await runAgent({ ...fixed, ...next }, stop.signal);
+  for (let next: Joined | undefined = joined; next;)
+    next = await runAgent(
+      { ...fixed, ...next, membership: await withStateDir(next.membership, { stateDir, credentialsFile }) },
+      stop.signal,
+    );
   log.info("the agent has stopped; rules and addresses stay in place");
 }
 
@@ -172,7 +192,7 @@ function withRunFlags(command: Command): Command {
     )
     .option(
       "--dns-upstream <address>",
-      "who is asked for all other names (default: as the host's resolv.conf says); may be repeated",
+      "who is asked for all other names (default: whom the host's resolv.conf names, or named before it named this agent); may be repeated",
       collectListen,
       [],
     )
@@ -208,6 +228,12 @@ function requireRoot(): void {
     });
 }
 
+function tokenInArguments(): AppError {
+  return new AppError("Usage", "a token in the command line can be read by every user of this host, and stays in the shell's history", {
+    hint: "give it as --token-file FILE, or --token-file - and on stdin; this one should be deleted (`fairlead token delete ID`)",
+  });
+}
+
 function report(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2; // it has said why
   if (stop.signal.aborted) return 0;
@@ -226,5 +252,26 @@ Examples:
   fairlead agent run --help                    # all options
   sudo fairlead agent cleanup --dry-run        # what is ours on this host
   sudo fairlead agent cleanup                  # takes it all away
+`;
+}
+
+function joinExamples(): string {
+  return `
+Examples:
+  sudo fairlead agent join https://10.0.0.5:7443 --token-file token.txt
+  ssh server fairlead token create | sudo fairlead agent join https://10.0.0.5:7443 --token-file -
+  sudo fairlead agent join https://10.0.0.5:7443 --token-file token.txt --name vm-1 --address 192.168.7.21
+  sudo fairlead agent join https://10.0.0.5:7443 --token-file token.txt --run   # and go on to run the agent
+`;
+}
+
+function cleanupExamples(): string {
+  return `
+Examples:
+  sudo fairlead agent cleanup --dry-run   # only says what would go; stop the agent before the rest
+  sudo fairlead agent cleanup             # the host can run the agent again
+  sudo fairlead agent cleanup --purge     # leaves the fleet: the credential goes, too
+
+Exit code 1: something is left, or /etc/resolv.conf still names the agent; the message says what to do.
 `;
 }

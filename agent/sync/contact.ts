@@ -30,7 +30,7 @@ export function createContact({ log, since }: { readonly log: Pick<Logger, "info
         followedAt = Date.now();
       }
       if (!failure) return;
-      log.info({ speaker, afterMs: Date.now() - failure.at }, "the server is there again");
+      log.info({ speaker, afterMs: Date.now() - failure.at }, "in touch with the server again");
       if (speaker === "heartbeat") wait.abort();
     },
     failed(speaker, error) {
@@ -43,7 +43,7 @@ export function createContact({ log, since }: { readonly log: Pick<Logger, "info
       if (before?.error !== text)
         log.warn(
           { speaker, error: text, stateAgeMs: Math.max(0, Date.now() - followedAt) },
-          "cannot reach the server: traffic and DNS go on with what this host knows",
+          `${headline(error)}: traffic and DNS go on with what this host knows`,
         );
       failures.set(speaker, { at: before?.at ?? Date.now(), error: text });
     },
@@ -54,6 +54,12 @@ export function createContact({ log, since }: { readonly log: Pick<Logger, "info
     },
     problems: () => Array.from(failures, ([speaker, { error }]) => `${speaker}: ${error}`),
   };
+}
+
+function headline(error: unknown): string {
+  if (isRefused(error)) return "the server refuses this host";
+  const isAway = !isAppError(error) || error.code === "ServiceUnavailable" || error.code === "Timeout";
+  return isAway ? "cannot reach the server" : "the server answered with an error";
 }
 
 export function isRefused(error: unknown): boolean {

@@ -15,6 +15,17 @@ test("an agent that the user has to mend something for says what, and ends befor
   const inArgv = await agent("join", `https://${h1.ip}:7443`, "--token", "fl1.secret");
   expect(inArgv.exitCode).toBe(2);
   expect(inArgv.stderr).toContain("can be read by every user");
+  const positional = await agent("join", `https://${h1.ip}:7443`, "fl1.secret");
+  expect(positional.exitCode).toBe(2);
+  expect(positional.stderr).toContain("can be read by every user");
+  expect((await agent("join", `https://${h1.ip}:7443`, "mangled-token")).stderr).toMatch(/^fairlead agent: join takes one argument/);
+  const unknown = `fl1.01234567.${"a".repeat(43)}.${"0".repeat(64)}`;
+  const badName = await h2.run(fairlead, ["agent", "join", `https://${h1.ip}:7443`, "--token-file", "-", "--name", "x;y"], {
+    input: unknown,
+    reject: false,
+  });
+  expect(badName.exitCode).toBe(2);
+  expect(badName.stderr).toContain('name: Invalid value: "x;y": must be of a-z');
 
   await startServer(h1);
   const api = await openApi(h1);
