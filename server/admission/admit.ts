@@ -1,16 +1,15 @@
 import type { ClusterFacts } from "#proto/agents.ts";
 import { AppError } from "#proto/error.ts";
-import type { Event } from "#proto/event.ts";
 import { parseIp, type IpFamily } from "#proto/ip.ts";
 import { kinds, type AnyObject, type KindName } from "#proto/kinds.ts";
 import type { Node } from "#proto/node.ts";
-import { fault, invalid } from "#proto/parse.ts";
 import type { Service } from "#proto/service.ts";
 import type { Workload } from "#proto/workload.ts";
 import type { Store, StoredChange, StoreKey } from "../store/store.ts";
 import type { Identity } from "../trust/identity.ts";
 import type { Admission, AdmissionRequest, Admitted, Operation } from "./admission.ts";
 import { admitSlice } from "./endpoint-slice.ts";
+import { admitEvent } from "./event.ts";
 import { admitNode, nodeClaims, type NodeParts } from "./node.ts";
 import { createNodeNetworks } from "./node-networks.ts";
 import { createPool, type Pool } from "./pool.ts";
@@ -87,6 +86,8 @@ export async function createAdmission({ store, cluster, random = Math.random }: 
     const node = await store.get({ kind: "Node", namespace: "", name });
     return node?.kind === "Node" ? node : undefined;
   };
+  const readWorkload = async (namespace: string, name: string): Promise<Workload | undefined> =>
+    asWorkload(await store.get({ kind: "Workload", namespace, name }));
 
   async function admitAny({ operation, identity, previous, next }: AnyRequest): Promise<Admitted> {
     if (identity.kind === "node") requireOwn(identity, previous, next, operation);
@@ -111,7 +112,7 @@ export async function createAdmission({ store, cluster, random = Math.random }: 
         admitSlice(previous?.kind === "EndpointSlice" ? previous : undefined, next, ranges);
         break;
       case "Event":
-        return { object: admitEvent(next, identity), claims: undefined, warnings: [] };
+        return { object: await admitEvent(next, { identity, workload: readWorkload }), claims: undefined, warnings: [] };
       case "Namespace":
         break;
     }
@@ -166,16 +167,6 @@ function requireOwn(identity: Identity & { kind: "node" }, previous: AnyObject |
       hint: "a host's credential may write its own Node and its own Workloads only; use an admin's kubeconfig",
     },
   );
-}
-
-const MAX_EVENT_BYTES = 8192;
-
-function admitEvent(event: Event, identity: Identity): Event {
-  const bytes = Buffer.byteLength(JSON.stringify(event));
-  if (bytes > MAX_EVENT_BYTES)
-    throw invalid("Event", event.metadata.name, [fault("<object>", `must be no more than ${MAX_EVENT_BYTES} bytes, and is ${bytes}`)]);
-  // Nobody speaks in another host's name.
-  return identity.kind === "node" ? { ...event, source: { ...event.source, host: identity.name } } : event;
 }
 
 function asService(object: AnyObject | undefined): Service | undefined {

@@ -311,8 +311,38 @@ test("an Event has bounds, and a host signs its own", async () => {
     });
   expect(await refusal(desk.put<"Event">(event({ note: "x".repeat(9000) })))).toMatch(/must be no more than 8192 bytes/);
   const identity: Identity = { kind: "node", name: "vm-1" };
-  const { object } = await desk.admission.admit({ kind: "Event", operation: "create", identity, previous: undefined, next: event({}) });
+  const tell = (extra: object) =>
+    desk.admission.admit({ kind: "Event", operation: "create", identity, previous: undefined, next: event(extra) });
+  const { object } = await tell({ involvedObject: { kind: "Node", name: "vm-1" } });
   expect(object.source).toEqual({ host: "vm-1" });
+  for (const [name, node, address] of [
+    ["mine", "vm-1", "192.168.56.11"],
+    ["theirs", "vm-2", "192.168.56.12"],
+  ] as const) {
+    await desk.put<"Node">(aNode(node, address));
+    await desk.put<"Workload">(
+      parseObject("Workload", {
+        apiVersion: "fairlead.dev/v1",
+        kind: "Workload",
+        metadata: { name, namespace: "default" },
+        spec: { node },
+      }),
+    );
+  }
+  await tell({ involvedObject: { kind: "Workload", namespace: "default", name: "mine" } });
+  for (const extra of [
+    {},
+    { involvedObject: { kind: "Node", name: "vm-2" } },
+    { involvedObject: { kind: "Service", name: "web" } },
+    { involvedObject: { kind: "Workload", name: "theirs" } },
+    { involvedObject: { kind: "Workload", name: "gone" } },
+    { involvedObject: { kind: "Workload", namespace: "other", name: "mine" } },
+    { involvedObject: { kind: "Node", name: "vm-1" }, metadata: { name: "e", namespace: "fairlead-system" } },
+  ])
+    await expect(tell(extra), JSON.stringify(extra)).rejects.toMatchObject({
+      code: "Forbidden",
+      message: expect.stringContaining("cannot create what is about") as string,
+    });
 });
 
 test("the DNS service's address cannot be one that a service got under an earlier configuration", async () => {
