@@ -1,15 +1,17 @@
 import { rm, stat } from "node:fs/promises";
+import { join } from "node:path";
 import type { Logger } from "pino";
 import { z } from "zod";
 import { AppError } from "#proto/error.ts";
 import { parseIp } from "#proto/ip.ts";
-import { DEFAULT_STATE_DIR, membershipFile, readMembership, upstreamsFile } from "./config.ts";
+import { membershipFile, readMembership, stateDirOf, upstreamsFile } from "./config.ts";
 import { openKernelTools, type KernelTools } from "./dataplane/exec.ts";
 import { openDriver } from "./dataplane/select.ts";
 import { ADDRESS_LABEL, HOST_LOCAL_ADDRESS, removeDnsAddresses } from "./dns/address.ts";
 import { readKnownUpstreams } from "./dns/known-upstreams.ts";
 import { isResolverConfigured, resolvConfFault, unconfigureResolver } from "./dns/resolver-config.ts";
 import { lockNamespace, lockState } from "./lock.ts";
+import { compileCacheThere, ownFilesIn, removeCompileCache, removeOwnFiles } from "./state-files.ts";
 
 export interface CleanupOptions {
   readonly stateDir: string | undefined;
@@ -23,6 +25,8 @@ export interface CleanupOptions {
 export interface Cleaned {
   /** What went, or would go. */
   readonly removed: readonly string[];
+  /** What others have in the state folder, which therefore stays. */
+  readonly kept: readonly string[];
   /** What only the user can put right. */
   readonly fault?: AppError | undefined;
 }
@@ -33,7 +37,7 @@ export async function cleanUp(
   signal: AbortSignal,
 ): Promise<Cleaned> {
   const joined = await readMembership(credentialsFile).catch(() => undefined);
-  const stateDir = wanted ?? joined?.membership.stateDir ?? DEFAULT_STATE_DIR;
+  const stateDir = wanted ?? (await stateDirOf(credentialsFile));
   const dnsIps = joined?.membership.cluster.dnsIps ?? [];
   const tools = openKernelTools();
   const driver = openDriver({ dataplane: "auto", stateDir, log, tools });
@@ -42,15 +46,24 @@ export async function cleanUp(
     ...(await dnsAddressesOn(tools, dnsIps)).map((address) => `address ${address} on lo`),
     ...((await isResolverConfigured()) ? ["drop-in of systemd-resolved"] : []),
   ];
-  const files = [stateDir, ...(purge ? [credentialsFile, membershipFile(credentialsFile)] : [])];
-  const filesThere = async (): Promise<string[]> => (await Promise.all(files.map(isThere))).filter((file) => file !== undefined);
+  const purged = purge ? [credentialsFile, membershipFile(credentialsFile)] : [];
+  const purgedThere = async (): Promise<string[]> => (await Promise.all(purged.map(isThere))).filter((file) => file !== undefined);
   const faultOf = async (): Promise<AppError | undefined> =>
     resolvConfFault({
       own: [HOST_LOCAL_ADDRESS, ...dnsIps, ...(await dnsAddressesOn(tools, dnsIps))],
       known: await readKnownUpstreams(upstreamsFile(stateDir)),
       isKnownHost: joined !== undefined,
     });
-  if (dryRun) return { removed: [...(await find()), ...(await filesThere())], fault: await faultOf() };
+  const own = await ownFilesIn(stateDir);
+  const kept = own.names.length === 0 ? [] : own.others.map((name) => join(stateDir, name));
+  if (dryRun) {
+    const cache = purge ? await compileCacheThere() : undefined;
+    return {
+      removed: [...(await find()), ...own.names, ...(await purgedThere()), ...(cache === undefined ? [] : [cache])],
+      kept,
+      fault: await faultOf(),
+    };
+  }
 
   // An agent that runs would put it all back.
   await using _namespace = await lockNamespace();
@@ -59,16 +72,17 @@ export async function cleanUp(
   const removed = [...(await driver.cleanup({ dryRun: false }, signal))];
   removed.push(...(await removeDnsAddresses(tools, dnsIps, signal)).map((address) => `address ${address} on lo`));
   if ((await unconfigureResolver({ tools })) === "changed") removed.push("drop-in of systemd-resolved");
-  for (const file of await filesThere()) {
-    await rm(file, { recursive: true, force: true });
-    removed.push(file);
-  }
-  const left = [...(await find()), ...(await filesThere())];
+  removed.push(...own.names, ...(await purgedThere()));
+  await removeOwnFiles(await ownFilesIn(stateDir));
+  for (const file of purged) await rm(file, { force: true });
+  const cache = purge ? await removeCompileCache() : undefined;
+  if (cache !== undefined) removed.push(cache);
+  const left = [...(await find()), ...(await ownFilesIn(stateDir)).files, ...(await purgedThere())];
   if (left.length > 0)
     throw new AppError("KernelRejected", `something is left: ${left.join(", ")}`, {
       hint: "is another agent running? stop it and run this again",
     });
-  return { removed, fault };
+  return { removed, kept, fault };
 }
 
 const Listing = z.array(

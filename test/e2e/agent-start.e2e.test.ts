@@ -31,9 +31,9 @@ test("an agent that the user has to mend something for says what, and ends befor
   const api = await openApi(h1);
   await h2.run("ip", ["route", "add", "10.96.4.0/24", "via", h1.ip]);
   const { body } = await api.call("POST", "/apis/fairlead.dev/v1/jointokens", { uses: 1 });
-  const { token } = body as { token: string }; // as proto/agents.ts says
+  const { token: oneUse } = body as { token: string }; // as proto/agents.ts says
   const join = (): ReturnType<typeof h2.run> =>
-    h2.run(fairlead, ["agent", "join", `https://${h1.ip}:7443`, "--token-file", "-"], { reject: false, input: token });
+    h2.run(fairlead, ["agent", "join", `https://${h1.ip}:7443`, "--token-file", "-"], { reject: false, input: oneUse });
   const refused = await join();
   expect(refused.exitCode).toBe(2);
   expect(refused.stderr).toContain(`10.96.0.0/16 overlaps the route 10.96.4.0/24 via ${h1.ip} dev eth0`);
@@ -69,4 +69,16 @@ test("an agent that the user has to mend something for says what, and ends befor
   expect(cleaned).toMatchObject({ exitCode: 0, stdout: expect.stringContaining("nothing of Fairlead is left") as string });
   expect(await rulesOf(h2)).toEqual([]);
   expect((await agent("cleanup", "--dry-run")).stdout).toBe("");
+
+  // A folder that others use too is found again without being named, and what is theirs stays.
+  const shared = "/var/lib/fairlead/shared";
+  const fourth = await startAgent(h2, "--state-dir", shared);
+  await h2.run("touch", [`${shared}/mine`]);
+  await fourth.stop();
+  const purged = await agent("cleanup", "--purge");
+  expect(purged.stdout).toContain(`removed ${shared}/replica/image`);
+  expect(purged.stdout).toContain(`not ours, and left as it is: ${shared}/mine`);
+  expect(purged.exitCode).toBe(0);
+  expect((await h2.run("ls", ["-A", shared])).stdout).toBe("mine");
+  expect((await h2.run("ls", ["-A", "/etc/fairlead"])).stdout).not.toMatch(/node\.yaml|agent\.yaml/);
 });
