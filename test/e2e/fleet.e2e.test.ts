@@ -3,7 +3,7 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { createFleet, type Fleet, type Host } from "#test/fleet/fleet.ts";
-import { processesIn, removeFleet, stateFolder } from "#test/fleet/teardown.ts";
+import { processesIn, removeFleet, standingOf, stateFolder } from "#test/fleet/teardown.ts";
 import { waitFor } from "#test/wait-for.ts";
 
 const pings = async (from: Host, to: string) => (await from.run("ping", ["-c", "1", "-W", "1", to], { reject: false })).exitCode === 0;
@@ -169,10 +169,14 @@ test("what a killed run left is removed by the next fleet, and a fleet that was 
   expect(killed.signal).toBe("SIGKILL");
   expect(kept.exitCode).toBe(0);
   expect((await remainsOf(killed.stdout)).length).toBeGreaterThan(0);
+  expect(await standingOf(killed.stdout)).toBe("orphaned");
+  expect(await standingOf(kept.stdout)).toBe("kept");
 
   await using next = await createFleet({ hosts: 1 });
   expect(next.name).not.toBe(killed.stdout);
   expect(await remainsOf(killed.stdout)).toEqual([]);
+  expect(await standingOf(killed.stdout)).toBe("none");
+  expect(await standingOf(next.name)).toBe("running");
   expect(await processesIn([`${kept.stdout}-h1`])).toHaveLength(2);
   await removeFleet(kept.stdout);
   expect(await remainsOf(kept.stdout)).toEqual([]);
