@@ -129,6 +129,18 @@ describe("a fault names the field, what stands there and what would be right", (
       /^spec\.checks\[0\]\.http\.port.*no port/,
     ],
     [
+      "a tcp check of a port that speaks UDP",
+      "Workload",
+      workload({ ports: [{ ...port, protocol: "UDP" }], checks: [{ tcp: { port: 80 } }] }),
+      /^spec\.checks\[0\]\.tcp\.port: Invalid value: 80: is UDP here, and the check needs a TCP port$/,
+    ],
+    [
+      "an http check of a named port that speaks UDP",
+      "Workload",
+      workload({ ports: [{ name: "dns", port: 53, protocol: "UDP" }, port], checks: [{ http: { port: "dns" } }] }),
+      /^spec\.checks\[0\]\.http\.port: Invalid value: "dns": is UDP here/,
+    ],
+    [
       "checks that would do nothing else",
       "Workload",
       workload({ ports: [port], checks: [{ tcp: { port: 80 }, interval: "99ms" }] }),
@@ -161,6 +173,14 @@ describe("a fault names the field, what stands there and what would be right", (
 test("a Kubernetes field that means nothing here is kept", () => {
   const kept = parseObject("Service", service({ ports: [{ port: 80, future: 1 }], unheardOf: { a: 1 } }));
   expect(kept.spec).toMatchObject({ unheardOf: { a: 1 }, ports: [{ port: 80, protocol: "TCP", future: 1 }] });
+});
+
+test("a check finds its TCP port beside a UDP port of the same number", () => {
+  const ports = [
+    { port: 53, protocol: "UDP" },
+    { port: 53, protocol: "TCP" },
+  ];
+  expect(faultsOf("Workload", workload({ ports, checks: [{ tcp: { port: 53 } }] }))).toEqual([]);
 });
 
 test("an ExternalName may end with the root's dot, and stays as it was written", () => {

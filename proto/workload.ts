@@ -91,12 +91,14 @@ export const WorkloadSpec = z
     for (const [i, check] of spec.checks.entries()) {
       const kind = check.http ? "http" : "tcp";
       const ref = (check.http ?? check.tcp)?.port;
-      if (ref !== undefined && !spec.ports.some((port) => port.name === ref || port.port === ref))
-        context.addIssue({
-          code: "custom",
-          path: ["checks", i, kind, "port"],
-          message: `no port of this workload is named or numbered ${ref}`,
-        });
+      if (ref === undefined) continue;
+      const found = spec.ports.filter((port) => port.name === ref || port.port === ref);
+      if (found.some(({ protocol }) => protocol === "TCP")) continue;
+      const [other] = found;
+      const message = other
+        ? `is ${other.protocol} here, and the check needs a TCP port`
+        : `no port of this workload is named or numbered ${ref}`;
+      context.addIssue({ code: "custom", path: ["checks", i, kind, "port"], message });
     }
   });
 export type WorkloadSpec = z.output<typeof WorkloadSpec>;
