@@ -51,6 +51,8 @@ export async function register({ args, options, io }: Invocation<RegisterOptions
   const put = async (): Promise<Applied> => putWorkload(session, io, { name, value, timeoutMs });
   const { outcome, object } = await put();
   io.out(`workload/${name} ${outcome === "created" ? "registered" : outcome}\n`);
+  // Nothing was written that would have renewed it.
+  if (outcome === "unchanged" && options.ttl !== undefined) await renewOnce(session, io, { name, put });
   if (options.wait) await waitUntilLive(session.client, io, { revision: lastRevision([object]), timeoutMs });
   if (options.renew && options.ttl !== undefined) await renewUntilStopped(session, io, { name, ttl: options.ttl, put });
   return 0;

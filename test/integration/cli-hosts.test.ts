@@ -139,6 +139,13 @@ test("a host may not register for another, nor with an address that is not its o
   expect((await cli("get wl -A -o name")).stdout).not.toContain("workload/x");
 });
 
+test("who registers again with a --ttl renews it, though nothing changed", async () => {
+  const again = "register cron --port 9000 --ttl 3s";
+  expect(await onHost(again)).toMatchObject({ stdout: "workload/cron registered\n" });
+  for (const end = performance.now() + 4500; performance.now() < end;)
+    expect(await onHost(again)).toMatchObject({ exitCode: 0, stdout: "workload/cron unchanged\n" });
+});
+
 test("with --ttl --renew a workload lives as long as it is renewed, and leaves on a signal", async () => {
   const renewing = onHost("register job --port 9000 --ttl 1s --renew");
   await waitFor(async () => (await cli("get wl job")).exitCode === 0, { what: "job", timeoutMs: 10_000 });
