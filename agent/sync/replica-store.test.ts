@@ -178,26 +178,27 @@ test("the state of another node is not taken", async () => {
   await agent.stop();
 });
 
-test.for(["the whole state folder", "the replica's folder", "the image", "the journal"])(
-  "after %s was deleted the next change writes all anew, for root's eyes only",
-  async (what) => {
-    const stateDir = join(await aFolder(), "state");
-    const folder = join(stateDir, "replica");
-    await saved(folder, "a");
-    const agent = await start(folder);
-    agent.put("b", 3);
-    await waitFor(async () => (await readFile(join(folder, "journal-1"), "utf8")).includes('"b"'), { what: "the step" });
-    const names = { "the whole state folder": "", "the replica's folder": "replica", "the image": "replica/image" };
-    await rm(join(stateDir, names[what as keyof typeof names] ?? "replica/journal-1"), { recursive: true });
-    agent.put("c", 4);
-    await waitFor(async () => (await readFile(join(folder, "image"), "utf8")).includes('"c"'), { what: "the new image" });
-    await agent.stop();
-    for (const path of [stateDir, folder]) expect((await stat(path)).mode & 0o777).toBe(0o700);
-    const again = await start(folder);
-    expect(namesIn(again)).toEqual(["a", "b", "c", "first"]);
-    await again.stop();
-  },
-);
+test.for([
+  ["the whole state folder", ""],
+  ["the replica's folder", "replica"],
+  ["the image", "replica/image"],
+  ["the journal", "replica/journal-1"],
+] as const)("after %s was deleted the next change writes all anew, for root's eyes only", async ([, deleted]) => {
+  const stateDir = join(await aFolder(), "state");
+  const folder = join(stateDir, "replica");
+  await saved(folder, "a");
+  const agent = await start(folder);
+  agent.put("b", 3);
+  await waitFor(async () => (await readFile(join(folder, "journal-1"), "utf8")).includes('"b"'), { what: "the step" });
+  await rm(join(stateDir, deleted), { recursive: true });
+  agent.put("c", 4);
+  await waitFor(async () => (await readFile(join(folder, "image"), "utf8")).includes('"c"'), { what: "the new image" });
+  await agent.stop();
+  for (const path of [stateDir, folder]) expect((await stat(path)).mode & 0o777).toBe(0o700);
+  const again = await start(folder);
+  expect(namesIn(again)).toEqual(["a", "b", "c", "first"]);
+  await again.stop();
+});
 
 test("a disk that cannot be written is a problem to report, and no end", async () => {
   const folder = await aFolder();
