@@ -1,4 +1,5 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
@@ -48,4 +49,19 @@ test("of the folder of compiled code what Node made goes, and nothing else", asy
   expect(await removeCompileCache(folder)).toBe(folder);
   expect(await removeCompileCache(folder)).toBeUndefined();
   expect(await readFile(join(import.meta.dirname, "../tools/compile-cache.js"), "utf8")).toContain(`"${COMPILE_CACHE}"`);
+});
+
+test("that somebody writes compiled code while its folder is removed is no error", async () => {
+  const folder = await aFolder(...Array.from({ length: 50 }, (_, i) => `v24.21.0-x64-0123abcd-0/${i}`));
+  let isRemoving = true;
+  const writer = async (): Promise<void> => {
+    for (let i = 0; isRemoving; i++) {
+      await writeFile(join(folder, `v24.21.0-x64-0123abcd-0/more-${i}`), "").catch(() => undefined);
+      await nextTurn();
+    }
+  };
+  const writing = writer();
+  await removeCompileCache(folder);
+  isRemoving = false;
+  await writing;
 });

@@ -63,8 +63,10 @@ export async function compileCacheThere(folder = COMPILE_CACHE): Promise<string 
 /** The folder, when it is gone. */
 export async function removeCompileCache(folder = COMPILE_CACHE): Promise<string | undefined> {
   if ((await compileCacheThere(folder)) === undefined) return undefined;
+  // A server on this host may write there meanwhile.
   for (const entry of (await entriesOf(folder)) ?? [])
-    if (entry.isDirectory() && NODES_CACHE.test(entry.name)) await rm(join(folder, entry.name), { recursive: true, force: true });
+    if (entry.isDirectory() && NODES_CACHE.test(entry.name))
+      await rm(join(folder, entry.name), { recursive: true, force: true }).catch(unlessInUse);
   await rmdir(folder).catch(unlessInUse);
   return lstat(folder).then(
     () => undefined,
