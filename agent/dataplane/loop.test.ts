@@ -1,5 +1,6 @@
 import { expect, onTestFinished, test } from "vitest";
 import type { ForwardingTable, ServiceChange } from "#agent/compile/table.ts";
+import { pause } from "#proto/backoff.ts";
 import { waitFor } from "#test/wait-for.ts";
 import type { DataplaneDriver, Drift } from "./driver.ts";
 import { dataplaneLoop } from "./loop.ts";
@@ -18,6 +19,8 @@ interface Recorded {
   readonly mailbox: TableMailbox;
   drift: Drift;
   refuse: number;
+  /** A look that takes for ever, unless it is called off. */
+  slowLook: boolean;
 }
 
 /** A driver that remembers instead of writing; `refuse` = how many of the next writes fail. */
@@ -30,6 +33,7 @@ function start(verifyIntervalMs = 10_000): Recorded {
     mailbox: createTableMailbox(),
     drift: { intact: true },
     refuse: 0,
+    slowLook: false,
   };
   const write = (what: string): void => {
     recorded.done.push(what);
@@ -45,7 +49,13 @@ function start(verifyIntervalMs = 10_000): Recorded {
       recorded.drift = { intact: true };
     },
     update: async (changes) => write(`update ${changes.map(({ key, next }) => (next ? key : `-${key}`)).join()}`),
-    verify: async () => recorded.drift,
+    verify: async (signal) => {
+      if (!recorded.slowLook) return recorded.drift;
+      recorded.done.push("look");
+      await pause(60_000, signal);
+      signal.throwIfAborted();
+      return recorded.drift;
+    },
     cleanup: async () => [],
   };
   const end = new AbortController();
@@ -77,6 +87,17 @@ test("first the whole, then what changes; a revision is told when it is applied"
   mailbox.put({ revision: 5, changes: [] });
   await waitFor(() => applied.includes(5), { what: "the revision that means nothing to the kernel" });
   expect(done).toEqual(["sync a", "update b"]);
+});
+
+test("a change does not wait for a look that takes long", async () => {
+  const recorded = start(20);
+  recorded.mailbox.put({ revision: 1, table: table("a"), changes: [] });
+  await waitFor(() => recorded.applied.includes(1), { what: "the sync" });
+  recorded.slowLook = true;
+  await waitFor(() => recorded.done.includes("look"), { what: "the look" });
+  recorded.mailbox.put({ revision: 2, changes: [added("b")] });
+  await waitFor(() => recorded.applied.includes(2), { what: "the update" });
+  expect(recorded.failures).toEqual([]);
 });
 
 test("nothing is written before the first whole table", async () => {

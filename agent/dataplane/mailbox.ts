@@ -15,7 +15,13 @@ export interface TableMailbox {
   put(update: TableUpdate): void;
   /** Waits for the next; undefined when there was none in time. Throws the signal's reason when it aborts. */
   take(options: { readonly timeoutMs: number }, signal: AbortSignal): Promise<TableUpdate | undefined>;
+  /** For work that is called off when something comes: a signal that then aborts, or with the other one; until it is disposed. */
+  untilNext(signal: AbortSignal): { readonly signal: AbortSignal } & Disposable;
 }
+
+// Reasons that cost no stack trace: a mailbox is looked into several times a second.
+const LATE = "late";
+const ARRIVED = "something came";
 
 export function createTableMailbox(): TableMailbox {
   let revision: number | undefined; // undefined = empty
@@ -49,7 +55,7 @@ export function createTableMailbox(): TableMailbox {
       const waiting = takeNow();
       if (waiting) return waiting;
       const late = new AbortController();
-      const timer = setTimeout(() => late.abort(), timeoutMs);
+      const timer = setTimeout(() => late.abort(LATE), timeoutMs);
       try {
         await once(arrivals, "arrival", { signal: AbortSignal.any([signal, late.signal]) });
       } catch {
@@ -58,6 +64,13 @@ export function createTableMailbox(): TableMailbox {
         clearTimeout(timer);
       }
       return takeNow();
+    },
+    untilNext(signal) {
+      const next = new AbortController();
+      const arrived = (): void => next.abort(ARRIVED);
+      if (revision === undefined) arrivals.addEventListener("arrival", arrived, { once: true });
+      else arrived();
+      return { signal: AbortSignal.any([signal, next.signal]), [Symbol.dispose]: () => arrivals.removeEventListener("arrival", arrived) };
     },
   };
 }

@@ -92,6 +92,7 @@ function scheduleOf(check: Check): Check["run"] {
   return async (rules, signal) => {
     const startedAt = performance.now();
     if (startedAt < dueAt) return [];
+    dueAt = startedAt + check.minIntervalMs; // also when it is called off
     const found = await check.run(rules, signal);
     const endedAt = performance.now();
     patience = found.length > 0 ? patience * 2 : 1;
