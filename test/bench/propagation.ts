@@ -18,7 +18,7 @@ export const propagation: Bench = {
     const figures: Record<string, number> = {};
     for (const agents of [1, 20]) {
       for (const services of [10, 1000]) {
-        const { live, agentCpuMs, serverCpuMs } = await measure({ agents, services, rounds: agents === 1 ? 300 : 100 }, say);
+        const { live, agentCpuMs, serverCpuMs } = await measure({ agents, services, rounds: agents === 1 ? 200 : 100 }, say);
         const suffix = services === 1000 ? "" : `_${services}_services`; // the larger one is the figure
         const plural = agents === 1 ? "agent" : "agents";
         figures[`live_${agents}_${plural}${suffix}_p50_ms`] = percentile(live, 0.5);
