@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { findConfig, openContext } from "#cli/context.ts";
 import type { Connection } from "#proto/client-http.ts";
 import type { Host, Program } from "../fleet/fleet.ts";
@@ -15,6 +15,8 @@ export async function startServer(host: Host, kubeconfig: string): Promise<Progr
     "0.0.0.0:7443",
     "--advertise",
     host.ip,
+    "--data-dir",
+    join(dirname(kubeconfig), "server"), // on a disk: the /var/lib of a fleet's host is in memory, where fsync costs nothing
     "--kubeconfig-out",
     kubeconfig,
     "--log-level",
