@@ -62,7 +62,15 @@ export async function runAgent(config: AgentConfig, outer: AbortSignal): Promise
   });
   const follower = createFollower({
     state,
-    node: () => ({ name: nodeName, addresses: network.addresses, localCidrs: network.containerCidrs, masqueradeAll: config.masqueradeAll }),
+    node: () => ({
+      name: nodeName,
+      addresses: network.addresses,
+      localCidrs: network.containerCidrs,
+      masqueradeAll: config.masqueradeAll,
+      nodePortCidrs: [],
+      zone: state.nodes.get(nodeName)?.metadata.labels?.["topology.kubernetes.io/zone"],
+      reservedAddresses: new Map(),
+    }),
     mailbox,
     dns,
     applied,

@@ -49,6 +49,8 @@ kernel_tools='
 iptables        iptables-restore
 nftables        nft
 ipset           ipset
+ipvsadm         ipvsadm
+user-mode-linux linux.uml
 conntrack       conntrack
 iproute2        ip
 iputils-ping    ping

@@ -5,7 +5,15 @@ import { Service, type ServiceInput } from "#proto/service.ts";
 import type { ClusterState } from "#agent/sync/state.ts";
 import { compileChanges, compileHost, compileService, compileTable, type NodeContext } from "./compile.ts";
 
-const node: NodeContext = { name: "h1", addresses: ["172.30.0.1"], localCidrs: ["10.200.1.0/24"], masqueradeAll: false };
+const node: NodeContext = {
+  name: "h1",
+  addresses: ["172.30.0.1"],
+  localCidrs: ["10.200.1.0/24"],
+  masqueradeAll: false,
+  nodePortCidrs: [],
+  zone: undefined,
+  reservedAddresses: new Map(),
+};
 
 type Spec = Partial<ServiceInput["spec"]>;
 type Ends = EndpointSliceInput["endpoints"];

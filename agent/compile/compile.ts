@@ -24,6 +24,12 @@ export interface NodeContext {
   /** Prefixes behind this host (container bridges). */
   readonly localCidrs: readonly string[];
   readonly masqueradeAll: boolean;
+  /** Where node ports are; empty = all addresses of the host but loopback. */
+  readonly nodePortCidrs: readonly string[];
+  /** topology.kubernetes.io/zone of this node. */
+  readonly zone: string | undefined;
+  /** Addresses that no Service may take on this host, each with the reason: its gateways, its name servers. */
+  readonly reservedAddresses: ReadonlyMap<string, string>;
 }
 
 export function compileTable(state: ClusterState, node: NodeContext): ForwardingTable {
@@ -57,6 +63,7 @@ export function compileHost(state: ClusterState, node: NodeContext): HostTable {
     nodeIps: [...new Set(node.addresses.flatMap(canonicalIp))].toSorted(),
     localCidrs: [...new Set(canonicalCidrs(node.localCidrs).map(formatCidr))].toSorted(),
     masqueradeAll: node.masqueradeAll,
+    nodePortCidrs: [...new Set(canonicalCidrs(node.nodePortCidrs).map(formatCidr))].toSorted(),
   };
 }
 
@@ -73,7 +80,7 @@ export function compileService(state: ClusterState, node: NodeContext, key: Serv
     // The agent of each host answers at the DNS service's address itself, unless somebody gave that service endpoints.
     .filter(({ address, backends }) => backends.length > 0 || !dnsIps.has(address))
     .toSorted(inOrder);
-  return frontends.length === 0 ? undefined : { key, frontends };
+  return frontends.length === 0 ? undefined : { key, frontends, healthCheck: undefined, refused: [] };
 }
 
 interface FrontendSource {
@@ -100,11 +107,15 @@ function frontendOf({ key, service, port, address, slices, node }: FrontendSourc
   return {
     id: idOf(key, port.name),
     family,
+    scope: "cluster",
     address,
     protocol: port.protocol,
     port: port.port,
     ...choice,
+    outside: undefined,
+    sourceRanges: undefined,
     affinitySeconds: affinityOf(service),
+    scheduler: undefined,
   };
 }
 

@@ -9,22 +9,42 @@ import type { Protocol } from "#proto/meta.ts";
 /** `namespace/name`. */
 export type ServiceKey = string;
 
+/**
+ * What kind of place clients connect to. cluster: a virtual IP out of the service ranges. loadBalancer: a virtual IP from elsewhere, which is the
+ * service's alone. external: somebody else's address (externalIPs), of which the service has only its ports. nodePort: a port of the host itself.
+ */
+export type FrontendScope = "cluster" | "loadBalancer" | "external" | "nodePort";
+
 /** One address, protocol and port that clients connect to, and who answers there. */
 export interface Frontend {
   /** `namespace/name:port`, or `namespace/name` for an unnamed port; for comments and logs. */
   readonly id: string;
   readonly family: IpFamily;
+  readonly scope: FrontendScope;
+  /** "" for a node port: it is at every address of the host that HostTable.nodePortCidrs names. */
   readonly address: string;
   readonly protocol: Protocol;
   readonly port: number;
-  /** Sorted by address and port. */
+  /** Sorted by address and port. Where `outside` is set, they are for connections from this host and from its containers (localCidrs) only. */
   readonly backends: readonly Backend[];
   /** What a packet gets when there are no backends: drop = endpoints exist, but the policy Local allows none of them here. */
   readonly whenEmpty: "reject" | "drop";
+  /** externalTrafficPolicy Local: who gets the connections that come from off the host. Their source address stays what it is. */
+  readonly outside: OutsideChoice | undefined;
+  /** Sources that may connect, of this family; others are dropped before translation. undefined = all, empty = none. loadBalancer only. */
+  readonly sourceRanges: readonly string[] | undefined;
   /** Endpoints that take no new flows and still serve the ones they have. UDP only: the kernel keeps TCP connections anyway. Sorted. */
   readonly draining: readonly { readonly address: string; readonly port: number }[];
   /** Clients stay with their endpoint for so long after each new connection; undefined = no affinity. */
   readonly affinitySeconds: number | undefined;
+  /** IPVS: how it chooses (rr, wrr, lc, sh, mh …); undefined = as the driver does by itself. Other drivers draw at random by weight. */
+  readonly scheduler: string | undefined;
+}
+
+export interface OutsideChoice {
+  /** Local ones only. Sorted by address and port. */
+  readonly backends: readonly Backend[];
+  readonly whenEmpty: "reject" | "drop";
 }
 
 export interface Backend {
@@ -39,7 +59,18 @@ export interface Backend {
 /** Everything that one Service means for the kernel of this host. */
 export interface CompiledService {
   readonly key: ServiceKey;
+  /** Sorted by scope, address, protocol and port; no two alike in all four. */
   readonly frontends: readonly Frontend[];
+  /** Service.spec.healthCheckNodePort: load balancers ask there whether this host has endpoints. */
+  readonly healthCheck: HealthCheckPort | undefined;
+  /** Addresses that the Service asks for and that this host does not serve, each with the reason, for people. Sorted. */
+  readonly refused: readonly { readonly address: string; readonly why: string }[];
+}
+
+export interface HealthCheckPort {
+  readonly port: number;
+  /** Distinct addresses of ready local endpoints. */
+  readonly localEndpoints: number;
 }
 
 /** What holds for the host as a whole. */
@@ -52,6 +83,8 @@ export interface HostTable {
   readonly localCidrs: readonly string[];
   /** Masquerade everything that goes through a virtual IP. */
   readonly masqueradeAll: boolean;
+  /** Addresses of the host at which node ports are; empty (or none of a family) = all of it but loopback. Virtual IPs never. */
+  readonly nodePortCidrs: readonly string[];
 }
 
 export interface ForwardingTable {

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import type { Frontend } from "#agent/compile/table.ts";
+import { aBackend, aFrontend } from "#test/tables.ts";
 import { waitFor } from "#test/wait-for.ts";
 import { openFlowCleaner, staleFlows } from "./conntrack.ts";
 import type { KernelTools } from "./exec.ts";
@@ -22,18 +23,8 @@ test("an address that went from one service to another at once keeps the flows o
   expect(staleFlows(flow("10.1.1.1", "10.2.0.2"), [...watched("10.2.0.2"), ...watched()])).toEqual([]);
 });
 
-const dns = (backends: readonly string[], more: Partial<Frontend> = {}): Frontend => ({
-  id: "default/dns",
-  family: "IPv4",
-  address: "10.96.0.10",
-  protocol: "UDP",
-  port: 53,
-  backends: backends.map((address) => ({ address, port: 5353, isLocal: false, weight: 1 })),
-  whenEmpty: "reject",
-  draining: [],
-  affinitySeconds: undefined,
-  ...more,
-});
+const dns = (backends: readonly string[], more: Partial<Frontend> = {}): Frontend =>
+  aFrontend({ id: "default/dns", protocol: "UDP", port: 53, backends: backends.map((address) => aBackend(address, 5353)), ...more });
 
 /** Tools that answer a listing and remember what they were asked. */
 function toolsWith(listing: string, installed = true) {

@@ -1,11 +1,14 @@
+import type { IpFamily } from "#proto/ip.ts";
 import type { ForwardingTable, ServiceChange } from "../compile/table.ts";
 
 /**
- * One way to program the kernel. State goes in as data; the work of `update` follows the change and never the size of the table.
+ * One way to program the kernel, for one family of addresses: a dual-stack host has two, and each goes on when the other fails. State goes in as data; the work of `update` follows the change and never the size of the table.
  * All writes are atomic: on failure the old rules stay, the driver forgets what it held, and the loop calls `sync` next.
  */
 export interface DataplaneDriver {
   readonly name: "iptables" | "ipvs" | "nftables";
+  /** What it programs; frontends of the other family are not its concern. */
+  readonly family: IpFamily;
   /** Only looks: can this driver work here? */
   probe(signal: AbortSignal): Promise<ProbeResult>;
   /** Makes the kernel hold exactly `table`, whatever of ours was there before. Connections go on. */

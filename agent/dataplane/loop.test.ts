@@ -1,14 +1,14 @@
 import { expect, onTestFinished, test } from "vitest";
 import type { ForwardingTable, ServiceChange } from "#agent/compile/table.ts";
 import { pause } from "#proto/backoff.ts";
+import { aCompiled, aTable } from "#test/tables.ts";
 import { waitFor } from "#test/wait-for.ts";
 import type { DataplaneDriver, Drift } from "./driver.ts";
 import { dataplaneLoop } from "./loop.ts";
 import { createTableMailbox, type TableMailbox } from "./mailbox.ts";
 
-const host = { serviceCidrs: ["10.96.0.0/16"], nodeIps: [], localCidrs: [], masqueradeAll: false };
-const service = (name: string) => ({ key: name, frontends: [] });
-const table = (...names: string[]): ForwardingTable => ({ host, services: new Map(names.map((name) => [name, service(name)])) });
+const service = (name: string) => aCompiled([], name);
+const table = (...names: string[]): ForwardingTable => aTable(names.map(service));
 const added = (key: string): ServiceChange => ({ key, previous: undefined, next: service(key) });
 
 interface Recorded {
@@ -42,6 +42,7 @@ function start(verifyIntervalMs = 10_000): Recorded {
   };
   const driver: DataplaneDriver = {
     name: "iptables",
+    family: "IPv4",
     close: () => undefined,
     probe: async () => ({ usable: true, detail: "" }),
     sync: async ({ services }) => {

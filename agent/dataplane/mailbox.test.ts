@@ -1,24 +1,10 @@
 import { expect, test } from "vitest";
-import type { CompiledService, ForwardingTable } from "#agent/compile/table.ts";
+import type { CompiledService } from "#agent/compile/table.ts";
+import { aCompiled, aFrontend, aTable } from "#test/tables.ts";
 import { createTableMailbox } from "./mailbox.ts";
 
-const table: ForwardingTable = { host: { serviceCidrs: [], nodeIps: [], localCidrs: [], masqueradeAll: false }, services: new Map() };
-const version = (n: number): CompiledService => ({
-  key: "default/web",
-  frontends: [
-    {
-      id: "default/web",
-      family: "IPv4",
-      address: "10.96.0.10",
-      protocol: "TCP",
-      port: n,
-      backends: [],
-      whenEmpty: "reject",
-      draining: [],
-      affinitySeconds: undefined,
-    },
-  ],
-});
+const table = aTable([]);
+const version = (n: number): CompiledService => aCompiled([aFrontend({ port: n })]);
 const step = (revision: number, previous: number | undefined, next: number | undefined) => ({
   revision,
   changes: [

@@ -2,9 +2,10 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promis
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
+import { aHostTable } from "#test/tables.ts";
 import { openSysctls } from "./sysctl.ts";
 
-const behindBridges = { serviceCidrs: [], nodeIps: [], localCidrs: ["172.17.0.0/16"], masqueradeAll: false };
+const behindBridges = aHostTable({ localCidrs: ["172.17.0.0/16"] });
 
 /** A folder that looks like /proc/sys. */
 async function aHost(forwarding: string) {

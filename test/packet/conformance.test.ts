@@ -4,7 +4,8 @@ import { parseListing } from "#agent/dataplane/iptables/listing.ts";
 import { planSync, ruleTreesOf } from "#agent/dataplane/iptables/plan.ts";
 import { aCompiled, aFrontend, backend, flows, host, HOST_2, HOST_3, SENDER_IPS, type Flow } from "./flows.ts";
 import { applyRestore, emptyRuleset } from "./iptables-model.ts";
-import { trace, type Outcome, type Packet, type Surroundings } from "./iptables-tracer.ts";
+import { trace } from "./iptables-tracer.ts";
+import type { Outcome, Packet, Surroundings } from "./packet.ts";
 
 type Trace = (services: readonly CompiledService[], packet: Packet, remembered?: Surroundings["remembered"]) => readonly Outcome[];
 

@@ -17,6 +17,7 @@ export const host: HostTable = {
   nodeIps: [SENDER_IPS.host],
   localCidrs: ["10.200.1.0/24"],
   masqueradeAll: false,
+  nodePortCidrs: [],
 };
 
 export interface Flow {
@@ -46,6 +47,7 @@ export function aFrontend(backends: readonly Backend[], more: Partial<Frontend> 
   return {
     id: "default/web:http",
     family: "IPv4",
+    scope: "cluster",
     address: VIP,
     protocol: "TCP",
     port: 80,
@@ -53,12 +55,15 @@ export function aFrontend(backends: readonly Backend[], more: Partial<Frontend> 
     whenEmpty: "reject",
     draining: [],
     affinitySeconds: undefined,
+    outside: undefined,
+    sourceRanges: undefined,
+    scheduler: undefined,
     ...more,
   };
 }
 
 export function aCompiled(frontends: readonly Frontend[], key = "default/web"): CompiledService {
-  return { key, frontends };
+  return { key, frontends, healthCheck: undefined, refused: [] };
 }
 
 const only = (backends: readonly Backend[], more: Partial<Frontend> = {}): readonly CompiledService[] => [

@@ -1,32 +1,8 @@
 import { contains, parseCidr, parseIp } from "#proto/ip.ts";
 import type { Ruleset } from "./iptables-model.ts";
+import type { Outcome, Packet, Surroundings } from "./packet.ts";
 
 /** Walks the first packet of a connection through a rule set, and gives every way that it may go with its share. */
-
-export interface Packet {
-  /** Who sends: a process of the host itself, or somebody whose packets the host forwards. */
-  readonly origin: "host" | "forwarded";
-  readonly source: string;
-  readonly address: string;
-  readonly protocol: "tcp" | "udp" | "sctp";
-  readonly port: number;
-}
-
-export interface Outcome {
-  /** `address:port` that the packet leaves for, or what was done to it instead. */
-  readonly to: string;
-  readonly masqueraded: boolean;
-  readonly share: number;
-  /** The list of xt_recent that has the client from now on. */
-  readonly remembered: string | undefined;
-}
-
-export interface Surroundings {
-  /** Addresses of the host itself. */
-  readonly hostIps: readonly string[];
-  /** list of xt_recent → clients in it that have not expired. */
-  readonly remembered?: ReadonlyMap<string, ReadonlySet<string>>;
-}
 
 interface State {
   readonly address: string;

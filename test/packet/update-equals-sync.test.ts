@@ -2,7 +2,8 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { CompiledService, Frontend, ServiceChange } from "#agent/compile/table.ts";
 import { parseListing } from "#agent/dataplane/iptables/listing.ts";
-import { applyChanges, expectedChains, frontendChanges, planSync, ruleTreesOf, type Rules } from "#agent/dataplane/iptables/plan.ts";
+import { frontendChanges } from "#agent/dataplane/frontends.ts";
+import { applyChanges, expectedChains, planSync, ruleTreesOf, type Rules } from "#agent/dataplane/iptables/plan.ts";
 import { aCompiled, aFrontend, backend, host } from "./flows.ts";
 import { applyRestore, emptyRuleset, saveOf, type Ruleset } from "./iptables-model.ts";
 
@@ -64,7 +65,14 @@ test("any sequence of changes ends in the rules that one sync of the final table
           if (next) services.set(key, next);
           else services.delete(key);
         }
-        ruleset = applyRestore(ruleset, applyChanges(rules, [...changes.values()].flatMap(frontendChanges), "update"));
+        ruleset = applyRestore(
+          ruleset,
+          applyChanges(
+            rules,
+            [...changes.values()].flatMap((change) => frontendChanges(change, "IPv4")),
+            "update",
+          ),
+        );
       }
       const wanted = synced(services);
       expect(saveOf(ruleset)).toBe(saveOf(wanted.ruleset));

@@ -1,30 +1,12 @@
 import { expect, test } from "vitest";
 import { AppError } from "#proto/error.ts";
-import type { CompiledService, ForwardingTable } from "#agent/compile/table.ts";
+import { aCompiled, aFrontend, aHostTable, aTable } from "#test/tables.ts";
 import type { KernelTools } from "../exec.ts";
 import { createIptablesDriver, type IptablesDriverDeps } from "./driver.ts";
 
 const signal = new AbortController().signal;
-const web: CompiledService = {
-  key: "default/web",
-  frontends: [
-    {
-      id: "default/web",
-      family: "IPv4",
-      address: "10.96.0.10",
-      protocol: "TCP",
-      port: 80,
-      backends: [],
-      whenEmpty: "reject",
-      draining: [],
-      affinitySeconds: undefined,
-    },
-  ],
-};
-const table: ForwardingTable = {
-  host: { serviceCidrs: ["10.96.0.0/16"], nodeIps: [], localCidrs: ["10.200.1.0/24"], masqueradeAll: false },
-  services: new Map(),
-};
+const web = aCompiled([aFrontend()]);
+const table = aTable([], aHostTable({ localCidrs: ["10.200.1.0/24"] }));
 
 /** Tools of a host with empty tables, that remember what was restored; `refuse` = how many of the next restores fail. */
 function aHost(more: Partial<IptablesDriverDeps> = {}) {

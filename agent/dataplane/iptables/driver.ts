@@ -7,7 +7,8 @@ import type { Sysctls } from "../sysctl.ts";
 import { list, openRestorer, type IptablesKind, type Restorer, type RestoreTools } from "./apply.ts";
 import { cleanupTables } from "./cleanup.ts";
 import { detectIptables, type IptablesFound } from "./detect.ts";
-import { applyChanges, frontendChanges, frontendsOf, planSync, ruleTreesOf, type Rules } from "./plan.ts";
+import { frontendChanges, frontendsOf } from "../frontends.ts";
+import { applyChanges, planSync, ruleTreesOf, type Rules } from "./plan.ts";
 import { openInspector, type Inspector } from "./inspect.ts";
 
 export interface IptablesDriverDeps {
@@ -44,6 +45,7 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
 
   return {
     name: "iptables",
+    family: "IPv4",
 
     async probe(signal): Promise<ProbeResult> {
       try {
@@ -68,7 +70,7 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
       // Leftovers of a run that used the other kind would translate too; after ours are in place, so that there is always one.
       const other = installed.filter((one) => one !== kind);
       for (const what of await cleanupTables(tools, { kinds: other, dryRun: false }, signal)) log.info({ what }, "removed leftover");
-      await flows.afterSync(frontendsOf(table.services.values()), signal);
+      await flows.afterSync(frontendsOf(table.services.values(), "IPv4"), signal);
       inspector ??= openInspector({ tools, kind, procNet: deps.procNet ?? "/proc/net" });
       held = rules;
       lost = [];
@@ -78,7 +80,7 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
       if (!held || !restorer) throw new AppError("KernelRejected", "what the kernel holds is not known: a sync must come first");
       const rules = held;
       if (lost.length === 0) lost = inspector?.glance(rules) ?? [];
-      const frontends = changes.flatMap(frontendChanges);
+      const frontends = changes.flatMap((change) => frontendChanges(change, "IPv4"));
       held = undefined; // until it is known to have been applied
       const text = applyChanges(rules, frontends, nextCanary());
       if (text !== "") await restorer.restore(text);

@@ -1,8 +1,9 @@
 import { expect, test } from "vitest";
+import { aHostTable } from "#test/tables.ts";
 import { chainDrift, hookDrift, hookLines, parseListing } from "./listing.ts";
 import { jumpsOf } from "./render.ts";
 
-const jumps = jumpsOf({ serviceCidrs: ["10.96.0.0/16"], nodeIps: [], localCidrs: [], masqueradeAll: false });
+const jumps = jumpsOf(aHostTable());
 const jump = (hook: string): string => `-A ${hook} ${jumps.find((one) => one.table === "nat" && one.hook === hook)?.rule ?? ""}`;
 const nat = (...rules: string[]): string =>
   [

@@ -1,4 +1,5 @@
-import type { CompiledService, ForwardingTable, Frontend, HostTable, ServiceChange } from "#agent/compile/table.ts";
+import type { ForwardingTable, Frontend, HostTable } from "#agent/compile/table.ts";
+import { frontendsOf, type FrontendChange } from "../frontends.ts";
 import { ChainTree } from "./chain-tree.ts";
 import { hookLines, isOurChain, type Listing } from "./listing.ts";
 import { REJECTS, SERVICES, treeLevels } from "./names.ts";
@@ -28,11 +29,6 @@ export interface Rules {
   readonly canaries: Record<TableName, string>;
 }
 
-/** This driver programs IPv4; IPv6 frontends are compiled, and will get a driver with ip6tables. This is the one place that leaves them out. */
-export function frontendsOf(services: Iterable<CompiledService>): readonly Frontend[] {
-  return [...services].flatMap(({ frontends }) => frontends.filter(({ family }) => family === "IPv4"));
-}
-
 export function ruleTreesOf({ host, services }: ForwardingTable, canary: string): Rules {
   const levels = treeLevels(host.serviceCidrs);
   const rules: Rules = {
@@ -42,7 +38,7 @@ export function ruleTreesOf({ host, services }: ForwardingTable, canary: string)
     rejects: new ChainTree({ root: REJECTS, last: intact(REJECTS) }, levels, rejectRules),
     canaries: { nat: canaryOf("nat", canary), filter: canaryOf("filter", canary) },
   };
-  for (const frontend of frontendsOf(services.values())) treeOf(rules, frontend).put(frontend);
+  for (const frontend of frontendsOf(services.values(), "IPv4")) treeOf(rules, frontend).put(frontend);
   return rules;
 }
 
@@ -58,21 +54,6 @@ export function planSync(rules: Rules, listings: Record<TableName, Listing>): st
       return renderSection(table, { write: all, remove: stale }, hookLines(table, listings[table], rules.jumps));
     })
     .join("");
-}
-
-export interface FrontendChange {
-  readonly previous: Frontend | undefined;
-  readonly next: Frontend | undefined;
-}
-
-export function frontendChanges({ previous, next }: ServiceChange): readonly FrontendChange[] {
-  const byKey = (service: CompiledService | undefined) =>
-    new Map(
-      frontendsOf(service ? [service] : []).map((frontend) => [`${frontend.address} ${frontend.protocol} ${frontend.port}`, frontend]),
-    );
-  const before = byKey(previous);
-  const after = byKey(next);
-  return [...new Set([...before.keys(), ...after.keys()])].map((key) => ({ previous: before.get(key), next: after.get(key) }));
 }
 
 /** Only what the changes touch; "" when nothing in the kernel changes. Moves `rules` to the state after it. */

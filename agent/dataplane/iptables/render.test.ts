@@ -1,30 +1,20 @@
 import { describe, expect, test } from "vitest";
-import type { Backend, Frontend, HostTable } from "#agent/compile/table.ts";
+import type { Frontend } from "#agent/compile/table.ts";
+import { aBackend, aCompiled, aFrontend as anEmptyFrontend, aHostTable, aTable } from "#test/tables.ts";
 import { parseListing } from "./listing.ts";
 import { applyChanges, planSync, ruleTreesOf } from "./plan.ts";
 
-const host: HostTable = { serviceCidrs: ["10.96.0.0/16"], nodeIps: ["172.30.0.1"], localCidrs: ["10.200.1.0/24"], masqueradeAll: false };
+const host = aHostTable({ nodeIps: ["172.30.0.1"], localCidrs: ["10.200.1.0/24"] });
 
-const to = (address: string, port = 8080): Backend => ({ address, port, isLocal: false, weight: 1 });
-
-const aFrontend = (more: Partial<Frontend> = {}): Frontend => ({
-  id: "default/web:http",
-  family: "IPv4",
-  address: "10.96.0.10",
-  protocol: "TCP",
-  port: 80,
-  backends: [to("172.30.0.2"), to("172.30.0.3")],
-  whenEmpty: "reject",
-  draining: [],
-  affinitySeconds: undefined,
-  ...more,
-});
+const to = aBackend;
+const aFrontend = (more: Partial<Frontend> = {}): Frontend => anEmptyFrontend({ backends: [to("172.30.0.2"), to("172.30.0.3")], ...more });
 
 const nothing = { nat: parseListing(""), filter: parseListing("") };
-const tableOf = (frontends: readonly Frontend[], of = host) => ({
-  host: of,
-  services: new Map(frontends.map((frontend) => [frontend.id, { key: frontend.id, frontends: [frontend] }])),
-});
+const tableOf = (frontends: readonly Frontend[], of = host) =>
+  aTable(
+    frontends.map((frontend) => aCompiled([frontend], frontend.id)),
+    of,
+  );
 const text = (frontends: readonly Frontend[], of = host): string => planSync(ruleTreesOf(tableOf(frontends, of), "1"), nothing);
 
 describe("the whole text", () => {

@@ -1,0 +1,38 @@
+import type { Backend, CompiledService, ForwardingTable, Frontend, HostTable } from "#agent/compile/table.ts";
+
+/** Forwarding tables for tests, of which each says only what it is about. */
+
+export function aBackend(address: string, port = 8080, more: Partial<Backend> = {}): Backend {
+  return { address, port, isLocal: false, weight: 1, ...more };
+}
+
+export function aFrontend(more: Partial<Frontend> = {}): Frontend {
+  return {
+    id: "default/web:http",
+    family: "IPv4",
+    scope: "cluster",
+    address: "10.96.0.10",
+    protocol: "TCP",
+    port: 80,
+    backends: [],
+    whenEmpty: "reject",
+    outside: undefined,
+    sourceRanges: undefined,
+    draining: [],
+    affinitySeconds: undefined,
+    scheduler: undefined,
+    ...more,
+  };
+}
+
+export function aCompiled(frontends: readonly Frontend[], key = "default/web", more: Partial<CompiledService> = {}): CompiledService {
+  return { key, frontends, healthCheck: undefined, refused: [], ...more };
+}
+
+export function aHostTable(more: Partial<HostTable> = {}): HostTable {
+  return { serviceCidrs: ["10.96.0.0/16"], nodeIps: [], localCidrs: [], masqueradeAll: false, nodePortCidrs: [], ...more };
+}
+
+export function aTable(services: readonly CompiledService[], host: HostTable = aHostTable()): ForwardingTable {
+  return { host, services: new Map(services.map((service) => [service.key, service])) };
+}
