@@ -1,11 +1,21 @@
 import { z } from "zod";
 import { DnsLabel, DnsSubdomain, Labels, metaWith, PortName, PortNumber, Protocol, Rfc1035Label } from "./meta.ts";
-import { parseCidr, parseIp } from "./ip.ts";
+import { formatCidr, formatIp, lenientCidr, parseIp } from "./ip.ts";
 
 /** Service, core/v1. Fields and defaults: Kubernetes API reference "Service v1 core". */
 
 export const HEADLESS = "None";
 export const DEFAULT_AFFINITY_SECONDS = 10_800;
+
+/** Ours: how IPVS chooses among the endpoints; one of IPVS_SCHEDULERS. The other data planes draw at random by weight. */
+export const SCHEDULER_ANNOTATION = "fairlead.dev/scheduler";
+export const IPVS_SCHEDULERS = ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "mh", "fo", "ovf"] as const;
+/** Ours: what spec.loadBalancerIP says, for two families: addresses with a comma between. */
+export const LOAD_BALANCER_IPS_ANNOTATION = "fairlead.dev/load-balancer-ips";
+/** Kubernetes' own, from before spec.loadBalancerSourceRanges. The server fills that field from it. */
+export const SOURCE_RANGES_ANNOTATION = "service.beta.kubernetes.io/load-balancer-source-ranges";
+/** Annotation that names how IPVS chooses an endpoint: rr, wrr, lc, sh, mh … */
+export const SCHEDULER_ANNOTATION = "fairlead.dev/scheduler";
 
 const IpText = z.string().refine((text) => parseIp(text) !== undefined, "must be a valid IPv4 or IPv6 address without leading zeros");
 const ClusterIp = z.union([z.literal(HEADLESS), z.literal(""), IpText], { error: "must be an IPv4 or IPv6 address, or None" });
@@ -19,6 +29,14 @@ const ExternalName = z.string().superRefine((text, context) => {
 export function withoutRootDot(name: string): string {
   return name.endsWith(".") ? name.slice(0, -1) : name;
 }
+
+/** As Kubernetes takes it, with white space around and bits after the prefix; kept in the one form that everybody reads alike. */
+const SourceRange = z.string().transform((text, context) => {
+  const cidr = lenientCidr(text);
+  if (cidr) return formatCidr(cidr);
+  context.addIssue({ code: "custom", message: "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)" });
+  return z.NEVER;
+});
 
 export const ServicePort = z.looseObject({
   name: DnsLabel.optional(),
@@ -67,9 +85,7 @@ export const ServiceSpec = z
     healthCheckNodePort: PortNumber.optional(),
     publishNotReadyAddresses: z.boolean().optional(),
     loadBalancerIP: IpText.optional(),
-    loadBalancerSourceRanges: z
-      .array(z.string().refine((text) => parseCidr(text.trim()) !== undefined, "must be a prefix like 192.168.0.0/16"))
-      .optional(),
+    loadBalancerSourceRanges: z.array(SourceRange).optional(),
     loadBalancerClass: z.string().optional(),
     allocateLoadBalancerNodePorts: z.boolean().optional(),
     trafficDistribution: z.enum(["PreferClose", "PreferSameZone", "PreferSameNode"]).optional(),
@@ -78,12 +94,16 @@ export const ServiceSpec = z
   .superRefine(checkType);
 export type ServiceSpec = z.output<typeof ServiceSpec>;
 
+export const LoadBalancerIngress = z.looseObject({
+  ip: IpText.optional(),
+  hostname: z.string().optional(),
+  /** VIP: hosts answer there (also when it is absent). Proxy: somebody else does, and connects to the node ports. */
+  ipMode: z.enum(["VIP", "Proxy"]).optional(),
+});
+export type LoadBalancerIngress = z.output<typeof LoadBalancerIngress>;
+
 export const ServiceStatus = z.looseObject({
-  loadBalancer: z
-    .looseObject({
-      ingress: z.array(z.looseObject({ ip: IpText.optional(), hostname: z.string().optional(), ipMode: z.string().optional() })).optional(),
-    })
-    .default({}),
+  loadBalancer: z.looseObject({ ingress: z.array(LoadBalancerIngress).max(64).optional() }).default({}),
 });
 
 export const Service = z.looseObject({
@@ -107,6 +127,15 @@ export function clusterIpsOf(service: Service): readonly string[] {
   return all.filter((ip) => ip !== HEADLESS && ip !== "");
 }
 
+/** The addresses of its load balancer at which hosts answer, in the canonical form. Entries of mode Proxy and names are somebody else's. */
+export function loadBalancerIpsOf({ spec, status }: Service): string[] {
+  if (spec.type !== "LoadBalancer") return [];
+  return (status.loadBalancer.ingress ?? []).flatMap(({ ip, ipMode = "VIP" }) => {
+    const parsed = ipMode === "VIP" ? parseIp(ip ?? "") : undefined;
+    return parsed ? [formatIp(parsed)] : [];
+  });
+}
+
 interface Draft {
   readonly type: string;
   readonly ports: readonly ServicePort[];
@@ -116,6 +145,7 @@ interface Draft {
   readonly sessionAffinity: string;
   readonly sessionAffinityConfig?: unknown;
   readonly selector?: Labels | undefined;
+  readonly loadBalancerSourceRanges?: readonly string[] | undefined;
 }
 
 function checkPorts(spec: Draft, context: z.RefinementCtx): void {
@@ -158,4 +188,6 @@ function checkType(spec: Draft, context: z.RefinementCtx): void {
   if (a !== undefined && a === b) fault(["clusterIPs"], "must be of two different IP families where there are two");
   if (spec.sessionAffinity === "None" && spec.sessionAffinityConfig !== undefined)
     fault(["sessionAffinityConfig"], "may only be set when spec.sessionAffinity is ClientIP", "Forbidden");
+  if (spec.type !== "LoadBalancer" && (spec.loadBalancerSourceRanges ?? []).length > 0)
+    fault(["loadBalancerSourceRanges"], "may only be used when `type` is 'LoadBalancer'", "Forbidden");
 }

@@ -2,6 +2,7 @@ import type { FollowedKind } from "#proto/agents.ts";
 import { SERVICE_NAME_LABEL, serviceKeyOf } from "#proto/endpoint-slice.ts";
 import type { ObjectOf } from "#proto/kinds.ts";
 import { keyOf, type ObjectKey, type ObjectMeta } from "#proto/meta.ts";
+import { SCHEDULER_ANNOTATION } from "#proto/service.ts";
 
 export type FollowedObject = { [Kind in FollowedKind]: ObjectOf<Kind> }[FollowedKind];
 
@@ -31,8 +32,17 @@ export function packObject(object: FollowedObject): PackedObject {
 /** Without what kernel and names do not follow from: of Services and slices there may be tens of thousands. */
 export function leanObject(object: FollowedObject): FollowedObject {
   if (object.kind === "Service") {
-    const { apiVersion, kind, metadata, spec } = object;
-    return { apiVersion, kind, metadata: leanMeta(metadata), spec, status: { loadBalancer: {} } };
+    const { apiVersion, kind, metadata, spec, status } = object;
+    const scheduler = metadata.annotations?.[SCHEDULER_ANNOTATION];
+    const annotations = scheduler === undefined ? undefined : { annotations: { [SCHEDULER_ANNOTATION]: scheduler } };
+    const { ingress } = status.loadBalancer;
+    return {
+      apiVersion,
+      kind,
+      metadata: { ...leanMeta(metadata), ...annotations },
+      spec,
+      status: { loadBalancer: ingress ? { ingress } : {} },
+    };
   }
   if (object.kind !== "EndpointSlice") return object;
   const { apiVersion, kind, metadata, addressType, endpoints, ports } = object;

@@ -45,6 +45,21 @@ const change = (replica: Replica, revision: number, ...changes: Change[]) => rep
 const begin = (replica: Replica, revision: number, items: unknown[], epoch = "e1") =>
   replica.replaceWith({ epoch, revision, cluster, items });
 
+test("of a service is held what kernel and names follow from, and nothing else", async () => {
+  const { replica } = aReplica();
+  const ingress = [{ ip: "192.0.2.1", ipMode: "VIP" }];
+  const annotations = { "fairlead.dev/scheduler": "lc", "example.com/owner": "us" };
+  const whole = service("a", 1);
+  await begin(replica, 1, [
+    { ...whole, metadata: { ...whole.metadata, annotations, labels: { tier: "web" } }, status: { loadBalancer: { ingress }, more: 1 } },
+  ]);
+  expect(replica.state.services.get("default/a")).toMatchObject({ status: { loadBalancer: { ingress } } });
+  expect(replica.state.services.get("default/a")?.metadata).toEqual({
+    ...whole.metadata,
+    annotations: { "fairlead.dev/scheduler": "lc" },
+  });
+});
+
 describe("changes", () => {
   test("a slice that goes over to another service touches both services", async () => {
     const { replica } = aReplica();
