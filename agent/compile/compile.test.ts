@@ -271,6 +271,7 @@ describe("changes", () => {
       nodeIps: ["172.30.0.1"],
       localCidrs: ["10.200.1.0/24", "10.200.2.0/24"],
       masqueradeAll: false,
+      nodePortCidrs: [],
     });
   });
 });

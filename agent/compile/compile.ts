@@ -1,14 +1,18 @@
-import { contains, formatCidr, formatIp, parseCidr, parseIp, type Cidr } from "#proto/ip.ts";
-import { clusterIpsOf, DEFAULT_AFFINITY_SECONDS, type Service, type ServicePort } from "#proto/service.ts";
-import type { Endpoint, EndpointSlice } from "#proto/endpoint-slice.ts";
+import { formatCidr } from "#proto/ip.ts";
+import { DEFAULT_AFFINITY_SECONDS, SCHEDULER_ANNOTATION, type Service } from "#proto/service.ts";
+import type { EndpointSlice } from "#proto/endpoint-slice.ts";
 import type { ClusterState, Touched } from "#agent/sync/state.ts";
-import { chooseEndpoints } from "./endpoints.ts";
+import { chooseEndpoints, type EndpointChoice, type Target } from "./endpoints.ts";
+import { cidrsIn, hostFactsOf, type HostFacts, type NodeContext } from "./host-facts.ts";
+import { canonicalCidrs, canonicalIps, lenientCidr } from "./lenient-ip.ts";
+import { placesOf, type Place } from "./places.ts";
 import {
   idOf,
   sameService,
   type CompiledService,
   type ForwardingTable,
   type Frontend,
+  type HealthCheckPort,
   type HostTable,
   type ServiceChange,
   type ServiceKey,
@@ -16,26 +20,16 @@ import {
 
 /** From what this host heard to what its kernel must do. Pure: the same state gives the same table, and a change costs what it touches. */
 
-/** What compile must know about the host that it compiles for. */
-export interface NodeContext {
-  readonly name: string;
-  /** Addresses of this node. */
-  readonly addresses: readonly string[];
-  /** Prefixes behind this host (container bridges). */
-  readonly localCidrs: readonly string[];
-  readonly masqueradeAll: boolean;
-  /** Where node ports are; empty = all addresses of the host but loopback. */
-  readonly nodePortCidrs: readonly string[];
-  /** topology.kubernetes.io/zone of this node. */
-  readonly zone: string | undefined;
-  /** Addresses that no Service may take on this host, each with the reason: its gateways, its name servers. */
-  readonly reservedAddresses: ReadonlyMap<string, string>;
-}
+export type { NodeContext } from "./host-facts.ts";
+
+/** As the kernel's modules are named, ip_vs_NAME: the word goes to a command line. */
+const SCHEDULER = /^[a-z]{1,15}$/;
 
 export function compileTable(state: ClusterState, node: NodeContext): ForwardingTable {
+  const facts = hostFactsOf(state, node);
   const services = new Map<ServiceKey, CompiledService>();
   for (const key of state.services.keys()) {
-    const compiled = compileService(state, node, key);
+    const compiled = compileWith(state, facts, key);
     if (compiled) services.set(key, compiled);
   }
   return { host: compileHost(state, node), services };
@@ -48,10 +42,12 @@ export function compileChanges(
   touched: Pick<Touched, "services">,
   node: NodeContext,
 ): readonly ServiceChange[] {
+  if (touched.services.size === 0) return [];
+  const facts = hostFactsOf(state, node);
   const changes: ServiceChange[] = [];
   for (const key of [...touched.services].toSorted()) {
     const before = previous.get(key);
-    const after = compileService(state, node, key);
+    const after = compileWith(state, facts, key);
     if (!sameService(before, after)) changes.push({ key, previous: before, next: after });
   }
   return changes;
@@ -59,74 +55,86 @@ export function compileChanges(
 
 export function compileHost(state: ClusterState, node: NodeContext): HostTable {
   return {
-    serviceCidrs: canonicalCidrs(state.cluster?.serviceCidrs ?? []).map(formatCidr),
-    nodeIps: [...new Set(node.addresses.flatMap(canonicalIp))].toSorted(),
-    localCidrs: [...new Set(canonicalCidrs(node.localCidrs).map(formatCidr))].toSorted(),
+    serviceCidrs: cidrsIn(state.cluster?.serviceCidrs ?? []).map(formatCidr),
+    nodeIps: canonicalIps(node.addresses),
+    localCidrs: canonicalCidrs(cidrsIn(node.localCidrs)),
     masqueradeAll: node.masqueradeAll,
-    nodePortCidrs: [...new Set(canonicalCidrs(node.nodePortCidrs).map(formatCidr))].toSorted(),
+    nodePortCidrs: canonicalCidrs(node.nodePortCidrs.map(lenientCidr).filter((cidr) => cidr !== undefined)),
   };
 }
 
-/** undefined when the Service means nothing to the kernel: headless, ExternalName, without an address yet, or gone. */
+/** undefined when the Service means nothing to this host: headless, ExternalName, without an address yet, or gone. */
 export function compileService(state: ClusterState, node: NodeContext, key: ServiceKey): CompiledService | undefined {
+  return compileWith(state, hostFactsOf(state, node), key);
+}
+
+function compileWith(state: ClusterState, facts: HostFacts, key: ServiceKey): CompiledService | undefined {
   const service = state.services.get(key);
   if (!service) return undefined;
+  const { places, refused } = placesOf(service, facts);
+  if (places.length === 0 && refused.length === 0) return undefined;
   const slices = [...(state.slicesByService.get(key)?.values() ?? [])];
-  const dnsIps = new Set(state.cluster?.dnsIps.flatMap(canonicalIp));
-  const frontends = clusterIpsOf(service)
-    .flatMap(canonicalIp)
-    .flatMap((address) => service.spec.ports.map((port) => frontendOf({ key, service, port, address, slices, node })))
-    .filter((frontend) => frontend !== undefined)
+  const choiceOf = choices(service, slices, facts);
+  const frontends = places
+    .map((place) => frontendOf({ key, service, place, choice: choiceOf(place) }))
     // The agent of each host answers at the DNS service's address itself, unless somebody gave that service endpoints.
-    .filter(({ address, backends }) => backends.length > 0 || !dnsIps.has(address))
+    .filter(({ address, backends }) => backends.length > 0 || !facts.dnsIps.has(address))
     .toSorted(inOrder);
-  return frontends.length === 0 ? undefined : { key, frontends, healthCheck: undefined, refused: [] };
+  const healthCheck = healthCheckOf(service, places, choiceOf);
+  const isNothing = frontends.length === 0 && refused.length === 0 && healthCheck === undefined;
+  return isNothing ? undefined : { key, frontends, healthCheck, refused };
+}
+
+type ChoiceOf = (place: Place) => EndpointChoice;
+
+/** Endpoints are looked through once for a port and family, at however many places that port is. */
+function choices({ spec }: Service, slices: readonly EndpointSlice[], facts: HostFacts): ChoiceOf {
+  const made = new Map<string, EndpointChoice>();
+  return ({ family, servicePort: { name: portName = "", protocol } }) => {
+    const key = `${family} ${protocol} ${portName}`;
+    const known = made.get(key);
+    if (known) return known;
+    const question = { family, protocol, portName, publishNotReady: spec.publishNotReadyAddresses ?? false };
+    const choice = chooseEndpoints(slices, question, facts);
+    made.set(key, choice);
+    return choice;
+  };
 }
 
 interface FrontendSource {
   readonly key: ServiceKey;
   readonly service: Service;
-  readonly port: ServicePort;
-  readonly address: string;
-  readonly slices: readonly EndpointSlice[];
-  readonly node: NodeContext;
+  readonly place: Place;
+  readonly choice: EndpointChoice;
 }
 
-function frontendOf({ key, service, port, address, slices, node }: FrontendSource): Frontend | undefined {
-  const family = parseIp(address)?.family;
-  if (family === undefined) return undefined;
-  const { spec } = service;
-  const choice = chooseEndpoints(slices, {
-    family,
-    protocol: port.protocol,
-    portName: port.name ?? "",
-    policy: spec.internalTrafficPolicy,
-    publishNotReady: spec.publishNotReadyAddresses ?? false,
-    isLocal: localityOf(node),
-  });
+function frontendOf({ key, service, place, choice }: FrontendSource): Frontend {
+  const { spec, metadata } = service;
+  const { scope, family, address, port, servicePort, sourceRanges } = place;
+  const isInside = scope === "cluster";
+  // Each policy for its own: the internal one for the virtual IP, the external one for every other place.
+  const everybody = isInside && spec.internalTrafficPolicy === "Local" ? choice.here : choice.anywhere;
+  const outside = !isInside && spec.externalTrafficPolicy === "Local" ? choice.here : undefined;
+  const scheduler = metadata.annotations?.[SCHEDULER_ANNOTATION];
   return {
-    id: idOf(key, port.name),
+    id: idOf(key, servicePort.name),
     family,
-    scope: "cluster",
+    scope,
     address,
-    protocol: port.protocol,
-    port: port.port,
-    ...choice,
-    outside: undefined,
-    sourceRanges: undefined,
+    protocol: servicePort.protocol,
+    port,
+    ...everybody,
+    outside,
+    sourceRanges,
+    draining: servicePort.protocol === "UDP" ? without(choice.serving, [...everybody.backends, ...(outside?.backends ?? [])]) : [],
     affinitySeconds: affinityOf(service),
-    scheduler: undefined,
+    scheduler: scheduler !== undefined && SCHEDULER.test(scheduler) ? scheduler : undefined,
   };
 }
 
-/** By the name of the node; where a hand-made slice names none, by the address. */
-function localityOf(node: NodeContext): (endpoint: Endpoint, address: string) => boolean {
-  const cidrs = canonicalCidrs(node.localCidrs);
-  return (endpoint, address) => {
-    if (endpoint.nodeName !== undefined) return endpoint.nodeName === node.name;
-    const ip = parseIp(address);
-    return node.addresses.includes(address) || (ip !== undefined && cidrs.some((cidr) => contains(cidr, ip)));
-  };
+function without(targets: readonly Target[], chosen: readonly Target[]): readonly Target[] {
+  const isChosen = new Set(chosen.map(({ address, port }) => `${address} ${port}`));
+  return targets.filter(({ address, port }) => !isChosen.has(`${address} ${port}`));
 }
 
 function affinityOf({ spec }: Service): number | undefined {
@@ -134,17 +142,23 @@ function affinityOf({ spec }: Service): number | undefined {
   return spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? DEFAULT_AFFINITY_SECONDS;
 }
 
+/** An endpoint counts once, however many ports it has. */
+function healthCheckOf({ spec }: Service, places: readonly Place[], choiceOf: ChoiceOf): HealthCheckPort | undefined {
+  const port = spec.healthCheckNodePort;
+  if (spec.type !== "LoadBalancer" || spec.externalTrafficPolicy !== "Local" || port === undefined) return undefined;
+  return { port, localEndpoints: new Set(places.flatMap((place) => choiceOf(place).readyHere)).size };
+}
+
 function inOrder(a: Frontend, b: Frontend): number {
-  if (a.address !== b.address) return a.address < b.address ? -1 : 1;
-  if (a.protocol !== b.protocol) return a.protocol < b.protocol ? -1 : 1;
-  return a.port - b.port;
+  return (
+    inText(a.scope, b.scope) ||
+    inText(a.address, b.address) ||
+    inText(a.protocol, b.protocol) ||
+    a.port - b.port ||
+    inText(a.family, b.family)
+  );
 }
 
-function canonicalIp(text: string): string[] {
-  const ip = parseIp(text);
-  return ip ? [formatIp(ip)] : [];
-}
-
-function canonicalCidrs(texts: readonly string[]): Cidr[] {
-  return texts.map(parseCidr).filter((cidr) => cidr !== undefined);
+function inText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
 }
