@@ -42,6 +42,14 @@ export function parseCidr(text: string): Cidr | undefined {
   return (ip.value & hostMask(ip.family, prefix)) === 0n ? { family: ip.family, base: ip.value, prefix } : undefined;
 }
 
+/** As people write prefixes: with white space around, with bits after the prefix (which do not count). */
+export function lenientCidr(text: string): Cidr | undefined {
+  const [, address = "", length = ""] = /^([^/]+)\/(\d{1,3})$/.exec(text.trim()) ?? [];
+  const ip = parseIp(address);
+  if (!ip || /^0\d/.test(length) || Number(length) > BITS[ip.family]) return undefined;
+  return prefixOf(ip, Number(length));
+}
+
 export function formatCidr({ family, base, prefix }: Cidr): string {
   return `${formatIp({ family, value: base })}/${prefix}`;
 }

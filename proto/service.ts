@@ -7,15 +7,11 @@ import { formatCidr, formatIp, lenientCidr, parseIp } from "./ip.ts";
 export const HEADLESS = "None";
 export const DEFAULT_AFFINITY_SECONDS = 10_800;
 
-/** Ours: how IPVS chooses among the endpoints; one of IPVS_SCHEDULERS. The other data planes draw at random by weight. */
-export const SCHEDULER_ANNOTATION = "fairlead.dev/scheduler";
 export const IPVS_SCHEDULERS = ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "mh", "fo", "ovf"] as const;
 /** Ours: what spec.loadBalancerIP says, for two families: addresses with a comma between. */
 export const LOAD_BALANCER_IPS_ANNOTATION = "fairlead.dev/load-balancer-ips";
 /** Kubernetes' own, from before spec.loadBalancerSourceRanges. The server fills that field from it. */
 export const SOURCE_RANGES_ANNOTATION = "service.beta.kubernetes.io/load-balancer-source-ranges";
-/** Annotation that names how IPVS chooses an endpoint: rr, wrr, lc, sh, mh … */
-export const SCHEDULER_ANNOTATION = "fairlead.dev/scheduler";
 
 const IpText = z.string().refine((text) => parseIp(text) !== undefined, "must be a valid IPv4 or IPv6 address without leading zeros");
 const ClusterIp = z.union([z.literal(HEADLESS), z.literal(""), IpText], { error: "must be an IPv4 or IPv6 address, or None" });
