@@ -7,6 +7,8 @@ import { formatCidr, formatIp, lenientCidr, parseIp } from "./ip.ts";
 export const HEADLESS = "None";
 export const DEFAULT_AFFINITY_SECONDS = 10_800;
 
+/** Ours: how IPVS chooses among the endpoints; one of IPVS_SCHEDULERS. The other data planes draw at random by weight. */
+export const SCHEDULER_ANNOTATION = "fairlead.dev/scheduler";
 export const IPVS_SCHEDULERS = ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "mh", "fo", "ovf"] as const;
 /** Ours: what spec.loadBalancerIP says, for two families: addresses with a comma between. */
 export const LOAD_BALANCER_IPS_ANNOTATION = "fairlead.dev/load-balancer-ips";
