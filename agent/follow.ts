@@ -4,14 +4,18 @@ import type { TableMailbox } from "./dataplane/mailbox.ts";
 import type { DnsResponder } from "./dns/responder.ts";
 import { compileChanges, compileTable, type NodeContext } from "./compile/compile.ts";
 import { compileDnsChanges, compileDnsDomain } from "./compile/dns-view.ts";
+import { createServiceNotes, type ServiceNotes } from "./compile/service-notes.ts";
 import type { CompiledService, ServiceKey } from "./compile/table.ts";
 
 export interface FollowDeps {
   readonly state: ClusterState;
+  /** Asked at each change: must cost next to nothing. */
   readonly node: () => NodeContext;
   readonly mailbox: Pick<TableMailbox, "put">;
   readonly dns: Pick<DnsResponder, "apply">;
   readonly applied: Pick<AppliedTracker, "want">;
+  /** The notes may be others now; at once, and before the kernel has followed. Must not throw, and not wait. */
+  readonly onNotes?: (notes: ServiceNotes) => void;
 }
 
 export interface Follower {
@@ -19,36 +23,51 @@ export interface Follower {
   follow(touched: Touched): void;
   /** The same from scratch: this host's own addresses are others now, or the data plane begins anew. */
   recompile(): void;
+  /** What the Services mean besides packets: refused addresses, health-check ports, node ports. Always the current state. */
+  readonly notes: ServiceNotes;
 }
 
-export function createFollower({ state, node, mailbox, dns, applied }: FollowDeps): Follower {
+export function createFollower({ state, node, mailbox, dns, applied, onNotes }: FollowDeps): Follower {
   const compiled = new Map<ServiceKey, CompiledService>();
+  const keeper = createServiceNotes();
+  let compiledZone: string | undefined;
 
   function putTable(): void {
     if (state.cluster === undefined) return; // nothing heard yet: what an earlier agent left in the kernel stays
-    const table = compileTable(state, node());
+    const context = node();
+    const table = compileTable(state, context);
+    compiledZone = context.zone;
     compiled.clear();
     for (const [key, service] of table.services) compiled.set(key, service);
+    keeper.replace(table.services);
     mailbox.put({ revision: state.revision, table, changes: [] });
+    onNotes?.(keeper.notes);
+  }
+
+  function putChanges(touched: Touched, context: NodeContext): void {
+    const changes = compileChanges(compiled, state, touched, context);
+    for (const { key, next } of changes) {
+      if (next) compiled.set(key, next);
+      else compiled.delete(key);
+    }
+    const isNoted = keeper.follow(changes);
+    mailbox.put({ revision: touched.revision, changes });
+    if (isNoted) onNotes?.(keeper.notes);
   }
 
   return {
+    notes: keeper.notes,
     follow(touched) {
       applied.want(touched.revision);
       const domain = touched.all && state.cluster ? [compileDnsDomain(state.cluster)] : [];
       const names = [...domain, ...compileDnsChanges(state, touched)];
       // Names first: who asks now connects when the kernel has followed, a few milliseconds later.
       dns.apply(names, { revision: touched.revision, synced: true, all: touched.all });
-      if (touched.all) {
-        putTable();
-        return;
-      }
-      const changes = compileChanges(compiled, state, touched, node());
-      for (const { key, next } of changes) {
-        if (next) compiled.set(key, next);
-        else compiled.delete(key);
-      }
-      mailbox.put({ revision: touched.revision, changes });
+      const context = node();
+      // The server tells a host's zone by its Node, and which endpoints of any Service are near follows from it.
+      const isElsewhere = touched.nodes.has(context.name) && context.zone !== compiledZone;
+      if (touched.all || isElsewhere) putTable();
+      else putChanges(touched, context);
     },
     recompile: putTable,
   };

@@ -4,7 +4,7 @@ import type { EndpointSlice } from "#proto/endpoint-slice.ts";
 import type { ClusterState, Touched } from "#agent/sync/state.ts";
 import { chooseEndpoints, type EndpointChoice, type Target } from "./endpoints.ts";
 import { cidrsIn, hostFactsOf, type HostFacts, type NodeContext } from "./host-facts.ts";
-import { canonicalCidrs, canonicalIps, lenientCidr } from "./lenient-ip.ts";
+import { canonicalCidrs, canonicalIps, sloppyCidr } from "./sloppy-ip.ts";
 import { placesOf, type Place } from "./places.ts";
 import {
   idOf,
@@ -59,7 +59,7 @@ export function compileHost(state: ClusterState, node: NodeContext): HostTable {
     nodeIps: canonicalIps(node.addresses),
     localCidrs: canonicalCidrs(cidrsIn(node.localCidrs)),
     masqueradeAll: node.masqueradeAll,
-    nodePortCidrs: canonicalCidrs(node.nodePortCidrs.map(lenientCidr).filter((cidr) => cidr !== undefined)),
+    nodePortCidrs: canonicalCidrs(node.nodePortCidrs.map(sloppyCidr).filter((cidr) => cidr !== undefined)),
   };
 }
 

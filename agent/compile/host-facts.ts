@@ -2,7 +2,7 @@ import type { Endpoint } from "#proto/endpoint-slice.ts";
 import { contains, formatIp, parseCidr, type Cidr, type Ip } from "#proto/ip.ts";
 import { ZONE_LABEL, type Node } from "#proto/node.ts";
 import type { ClusterState } from "#agent/sync/state.ts";
-import { lenientIp } from "./lenient-ip.ts";
+import { sloppyIp } from "./sloppy-ip.ts";
 
 /** What compile must know about the host that it compiles for. */
 export interface NodeContext {
@@ -64,7 +64,7 @@ export function cidrsIn(texts: readonly string[]): readonly Cidr[] {
 }
 
 function ipsIn(texts: readonly string[]): readonly Ip[] {
-  return texts.map(lenientIp).filter((ip) => ip !== undefined);
+  return texts.map(sloppyIp).filter((ip) => ip !== undefined);
 }
 
 function isSame(a: Ip, b: Ip): boolean {

@@ -1,7 +1,7 @@
 import { contains, endpointAddressFault, formatIp, parseIp, type Ip, type IpFamily } from "#proto/ip.ts";
 import { clusterIpsOf, isHeadless, type Service, type ServicePort } from "#proto/service.ts";
 import type { HostFacts } from "./host-facts.ts";
-import { lenientIp } from "./lenient-ip.ts";
+import { sloppyIp } from "./sloppy-ip.ts";
 import { sourceRangesOf } from "./source-ranges.ts";
 import type { CompiledService, FrontendScope } from "./table.ts";
 
@@ -35,7 +35,7 @@ export function placesOf(service: Service, facts: HostFacts): Places {
   const families = new Set(clusterIps.map(({ family }) => family));
   const refused = new Map<string, string>();
   const accepted = (texts: readonly string[]): readonly Ip[] => {
-    const checked = texts.map((text) => ({ text, ip: lenientIp(text) }));
+    const checked = texts.map((text) => ({ text, ip: sloppyIp(text) }));
     for (const { text, ip } of checked) {
       const why = refusalOf(ip, families, facts);
       if (why !== undefined) refused.set(ip ? formatIp(ip) : text.slice(0, 64), why);

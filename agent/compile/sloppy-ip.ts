@@ -5,15 +5,15 @@ import { contains, formatCidr, formatIp, parseIp, prefixOf, type Cidr, type Ip }
  * bits set. The kernel's tools read some of these in another way (leading zero = octal), so only what comes out of here goes on.
  */
 
-export function lenientIp(text: string): Ip | undefined {
+export function sloppyIp(text: string): Ip | undefined {
   const trimmed = text.trim();
   return parseIp(/^[\d.]+$/.test(trimmed) ? trimmed.replaceAll(/\b0+(?=\d)/g, "") : trimmed);
 }
 
 /** Host bits are cleared; an address alone is a prefix of itself. */
-export function lenientCidr(text: string): Cidr | undefined {
+export function sloppyCidr(text: string): Cidr | undefined {
   const [address = "", length, ...more] = text.trim().split("/");
-  const ip = lenientIp(address);
+  const ip = sloppyIp(address);
   if (!ip || more.length > 0) return undefined;
   const bits = ip.family === "IPv4" ? 32 : 128;
   if (length === undefined) return prefixOf(ip, bits);
@@ -32,7 +32,7 @@ export function canonicalCidrs(cidrs: readonly Cidr[]): readonly string[] {
 }
 
 export function canonicalIps(texts: readonly string[]): readonly string[] {
-  const found = texts.map(lenientIp).filter((ip) => ip !== undefined);
+  const found = texts.map(sloppyIp).filter((ip) => ip !== undefined);
   return [...new Set(found.map(formatIp))].toSorted();
 }
 
