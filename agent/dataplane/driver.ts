@@ -1,8 +1,23 @@
 import type { IpFamily } from "#proto/ip.ts";
 import type { ForwardingTable, ServiceChange } from "../compile/table.ts";
+import type { FlowCleaner } from "./conntrack.ts";
+import type { KernelTools, StandbyTools } from "./exec.ts";
+import type { DataplaneLog } from "./log.ts";
+import type { Sysctls } from "./sysctl.ts";
+
+/** What each driver is made of: `createXDriver(deps: DriverDeps & { … })`. */
+export interface DriverDeps {
+  readonly family: IpFamily;
+  readonly tools: KernelTools & Partial<StandbyTools>;
+  readonly flows: FlowCleaner;
+  /** Shared by all drivers of the agent. */
+  readonly sysctls: Sysctls;
+  readonly log: DataplaneLog;
+}
 
 /**
- * One way to program the kernel, for one family of addresses: a dual-stack host has two, and each goes on when the other fails. State goes in as data; the work of `update` follows the change and never the size of the table.
+ * One way to program the kernel, for one family of addresses: a dual-stack host has two, and each goes on when the other fails. State goes in as data;
+ * the work of `update` follows the change and never the size of the table.
  * All writes are atomic: on failure the old rules stay, the driver forgets what it held, and the loop calls `sync` next.
  */
 export interface DataplaneDriver {
