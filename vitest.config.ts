@@ -12,7 +12,7 @@ export default defineConfig({
       {
         test: {
           name: "unit",
-          include: [...beside, "test/*.test.ts", "test/packet/**/*.test.ts", "test/fleet/**/*.test.ts"],
+          include: [...beside, "test/*.test.ts", "test/packet/**/*.test.ts", "test/bench/**/*.test.ts", "test/fleet/**/*.test.ts"],
           exclude: kernelSuites,
           testTimeout: 10_000,
           sequence: { groupOrder: 0 },

@@ -2,6 +2,8 @@
 # Installs what this checkout needs and does not have; says what and why; does nothing, quickly, when all is there.
 #   setup.sh dependencies   the npm packages of package-lock.json, Node 24 among them   (exit 69: npm is missing)
 #   setup.sh packages       the Debian packages that the kernel test suites run         (exit 69: cannot be installed)
+#   setup.sh neighbours     Docker, ufw and firewalld, beside which the coexistence suites run us; installed only where that
+#                           disturbs nobody; prints those that are not there, one per line   (exit 69: cannot be installed)
 set -eu
 
 root=$(CDPATH='' cd -P "$(dirname "$0")/.." && pwd -P)
@@ -62,35 +64,93 @@ util-linux      nsenter
 openssl         openssl
 '
 
-missing_packages() {
-  printf '%s' "$kernel_tools" | while read -r package program; do
+# Firewalls and daemons of other people: see neighbours.
+neighbour_tools='
+docker.io       dockerd
+ufw             ufw
+firewalld       firewalld
+dbus            dbus-daemon
+'
+
+missing_packages() { # of the list in $1
+  printf '%s' "$1" | while read -r package program; do
     [ -z "$package" ] || command -v "$program" >/dev/null || printf '%s ' "$package"
   done | sed 's/ $//'
 }
 
 packages() {
   PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
-  missing=$(missing_packages)
+  missing=$(missing_packages "$kernel_tools")
   [ -n "$missing" ] || return 0
+  install_packages "The kernel suites (e2e) run them" "$missing"
+  missing=$(missing_packages "$kernel_tools")
+  [ -z "$missing" ] || { say "installed, but still without the programs of: $missing"; exit 69; }
+}
+
+install_packages() { # why, which
   if [ "$(id -u)" != 0 ]; then
-    say "Debian packages are missing: $missing"
-    say "The kernel suites (e2e) run them; install them as root: apt-get install $missing"
+    say "Debian packages are missing: $2"
+    say "$1; install them as root: apt-get install $2"
     exit 69
   fi
   if ! command -v apt-get >/dev/null; then
-    say "there is no apt-get here: install the programs of these Debian packages, which the kernel suites (e2e) run: $missing"
+    say "there is no apt-get here: install the programs of these Debian packages ($1): $2"
     exit 69
   fi
-  say "apt-get install $missing: the kernel suites (e2e) run these programs, and they are not on this machine"
+  say "apt-get install $2: $1, and they are not on this machine"
   # Package lists may be absent (containers) or too old to fetch by: update only then.
   # shellcheck disable=SC2086
-  if ! apt_install --simulate $missing >/dev/null 2>&1 || ! apt_install $missing >/dev/null 2>&1; then
+  if ! apt_install --simulate $2 >/dev/null 2>&1 || ! apt_install $2 >/dev/null 2>&1; then
     say "apt-get update: the package lists are missing or out of date"
     apt-get -qq update >&2 </dev/null
-    apt_install $missing >&2
+    apt_install $2 >&2
   fi
-  missing=$(missing_packages)
-  [ -z "$missing" ] || { say "installed, but still without the programs of: $missing"; exit 69; }
+}
+
+# Nobody wants Docker and two firewalls on a laptop because of a test. They are installed where no service manager runs, so that installing starts nothing
+# (containers, most CI), and where it was asked for.
+neighbours() {
+  PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+  missing=$(missing_packages "$neighbour_tools")
+  [ -n "$missing" ] || return 0
+  if [ "${FAIRLEAD_TEST_PACKAGES-}" != all ] && [ "${CI-}" != true ] && [ -d /run/systemd/system ]; then
+    say "not on this machine, and not installed, because nobody asked for it: $missing (FAIRLEAD_TEST_PACKAGES=all installs them, stopped and disabled)"
+  else
+    install_neighbours "$missing"
+    missing=$(missing_packages "$neighbour_tools")
+    [ -z "$missing" ] || { say "installed, but still without the programs of: $missing"; exit 69; }
+  fi
+  [ -z "$missing" ] || printf '%s\n' $missing
+}
+
+# Without starting one, now or at the next boot: a firewall would change this machine's own rules.
+install_neighbours() {
+  policy=/usr/sbin/policy-rc.d # what package scripts ask before they start a service; 101 = do not
+  ours=
+  trap 'put_policy_back' EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+  if [ "$(id -u)" = 0 ]; then
+    [ ! -e "$policy" ] || [ -e "$policy.before-fairlead" ] || mv "$policy" "$policy.before-fairlead" # there already: a run was killed, and this is ours
+    ours=yes
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+  fi
+  install_packages "the coexistence suites run us beside them" "$1"
+  put_policy_back
+  trap - EXIT INT TERM
+  [ -d /run/systemd/system ] || return 0
+  for package in $1; do
+    units=$(dpkg -L "$package" | sed -n 's,^\(/usr\)\{0,1\}/lib/systemd/system/\([^/@]*\.\(service\|socket\)\)$,\2,p')
+    # shellcheck disable=SC2086
+    [ "$package" = dbus ] || [ -z "$units" ] || systemctl --quiet disable $units >&2 || :
+  done
+}
+put_policy_back() {
+  [ -n "$ours" ] || return 0
+  ours=
+  rm -f "$policy"
+  [ ! -e "$policy.before-fairlead" ] || mv "$policy.before-fairlead" "$policy"
 }
 apt_install() { # waits for another apt that runs
   DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 install --yes --no-install-recommends "$@" </dev/null
@@ -99,5 +159,6 @@ apt_install() { # waits for another apt that runs
 case ${1-} in
   dependencies) dependencies ;;
   packages) packages ;;
-  *) sed -n '2,4s/^# \{0,1\}//p' "$0" >&2; exit 64 ;;
+  neighbours) neighbours ;;
+  *) sed -n '2,6s/^# \{0,1\}//p' "$0" >&2; exit 64 ;;
 esac

@@ -1,4 +1,4 @@
-/** `npm run bench -- NAME [--json]`: runs one bench; with --json the last line is one object with its figures. */
+/** `npm run bench -- NAME [--json] [--rounds N] [--modes A,B]`: runs one bench; with --json the last line is one object with its figures. */
 import { cpus, release, totalmem } from "node:os";
 import { parseArgs } from "node:util";
 import { describeError } from "#proto/error.ts";
@@ -7,23 +7,32 @@ import { rounded, type Bench } from "./bench.ts";
 const benches: Record<string, () => Promise<Bench>> = {
   propagation: async () => (await import("./propagation.ts")).propagation,
   write: async () => (await import("./write.ts")).write,
+  sync: async () => (await import("./sync.ts")).sync,
+  connect: async () => (await import("./connect.ts")).connect,
+  churn: async () => (await import("./churn.ts")).churn,
   "sync-10k": async () => (await import("./sync-10k.ts")).sync10k,
 };
 
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: "boolean", default: false } } });
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { json: { type: "boolean", default: false }, rounds: { type: "string" }, modes: { type: "string" } },
+});
 process.exitCode = await main(positionals[0]);
 
 async function main(name: string | undefined): Promise<number> {
   const load = name === undefined ? undefined : benches[name];
   if (name === undefined || !load) {
-    console.error(`usage: npm run bench -- NAME [--json]\nNAME is one of: ${Object.keys(benches).join(", ")}`);
+    console.error(`usage: npm run bench -- NAME [--json] [--rounds N] [--modes A,B]\nNAME is one of: ${Object.keys(benches).join(", ")}`);
     return 2;
   }
   const bench = await load();
   console.error(`${bench.name}: ${bench.about}`);
   const alive = setInterval(() => undefined, 60_000); // programs of a fleet do not keep this process alive; waiting for one to end must
   try {
-    const figures = await bench.run((text) => console.error(`  ${text}`));
+    const figures = await bench.run((text) => console.error(`  ${text}`), {
+      rounds: values.rounds === undefined ? undefined : Number(values.rounds),
+      modes: values.modes?.split(","),
+    });
     const results = Object.fromEntries(Object.entries(figures).map(([figure, value]) => [figure, rounded(value)]));
     if (!values.json) console.table(results);
     const machine = {

@@ -12,6 +12,21 @@ export async function cpuMs(pid: number): Promise<number> {
 
 /** Resident memory in MB (10^6 bytes). */
 export async function rssMb(pid: number): Promise<number> {
+  return memoryMb(pid, "VmRSS");
+}
+
+/** The most that it ever had. NaN when it has ended. */
+export async function peakMb(pid: number): Promise<number> {
+  return memoryMb(pid, "VmHWM").catch(() => NaN);
+}
+
+/** Processes that this one started and that run. */
+export async function childrenOf(pid: number): Promise<readonly number[]> {
+  const text = await readFile(`/proc/${pid}/task/${pid}/children`, "utf8");
+  return text.split(" ").filter(Boolean).map(Number);
+}
+
+async function memoryMb(pid: number, field: string): Promise<number> {
   const status = await readFile(`/proc/${pid}/status`, "utf8");
-  return (Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024) / 1e6;
+  return (Number(new RegExp(String.raw`^${field}:\s+(\d+) kB$`, "m").exec(status)?.[1]) * 1024) / 1e6;
 }

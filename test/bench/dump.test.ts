@@ -1,0 +1,13 @@
+import { expect, test } from "vitest";
+import { linesOf } from "./dump.ts";
+
+test("two dumps of the same rules are equal, whatever was written last and in which order chains came", () => {
+  const first =
+    "# now\n*nat\n:B - [1:2]\n:A - [0:0]\n-A B -j one\n-A B -j two\n-A A -j three\n-A FL-CANARY -m recent --name FL-nat-1\nCOMMIT\n";
+  const second = "*nat\n:A - [5:6]\n:B - [0:0]\n-A A -j three\n-A B -j one\n-A B -j two\n-A FL-CANARY -m recent --name FL-nat-2\nCOMMIT\n";
+  expect(linesOf(first)).toEqual(linesOf(second));
+});
+
+test("rules of a chain in another order are not the same", () => {
+  expect(linesOf("-A B -j one\n-A B -j two\n")).not.toEqual(linesOf("-A B -j two\n-A B -j one\n"));
+});

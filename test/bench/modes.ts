@@ -1,0 +1,67 @@
+import { openFlowCleaner } from "#agent/dataplane/conntrack.ts";
+import type { DataplaneDriver } from "#agent/dataplane/driver.ts";
+import type { KernelTools, StandbyTools } from "#agent/dataplane/exec.ts";
+import { createIptablesDriver } from "#agent/dataplane/iptables/driver.ts";
+import { openSysctls } from "#agent/dataplane/sysctl.ts";
+
+/** The data planes as the benches name them, and their real drivers. */
+export const MODES = ["nftables", "iptables_nft", "iptables_legacy", "ipvs"] as const;
+export type Mode = (typeof MODES)[number];
+
+export interface DriverDeps {
+  readonly tools: KernelTools & StandbyTools;
+  readonly stateDir: string;
+}
+
+const quiet = { info: () => undefined, warn: complain, error: complain };
+
+export function openDriver(mode: Mode, { tools, stateDir }: DriverDeps): DataplaneDriver {
+  const common = { tools, log: quiet, flows: openFlowCleaner({ tools, log: quiet }), sysctls: openSysctls({ stateDir }) };
+  switch (mode) {
+    case "iptables_nft":
+      return createIptablesDriver({ ...common, kind: "nft" });
+    case "iptables_legacy":
+      return createIptablesDriver({ ...common, kind: "legacy" });
+    case "nftables":
+    case "ipvs":
+      throw new Error(`there is no driver ${mode} yet`);
+  }
+}
+
+export function modesOf(asked: readonly string[] | undefined): readonly Mode[] {
+  if (!asked) return MODES;
+  return asked.map((name) => {
+    const mode = MODES.find((one) => one === name);
+    if (!mode) throw new Error(`there is no mode ${name}: ${MODES.join(", ")}`);
+    return mode;
+  });
+}
+
+/**
+ * A command that makes the hooks of nat with no rule in them, and has connection tracking on, as any host with Docker has it: by a rule that needs it
+ * and stands where no packet comes by.
+ */
+export function emptyHookOf(mode: Mode): [string, readonly string[], { readonly input: string }] {
+  if (mode === "nftables") {
+    const hooks = ["prerouting", "output", "postrouting"].map((hook) => `chain ${hook} { type nat hook ${hook} priority 0; }`);
+    return ["nft", ["-f", "-"], { input: `table ip bench {\n${hooks.join("\n")}\nchain nobody { ct state new }\n}\n` }];
+  }
+  const chains = ["PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"].map((chain) => `:${chain} ACCEPT [0:0]\n`);
+  const input = `*nat\n${chains.join("")}:NOBODY - [0:0]\n-A NOBODY -m conntrack --ctstate NEW\nCOMMIT\n`;
+  return [`iptables-${mode === "iptables_nft" ? "nft" : "legacy"}-restore`, [], { input }];
+}
+
+/** The programs without which a bench of these modes cannot begin. */
+export function toolsOf(modes: readonly Mode[]): readonly string[] {
+  const needed: Record<Mode, readonly string[]> = {
+    nftables: ["nft"],
+    iptables_nft: ["iptables-nft-restore"],
+    iptables_legacy: ["iptables-legacy-restore"],
+    ipvs: ["linux.uml", "ipvsadm", "ipset"],
+  };
+  return modes.flatMap((mode) => needed[mode]);
+}
+
+function complain(fields: object, message: string): void {
+  console.error(message, JSON.stringify(fields));
+}

@@ -1,0 +1,49 @@
+import { openKernelTools, type KernelTools, type StandbyTools } from "#agent/dataplane/exec.ts";
+
+/** A run of a tool that was given text: what the kernel was told, as the bare tool can be given it again. */
+export interface Told {
+  readonly file: string;
+  readonly args: readonly string[];
+  readonly input: string;
+}
+
+/** The real tools; `take` says what they were told since it was asked last. */
+export interface RecordingTools {
+  readonly tools: KernelTools & StandbyTools;
+  take(): readonly Told[];
+  setRecording(on: boolean): void;
+}
+
+export function openRecordingTools(): RecordingTools {
+  const real = openKernelTools();
+  let told: Told[] = [];
+  let recording = true;
+  const note = (file: string, args: readonly string[], input: string | undefined): void => {
+    if (recording && input !== undefined) told.push({ file, args, input });
+  };
+  return {
+    tools: {
+      ...real,
+      run: async (file, args, options) => {
+        note(file, args, options?.input);
+        return real.run(file, args, options);
+      },
+      standby: (file, args, options) => {
+        const standby = real.standby(file, args, options);
+        return {
+          run: async (input) => {
+            note(file, args, input);
+            return standby.run(input);
+          },
+          close: () => standby.close(),
+        };
+      },
+    },
+    take: () => {
+      const taken = told;
+      told = [];
+      return taken;
+    },
+    setRecording: (on) => (recording = on),
+  };
+}
