@@ -1,0 +1,75 @@
+import { at, web, type EndpointSketch, type Flow, type Sender, type ServiceSketch } from "./flow.ts";
+
+/** What a host may set for itself. Each setting is a table of its own. */
+
+interface Asked {
+  readonly has?: NonNullable<ServiceSketch["has"]>;
+  readonly spec?: ServiceSketch["spec"] & object;
+  readonly seenAs?: NonNullable<Flow["seenAs"]>;
+}
+
+const asking =
+  (setting: NonNullable<Flow["setting"]>, prefix: string) =>
+  (
+    name: string,
+    [from, to]: readonly [Sender, string],
+    endpoints: readonly EndpointSketch[],
+    want: Flow["want"],
+    { seenAs, ...service }: Asked = {},
+  ): Flow => ({
+    name: `${prefix}: ${name}`,
+    services: web(endpoints, service),
+    from,
+    to,
+    want,
+    setting,
+    ...(seenAs && { seenAs }),
+  });
+
+const all = asking("masquerade-all", "masquerade all");
+const masqueradeAllFlows: readonly Flow[] = [
+  all("a container's connection to another host", ["h1c1", "vip:80"], [at("h2")], ["h2"], { seenAs: "host" }),
+  all("a container's connection to its neighbour", ["h1c1", "vip:80"], [at("h1c2")], ["h1c2"], { seenAs: "host" }),
+  all("a connection from off the host to a container", ["out", "vip:80"], [at("h1c1")], ["h1c1"], { seenAs: "host" }),
+  all("the host's connection to another host", ["h1", "vip:80"], [at("h2")], ["h2"], { seenAs: "host" }),
+  all("UDP", ["h1c1", "vip:53/udp"], [at("h2")], ["h2"], { spec: { ports: [{ protocol: "UDP", port: 53 }] }, seenAs: "host" }),
+  all("a node port from off the host", ["out", "h1:np"], [at("h1c1")], ["h1c1"], { has: ["nodePort"], seenAs: "host" }),
+  all("a load balancer's address from off the host", ["out", "lb:80"], [at("h1c1")], ["h1c1"], { has: ["lb"], seenAs: "host" }),
+  all("a direct connection is left alone all the same", ["h1c1", "h2:8080"], [at("h2")], "UNTOUCHED"),
+  all("a direct connection from off the host to a container is left alone", ["out", "h1c1:8080"], [at("h1c1")], "UNTOUCHED"),
+];
+
+const cidrs = asking("node-port-cidrs", "node port addresses");
+const NODE_PORT = { has: ["nodePort"] } as const;
+const nodePortCidrFlows: readonly Flow[] = [
+  cidrs("one within is served from off the host", ["out", "h1:np"], [at("h2")], ["h2"], { ...NODE_PORT, seenAs: "host" }),
+  cidrs("one within is served to a container", ["h1c1", "h1:np"], [at("h2")], ["h2"], NODE_PORT),
+  cidrs("one within is served to the host", ["h1", "h1:np"], [at("h2")], ["h2"], { ...NODE_PORT, seenAs: "host" }),
+  cidrs("a second address outside is left alone", ["out", "h1b:np"], [at("h2")], "UNTOUCHED", NODE_PORT),
+  cidrs("a second address outside is left alone: host", ["h1", "h1b:np"], [at("h2")], "UNTOUCHED", NODE_PORT),
+  cidrs("the bridge outside is left alone", ["h1c1", "bridge:np"], [at("h2")], "UNTOUCHED", NODE_PORT),
+  cidrs("another host within them is not ours", ["h1c1", "h3:np"], [at("h2")], "UNTOUCHED", NODE_PORT),
+  cidrs("without endpoints one within refuses", ["out", "h1:np"], [], "REJECT", NODE_PORT),
+  cidrs("the ClusterIP has nothing to do with them", ["h1c1", "vip:80"], [at("h2")], ["h2"], NODE_PORT),
+];
+
+const plainHost = asking("no-local-cidrs", "a host that names no networks behind it");
+const LOCAL = { has: ["lb"], spec: { externalTrafficPolicy: "Local" } } as const;
+const noLocalCidrFlows: readonly Flow[] = [
+  plainHost("the host reaches another host", ["h1", "vip:80"], [at("h2")], ["h2"], { seenAs: "host" }),
+  plainHost("a client from off the host reaches another host", ["out", "vip:80"], [at("h2")], ["h2"], { seenAs: "host" }),
+  plainHost("a local endpoint on its network still sees the client", ["out", "vip:80"], [at("h1c1")], ["h1c1"]),
+  plainHost("a local endpoint on its network reaches itself (hairpin)", ["h1c1", "vip:80"], [at("h1c1")], ["h1c1"], { seenAs: "host" }),
+  plainHost(
+    "a local endpoint on its network that calls another host is masqueraded like any client",
+    ["h1c1", "vip:80"],
+    [at("h2")],
+    ["h2"],
+    { seenAs: "host" },
+  ),
+  plainHost("policy Local counts a local endpoint on its network", ["out", "lb:80"], [at("h1c1"), at("h2")], ["h1c1"], LOCAL),
+  plainHost("policy Local counts a local endpoint's machine as outside", ["h1c1", "lb:80"], [at("h2")], "DROP", LOCAL),
+  plainHost("policy Local: the host itself still reaches all", ["h1", "lb:80"], [at("h2")], ["h2"], { ...LOCAL, seenAs: "host" }),
+];
+
+export const settingFlows: readonly Flow[] = [...masqueradeAllFlows, ...nodePortCidrFlows, ...noLocalCidrFlows];
