@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { CompiledService } from "#agent/compile/table.ts";
 import { aCompiled, aFrontend, aTable } from "#test/tables.ts";
-import { createTableMailbox } from "./mailbox.ts";
+import { createTableMailbox, onlyOf, type TableUpdate } from "./mailbox.ts";
 
 const table = aTable([]);
 const version = (n: number): CompiledService => aCompiled([aFrontend({ port: n })]);
@@ -49,4 +49,22 @@ test("who waits is woken by what comes, and by the end", async () => {
   const last = mailbox.take({ timeoutMs: 10_000 }, end.signal);
   end.abort(new Error("over"));
   await expect(last).rejects.toThrow("over");
+});
+
+test("a family sees what changes for it, and every revision", () => {
+  const v4 = aFrontend();
+  const v6 = aFrontend({ family: "IPv6", address: "fd00:96::10" });
+  const seen: TableUpdate[] = [];
+  const sink = onlyOf("IPv6", { put: (update) => seen.push(update) });
+  const both = { key: "default/web", previous: aCompiled([v4]), next: aCompiled([v4, v6]) };
+  const other = { key: "default/web", previous: aCompiled([v4, v6]), next: aCompiled([v6]) };
+  const gone = { key: "default/db", previous: aCompiled([v4]), next: undefined };
+  sink.put({ revision: 1, table, changes: [] });
+  sink.put({ revision: 2, changes: [both] });
+  sink.put({ revision: 3, changes: [other, gone] });
+  expect(seen).toEqual([
+    { revision: 1, table, changes: [] },
+    { revision: 2, changes: [both] },
+    { revision: 3, changes: [] },
+  ]);
 });

@@ -1,5 +1,6 @@
 import { once } from "node:events";
-import { sameService, type ForwardingTable, type ServiceChange, type ServiceKey } from "#agent/compile/table.ts";
+import { sameService, type CompiledService, type ForwardingTable, type ServiceChange, type ServiceKey } from "#agent/compile/table.ts";
+import type { IpFamily } from "#proto/ip.ts";
 
 /** Where compile puts what the kernel must become, and the loop takes it: however much comes while the loop is busy, it is one piece of work. */
 
@@ -11,8 +12,12 @@ export interface TableUpdate {
   readonly changes: readonly ServiceChange[];
 }
 
-export interface TableMailbox {
+/** Who follows the table. Must return at once. */
+export interface TableSink {
   put(update: TableUpdate): void;
+}
+
+export interface TableMailbox extends TableSink {
   /** Waits for the next; undefined when there was none in time. Throws the signal's reason when it aborts. */
   take(options: { readonly timeoutMs: number }, signal: AbortSignal): Promise<TableUpdate | undefined>;
   /** For work that is called off when something comes: a signal that then aborts, or with the other one; until it is disposed. */
@@ -73,4 +78,26 @@ export function createTableMailbox(): TableMailbox {
       return { signal: AbortSignal.any([signal, next.signal]), [Symbol.dispose]: () => arrivals.removeEventListener("arrival", arrived) };
     },
   };
+}
+
+export function putInAll(sinks: readonly TableSink[]): TableSink {
+  return {
+    put: (update) => {
+      for (const sink of sinks) sink.put(update);
+    },
+  };
+}
+
+/** What a driver of one family gets to see: changes that only concern the other one are not worth a write. */
+export function onlyOf(family: IpFamily, sink: TableSink): TableSink {
+  return {
+    put: ({ changes, ...update }) =>
+      sink.put({ ...update, changes: changes.filter(({ previous, next }) => !sameFor(family, previous, next)) }),
+  };
+}
+
+function sameFor(family: IpFamily, previous: CompiledService | undefined, next: CompiledService | undefined): boolean {
+  const part = (service: CompiledService | undefined): string =>
+    JSON.stringify([service?.frontends.filter((frontend) => frontend.family === family) ?? [], service?.healthCheck]);
+  return part(previous) === part(next);
 }
