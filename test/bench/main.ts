@@ -10,6 +10,8 @@ const benches: Record<string, () => Promise<Bench>> = {
   sync: async () => (await import("./sync.ts")).sync,
   connect: async () => (await import("./connect.ts")).connect,
   churn: async () => (await import("./churn.ts")).churn,
+  switch: async () => (await import("./switch.ts")).switchModes,
+  restart: async () => (await import("./restart.ts")).restart,
   "sync-10k": async () => (await import("./sync-10k.ts")).sync10k,
 };
 

@@ -32,13 +32,19 @@ export async function startServer(host: Host, kubeconfig: string): Promise<Progr
   return server;
 }
 
-/** Joins a host and starts its agent; resolves when it runs. */
-export async function startAgent(
-  host: Host,
-  { server, kubeconfig }: { readonly server: Host; readonly kubeconfig: string },
-): Promise<Program> {
+interface Fleet {
+  readonly server: Host;
+  readonly kubeconfig: string;
+}
+
+export async function joinFleet(host: Host, { server, kubeconfig }: Fleet): Promise<void> {
   const { stdout: token } = await server.run(fairlead, ["--kubeconfig", kubeconfig, "token", "create", "--ttl", "10m"]);
   await host.run(fairlead, ["agent", "join", `https://${server.ip}:7443`, "--token-file", "-", "--name", host.name], { input: token });
+}
+
+/** Joins a host and starts its agent; resolves when it runs. */
+export async function startAgent(host: Host, fleet: Fleet): Promise<Program> {
+  await joinFleet(host, fleet);
   return host.spawn(fairlead, ["agent", "--log-level", "warn"]);
 }
 
