@@ -41,7 +41,8 @@ export const PortNumber = z
 export const Protocol = z.enum(["TCP", "UDP", "SCTP"]);
 export type Protocol = z.output<typeof Protocol>;
 
-const LabelKey = z
+/** `name` or `example.com/name`: of labels, annotations, classes. */
+export const QualifiedName = z
   .string()
   .max(317)
   .regex(
@@ -55,12 +56,12 @@ const LabelValue = z
     "must be empty or up to 63 of letters, digits, '-', '_' and '.', starting and ending with a letter or digit",
   );
 
-export const Labels = z.record(LabelKey, LabelValue);
+export const Labels = z.record(QualifiedName, LabelValue);
 export type Labels = z.output<typeof Labels>;
 
 const ANNOTATIONS_MAX_BYTES = 256 * 1024;
 export const Annotations = z
-  .record(LabelKey, z.string())
+  .record(QualifiedName, z.string())
   .refine(
     (all) => Object.entries(all).reduce((sum, [key, value]) => sum + key.length + value.length, 0) <= ANNOTATIONS_MAX_BYTES,
     "must be no more than 262144 bytes in total",

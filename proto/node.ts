@@ -70,6 +70,9 @@ export function internalIpsOf(node: Node): readonly string[] {
   return node.status.addresses.filter(({ type }) => type === "InternalIP").map(({ address }) => address);
 }
 
+/** Condition, True while services have addresses that the host says are its own: these are left out of its addresses. */
+export const ADDRESS_CONFLICT = "AddressConflict";
+
 /** The reason of a silent node's Ready condition while its endpoints are kept, because too many fell silent at once. */
 export const MASS_FAILURE_BRAKE = "MassFailureBrake";
 

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { DnsLabel, DnsSubdomain, Labels, metaWith, PortName, PortNumber, Protocol, Rfc1035Label } from "./meta.ts";
+import { DnsLabel, DnsSubdomain, Labels, metaWith, PortName, PortNumber, Protocol, QualifiedName, Rfc1035Label } from "./meta.ts";
 import { formatCidr, formatIp, lenientCidr, parseIp } from "./ip.ts";
 
 /** Service, core/v1. Fields and defaults: Kubernetes API reference "Service v1 core". */
@@ -7,7 +7,7 @@ import { formatCidr, formatIp, lenientCidr, parseIp } from "./ip.ts";
 export const HEADLESS = "None";
 export const DEFAULT_AFFINITY_SECONDS = 10_800;
 
-/** Ours: how IPVS chooses among the endpoints; one of IPVS_SCHEDULERS. The other data planes draw at random by weight. */
+/** Ours: how IPVS chooses among the endpoints, one of IPVS_SCHEDULERS. The other data planes draw at random by weight. */
 export const SCHEDULER_ANNOTATION = "fairlead.dev/scheduler";
 export const IPVS_SCHEDULERS = ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "mh", "fo", "ovf"] as const;
 /** Ours: what spec.loadBalancerIP says, for two families: addresses with a comma between. */
@@ -82,9 +82,9 @@ export const ServiceSpec = z
     externalTrafficPolicy: z.enum(["Cluster", "Local"]).optional(),
     healthCheckNodePort: PortNumber.optional(),
     publishNotReadyAddresses: z.boolean().optional(),
-    loadBalancerIP: IpText.optional(),
+    loadBalancerIP: z.union([z.literal(""), IpText], { error: "must be an IPv4 or IPv6 address" }).optional(),
     loadBalancerSourceRanges: z.array(SourceRange).optional(),
-    loadBalancerClass: z.string().optional(),
+    loadBalancerClass: QualifiedName.optional(),
     allocateLoadBalancerNodePorts: z.boolean().optional(),
     trafficDistribution: z.enum(["PreferClose", "PreferSameZone", "PreferSameNode"]).optional(),
   })
@@ -143,7 +143,6 @@ interface Draft {
   readonly sessionAffinity: string;
   readonly sessionAffinityConfig?: unknown;
   readonly selector?: Labels | undefined;
-  readonly loadBalancerSourceRanges?: readonly string[] | undefined;
 }
 
 function checkPorts(spec: Draft, context: z.RefinementCtx): void {
@@ -186,6 +185,4 @@ function checkType(spec: Draft, context: z.RefinementCtx): void {
   if (a !== undefined && a === b) fault(["clusterIPs"], "must be of two different IP families where there are two");
   if (spec.sessionAffinity === "None" && spec.sessionAffinityConfig !== undefined)
     fault(["sessionAffinityConfig"], "may only be set when spec.sessionAffinity is ClientIP", "Forbidden");
-  if (spec.type !== "LoadBalancer" && (spec.loadBalancerSourceRanges ?? []).length > 0)
-    fault(["loadBalancerSourceRanges"], "may only be used when `type` is 'LoadBalancer'", "Forbidden");
 }

@@ -27,6 +27,7 @@ test("without settings the defaults hold", () => {
     advertise: [],
     kubeconfigOut: "/etc/fairlead/admin.yaml",
     logLevel: "info",
+    loadBalancerCidrs: [],
     cluster: {
       domain: "cluster.local",
       serviceCidrs: ["10.96.0.0/16"],

@@ -4,9 +4,10 @@ import { Command, CommanderError } from "commander";
 import { parse as parseYaml } from "yaml";
 import { z } from "zod";
 import { AppError } from "#proto/error.ts";
-import { formatIp, nthAddress, parseCidr, sizeOf } from "#proto/ip.ts";
-import { DnsSubdomain, Duration, durationMs, PortNumber } from "#proto/meta.ts";
+import { formatIp, nthAddress, parseCidr } from "#proto/ip.ts";
+import { DnsSubdomain, Duration, durationMs } from "#proto/meta.ts";
 import type { ClusterFacts } from "#proto/agents.ts";
+import { checkLoadBalancerRanges, checkServiceRanges, overlappingRanges, parsePortRange } from "./config-ranges.ts";
 import { VERSION } from "./version.ts";
 
 /** Flags, environment and file → Config. A flag counts before the environment, that before the file, that before the default. */
@@ -15,6 +16,8 @@ export interface Config {
   readonly listen: { readonly host: string; readonly port: number };
   readonly dataDir: string;
   readonly cluster: ClusterFacts;
+  /** Addresses for services of type LoadBalancer, one range of each IP family at most; empty = none are given out. */
+  readonly loadBalancerCidrs: readonly string[];
   /** Names and addresses by which others reach this server; the first is in the join command. */
   readonly advertise: readonly string[];
   readonly kubeconfigOut: string;
@@ -42,6 +45,11 @@ const SETTINGS = {
   },
   clusterDomain: { flag: "--cluster-domain <domain>", text: "domain of all names", default: "cluster.local" },
   nodePortRange: { flag: "--node-port-range <from-to>", text: "ports for services of type NodePort", default: "30000-32767" },
+  loadBalancerCidr: {
+    flag: "--load-balancer-cidr <range...>",
+    text: "addresses for services of type LoadBalancer, routed to the hosts; one range of each IP family at most; default: none",
+    default: [],
+  },
   nodeTimeout: { flag: "--node-timeout <time>", text: "a host not heard of for so long is out of rotation", default: "5s" },
   heartbeatInterval: { flag: "--heartbeat-interval <time>", text: "hosts say so often that they are alive", default: "1s" },
   advertise: {
@@ -68,6 +76,7 @@ Examples:
   sudo fairlead server --advertise 192.168.56.10             # the address that other hosts reach it by
   fairlead server --listen 127.0.0.1:7443 --data-dir ./data --kubeconfig-out ./admin.yaml
   sudo fairlead server --service-cidr 10.200.0.0/16 --service-cidr fd00:10:96::/112
+  sudo fairlead server --load-balancer-cidr 192.168.56.240/28   # services of type LoadBalancer get an address of these
 `;
 
 /** `a,b` in the environment, a list in the file, a repeated flag. */
@@ -81,9 +90,10 @@ const Settings = z.object({
     .string()
     .transform((text, context) => parseListen(text) ?? refuse(context, "must be host:port, like 0.0.0.0:7443 or [::]:7443")),
   dataDir: z.string().min(1),
-  serviceCidr: listOf.superRefine(checkRanges),
+  serviceCidr: listOf.superRefine(checkServiceRanges),
   clusterDomain: DnsSubdomain,
   nodePortRange: z.string().transform((text, context) => parsePortRange(text) ?? refuse(context, "must be two ports like 30000-32767")),
+  loadBalancerCidr: listOf.superRefine(checkLoadBalancerRanges),
   nodeTimeout: duration(100),
   heartbeatInterval: duration(50),
   advertise: listOf.pipe(
@@ -119,7 +129,7 @@ export function readConfig({ argv, env, print }: ConfigInput): Config | undefine
     sources[setting] = source;
   }
   const result = Settings.safeParse(values);
-  if (result.success) return checkTimes(toConfig(result.data), sources);
+  if (result.success) return checkTogether(toConfig(result.data), sources);
   const lines = result.error.issues.map(({ path, message }) => {
     const setting = settings.find((one) => one === path[0]);
     return `${(setting && sources[setting]) ?? "configuration"}: ${message}${setting ? `, not ${JSON.stringify(values[setting])}` : ""}`;
@@ -191,6 +201,9 @@ function toConfig(values: z.output<typeof Settings>): Config {
     advertise: values.advertise,
     kubeconfigOut: values.kubeconfigOut,
     logLevel: values.logLevel,
+    loadBalancerCidrs: values.loadBalancerCidr.toSorted((a, b) =>
+      (parseCidr(a)?.family ?? "").localeCompare(parseCidr(b)?.family ?? "", "en"),
+    ),
     cluster: {
       domain: values.clusterDomain,
       serviceCidrs: ranges.map((range) => `${formatIp(nthAddress(range, 0n))}/${range.prefix}`),
@@ -202,27 +215,16 @@ function toConfig(values: z.output<typeof Settings>): Config {
   };
 }
 
-function checkTimes(config: Config, sources: Partial<Record<Setting, string>>): Config {
-  const { heartbeatIntervalMs, nodeTimeoutMs } = config.cluster;
+function checkTogether(config: Config, sources: Partial<Record<Setting, string>>): Config {
+  const { heartbeatIntervalMs, nodeTimeoutMs, serviceCidrs } = config.cluster;
+  const [pool, range] = overlappingRanges(config.loadBalancerCidrs, serviceCidrs) ?? [];
+  if (pool !== undefined && range !== undefined)
+    throw usage(`${sources.loadBalancerCidr ?? ""}: ${pool} overlaps the range of virtual IPs ${range}`);
   if (nodeTimeoutMs < heartbeatIntervalMs * 2)
     throw usage(
       `${sources.nodeTimeout ?? ""}: must be at least twice the heartbeat interval (${heartbeatIntervalMs} ms), or one late heartbeat takes a host out`,
     );
   return config;
-}
-
-function checkRanges(texts: readonly string[], context: z.RefinementCtx): void {
-  const refuseRange = (message: string): void => context.addIssue({ code: "custom", message });
-  if (texts.length < 1 || texts.length > 2) refuseRange("must be one range, or one of each IP family");
-  const ranges = texts.map((text) => ({ text, range: parseCidr(text) }));
-  for (const { text, range } of ranges) {
-    if (!range) refuseRange(`${text} is no range like 10.96.0.0/16 (bits after the prefix must be zero)`);
-    else if (sizeOf(range) < 16n) refuseRange(`${text} is too small: it needs 16 addresses`);
-    else if (range.family === "IPv4" && range.prefix < 8) refuseRange(`${text} is too large: /8 is the most`);
-    else if (range.family === "IPv6" && range.prefix < 64) refuseRange(`${text} is too large: /64 is the most`);
-  }
-  const [first, second] = ranges.map(({ range }) => range?.family);
-  if (first !== undefined && first === second) refuseRange("must be of two IP families where there are two ranges");
 }
 
 function parseListen(text: string): { host: string; port: number } | undefined {
@@ -231,12 +233,6 @@ function parseListen(text: string): { host: string; port: number } | undefined {
   const port = Number(match?.[3]);
   // Port 0: any free one, as tests want it.
   return host !== undefined && port <= 65_535 ? { host, port } : undefined;
-}
-
-function parsePortRange(text: string): { from: number; to: number } | undefined {
-  const [, from, to] = /^(\d{1,5})-(\d{1,5})$/.exec(text) ?? [];
-  const range = { from: Number(from), to: Number(to) };
-  return PortNumber.safeParse(range.from).success && PortNumber.safeParse(range.to).success && range.from <= range.to ? range : undefined;
 }
 
 function refuse(context: z.RefinementCtx, message: string): never {

@@ -76,7 +76,7 @@ async function open(config: Config, log: Logger, undo: (() => Promise<void> | vo
     await Promise.all([controllers.ended(), ...loops]);
   });
 
-  const admission = await createAdmission({ store, cluster });
+  const admission = await createAdmission({ store, cluster, loadBalancerCidrs: config.loadBalancerCidrs, reserved: ownAddresses(config) });
   undo.push(() => admission.close());
   const inTurn = createTurns();
   const resources = {
@@ -143,6 +143,13 @@ async function listen(app: App, { listen: { host, port }, advertise }: Config): 
   const address = app.server.address();
   const actual = typeof address === "object" && address !== null ? address.port : port;
   return `https://${bracketed(advertise[0] ?? (isWildcard(host) ? (reachableAddress() ?? "localhost") : host))}:${actual}`;
+}
+
+/** Where hosts reach this server: a service there would cut them off. */
+function ownAddresses({ listen: { host }, advertise }: Config): ReadonlyMap<string, string> {
+  const named = [...advertise, ...(isWildcard(host) ? [reachableAddress() ?? ""] : [host])];
+  const ips = named.map(parseIp).filter((ip) => ip !== undefined);
+  return new Map(ips.map((ip) => [formatIp(ip), "the address of the server"]));
 }
 
 function isWildcard(host: string): boolean {

@@ -1,26 +1,29 @@
 import type { ClusterFacts } from "#proto/agents.ts";
 import { AppError } from "#proto/error.ts";
-import { parseIp, type IpFamily } from "#proto/ip.ts";
 import { kinds, type AnyObject, type KindName } from "#proto/kinds.ts";
 import type { Node } from "#proto/node.ts";
 import type { Service } from "#proto/service.ts";
 import type { Workload } from "#proto/workload.ts";
-import type { Store, StoredChange, StoreKey } from "../store/store.ts";
+import type { Store, StoreKey } from "../store/store.ts";
 import type { Identity } from "../trust/identity.ts";
 import type { Admission, AdmissionRequest, Admitted, Operation } from "./admission.ts";
 import { admitSlice } from "./endpoint-slice.ts";
 import { admitEvent } from "./event.ts";
-import { admitNode, nodeClaims, type NodeParts } from "./node.ts";
-import { createNodeNetworks } from "./node-networks.ts";
-import { createPool, type Pool } from "./pool.ts";
-import { virtualRanges } from "./ranges.ts";
-import { admitService, serviceClaims, type ServiceParts } from "./service.ts";
+import { admitNode, nodeAddressClaim, nodeClaims, type NodeParts } from "./node.ts";
+import { admitService, admitServiceStatus, serviceClaims, type ServiceParts } from "./service.ts";
+import { followTaken } from "./taken.ts";
 import { admitWorkload } from "./workload.ts";
 
 export interface AdmissionDeps {
   readonly store: Store;
   readonly cluster: Pick<ClusterFacts, "serviceCidrs" | "dnsIps" | "nodePortRange">;
+  /** Addresses for services of type LoadBalancer, one range of each IP family at most. */
+  readonly loadBalancerCidrs?: readonly string[] | undefined;
+  /** Canonical addresses that no service may have, each with what it is: `the address of this server`. */
+  readonly reserved?: ReadonlyMap<string, string> | undefined;
   readonly random?: (() => number) | undefined;
+  /** ms since 1970. */
+  readonly now?: (() => number) | undefined;
 }
 
 export interface OpenAdmission extends Admission {
@@ -28,59 +31,42 @@ export interface OpenAdmission extends Admission {
   close(): void;
 }
 
-export async function createAdmission({ store, cluster, random = Math.random }: AdmissionDeps): Promise<OpenAdmission> {
-  const ranges = virtualRanges(cluster);
-  const { from, to } = cluster.nodePortRange;
-  const pools = new Map<IpFamily, Pool>();
-  for (const family of ranges.families) {
-    const range = ranges.of(family);
-    if (range) pools.set(family, createPool({ size: range.size, reserved: range.reserved, random }));
-  }
-  const portPool = createPool({ size: to - from + 1, reserved: new Set(), random });
-  const networks = createNodeNetworks();
-
-  function mark(claim: string, how: "use" | "release"): void {
-    const [what, ...rest] = claim.split("/");
-    const ip = what === "ip" ? parseIp(rest.join("/")) : undefined;
-    const index = ip && ranges.of(ip.family)?.indexOf(ip);
-    if (ip && index !== undefined) pools.get(ip.family)?.[how](index);
-    const port = what === "nodeport" ? Number(rest[1]) : NaN;
-    if (port >= from && port <= to) portPool[how](port - from);
-  }
-
-  function follow(changes: readonly StoredChange[]): void {
-    for (const { type, object, previous } of changes) {
-      if (object.kind === "Node") {
-        if (type === "DELETED") networks.delete(object.metadata.name);
-        else networks.put(object);
-      } else if (object.kind === "Service") {
-        for (const claim of previous?.kind === "Service" ? serviceClaims(previous) : []) mark(claim, "release");
-        for (const claim of type === "DELETED" ? [] : serviceClaims(object)) mark(claim, "use");
-      }
-    }
-  }
-
-  const unfollow = store.onCommit(follow);
-  for (const prefix of ["ip/", "nodeport/"]) for (const claim of await store.claims(prefix)) mark(claim, "use");
-  for (const node of (await store.list({ kind: "Node" })).items) if (node.kind === "Node") networks.put(node);
+export async function createAdmission(deps: AdmissionDeps): Promise<OpenAdmission> {
+  const { store, cluster, loadBalancerCidrs = [], reserved = new Map<string, string>(), random = Math.random, now = Date.now } = deps;
+  const taken = await followTaken({ store, cluster, loadBalancerCidrs, random });
+  const { ranges, pools, networks, outside } = taken;
   await checkDnsIsFree(store, cluster);
 
-  const isTaken = (own: StoreKey) => async (claim: string) => {
+  const holderOf = async (claim: string, own: StoreKey): Promise<StoreKey | undefined> => {
     const owner = await store.claimOwner(claim);
-    return owner !== undefined && !(owner.kind === own.kind && owner.namespace === own.namespace && owner.name === own.name);
+    return owner?.kind === own.kind && owner.namespace === own.namespace && owner.name === own.name ? undefined : owner;
   };
-  const serviceParts = (own: StoreKey): ServiceParts => ({
-    addresses: { ranges, pools, isTaken: isTaken(own) },
-    ports: { range: { from, to }, pool: portPool, isTaken: isTaken(own) },
-    isNodeAddress: isTaken(own),
-  });
-  const nodeParts = (name: string): NodeParts => ({
+  const serviceParts = (own: StoreKey): ServiceParts => {
+    const isTaken = async (claim: string): Promise<boolean> => (await holderOf(claim, own)) !== undefined;
+    return {
+      addresses: { ranges, pools, isTaken },
+      ports: { range: taken.portRange, pool: taken.portPool, isTaken },
+      balancer: {
+        ranges: taken.balancerRanges,
+        pools: taken.balancerPools,
+        outside: {
+          own: `${own.namespace}/${own.name}`,
+          ranges,
+          networks,
+          reserved,
+          addresses: outside,
+          hostAt: async (ip) => (await store.claimOwner(nodeAddressClaim(ip)))?.name,
+        },
+      },
+    };
+  };
+  const nodeParts = (own: StoreKey): NodeParts => ({
     ranges,
     networks,
-    holder: async (claim) => {
-      const owner = await store.claimOwner(claim);
-      return owner?.name === name ? undefined : owner?.name;
-    },
+    holder: async (claim) => (await holderOf(claim, own))?.name,
+    serviceAt: (ip) => outside.at(ip).values().next().value,
+    serviceWithin: (cidr) => outside.within(cidr),
+    now,
   });
   const readNode = async (name: string): Promise<Node | undefined> => {
     const node = await store.get({ kind: "Node", namespace: "", name });
@@ -95,13 +81,16 @@ export async function createAdmission({ store, cluster, random = Math.random }: 
     if (operation === "delete") return { object: next, claims: undefined, warnings: [] };
     switch (next.kind) {
       case "Service": {
-        if (operation === "status") break;
+        if (operation === "status") {
+          const service = await admitServiceStatus(asService(previous), next, serviceParts(key));
+          return { object: service, claims: serviceClaims(service), warnings: [] };
+        }
         const { service, warnings } = await admitService(asService(previous), next, serviceParts(key));
         return { object: service, claims: serviceClaims(service), warnings };
       }
       case "Node": {
-        const node = await admitNode(asNode(previous), next, nodeParts(key.name));
-        return { object: node, claims: nodeClaims(node), warnings: [] };
+        const { node, warnings } = await admitNode(asNode(previous), next, nodeParts(key));
+        return { object: node, claims: nodeClaims(node), warnings };
       }
       case "Workload": {
         if (operation === "status") break;
@@ -123,7 +112,7 @@ export async function createAdmission({ store, cluster, random = Math.random }: 
     admit: async <Kind extends KindName>(request: AdmissionRequest<Kind>) =>
       // The answer's object is of the request's kind: every branch above gives back what it was given, filled in.
       await admitAny(request),
-    close: unfollow,
+    close: taken.close,
   };
 }
 

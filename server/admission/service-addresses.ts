@@ -33,6 +33,10 @@ export async function withAddresses(previous: Spec | undefined, spec: Spec, part
     faults.push(fault("spec.clusterIPs[0]", "may not change once set", { value: given }));
     return spec;
   }
+  if (before[0] === HEADLESS && spec.type !== "ClusterIP") {
+    faults.push(fault("spec.clusterIPs[0]", `may not be set to 'None' for ${spec.type} services`, { value: HEADLESS }));
+    return spec;
+  }
   // What an update leaves out stays as it was.
   const kept = before.length > 0 ? { ipFamilies: previous?.ipFamilies, ipFamilyPolicy: previous?.ipFamilyPolicy } : {};
   const ipFamilyPolicy = spec.ipFamilyPolicy ?? kept.ipFamilyPolicy ?? (bothAsked(spec, given) ? "RequireDualStack" : "SingleStack");

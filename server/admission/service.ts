@@ -1,20 +1,22 @@
+import { isDeepStrictEqual } from "node:util";
 import type { Cause } from "#proto/error.ts";
 import { fault, invalid } from "#proto/parse.ts";
-import { parseIp } from "#proto/ip.ts";
-import { DEFAULT_AFFINITY_SECONDS, type Service } from "#proto/service.ts";
-import { nodeAddressClaim } from "./node.ts";
-import { virtualAddressFault } from "./ranges.ts";
+import { DEFAULT_AFFINITY_SECONDS, LOAD_BALANCER_IPS_ANNOTATION, type Service } from "#proto/service.ts";
+import { withCheckedIngress, withLoadBalancer, type BalancerParts } from "./load-balancer.ts";
+import { canonicalIp, newPortsOf, outsideClaims, outsideFault, portsOf, type OutsideParts } from "./outside-addresses.ts";
 import { addressClaims, withAddresses, type AddressParts } from "./service-addresses.ts";
+import { checkScheduler, withSourceRanges } from "./service-annotations.ts";
 import { portClaims, withNodePorts, type PortParts } from "./service-ports.ts";
+import { warningsFor } from "./service-warnings.ts";
 
 export interface ServiceParts {
   readonly addresses: AddressParts;
   readonly ports: PortParts;
-  readonly isNodeAddress: (claim: string) => Promise<boolean>;
+  readonly balancer: BalancerParts;
 }
 
 export function serviceClaims(service: Service): string[] {
-  return [...addressClaims(service), ...portClaims(service)];
+  return [...addressClaims(service), ...portClaims(service), ...outsideClaims(service)];
 }
 
 /** The service with what the server decides filled in. Throws Invalid with every fault at once. */
@@ -24,12 +26,42 @@ export async function admitService(
   parts: ServiceParts,
 ): Promise<{ service: Service; warnings: string[] }> {
   const faults: Cause[] = [];
-  const withIps = await withAddresses(previous?.spec, withDefaults(previous?.spec, next.spec, faults), parts.addresses, faults);
-  await checkOutsideAddresses(previous?.spec, withIps, parts, faults);
-  // Only then: a service that is refused takes no port from the walk.
-  const spec = faults.length > 0 ? withIps : await withNodePorts(previous?.spec, withIps, parts.ports, faults);
+  checkScheduler(next, faults);
+  const ranged = withSourceRanges(previous, next, faults);
+  const spec = await withAddresses(previous?.spec, withDefaults(previous?.spec, ranged.spec, faults), parts.addresses, faults);
+  await checkExternalIps(previous, { ...ranged, spec }, parts.balancer.outside, faults);
+  const balanced = await withLoadBalancer(previous, { ...ranged, spec }, parts.balancer, faults);
+  // Last: a service that is refused takes no port from the walk.
+  const service = { ...balanced, spec: await withNodePorts(previous?.spec, spec, parts.ports, faults) };
   if (faults.length > 0) throw invalid("Service", next.metadata.name, faults);
-  return { service: { ...next, spec }, warnings: warningsFor(spec) };
+  return { service, warnings: warningsFor(service, parts.balancer.ranges) };
+}
+
+/** The status that somebody wrote: its addresses are the service's as if the server had given them. Throws Invalid. */
+export async function admitServiceStatus(
+  previous: Service | undefined,
+  next: Service,
+  parts: Pick<ServiceParts, "balancer">,
+): Promise<Service> {
+  const faults: Cause[] = [];
+  const service = await withCheckedIngress(previous, next, parts.balancer, faults);
+  if (faults.length > 0) throw invalid("Service", next.metadata.name, faults);
+  return service;
+}
+
+/** Whether it may come to hold other addresses outside of the virtual ranges: these are no claims that the store alone could tell apart. */
+export function changesOutside(previous: Service | undefined, next: Service): boolean {
+  const { spec, status } = next;
+  if (spec.type !== "LoadBalancer" && (spec.externalIPs ?? []).length === 0) return false;
+  const waits = spec.type === "LoadBalancer" && (status.loadBalancer.ingress ?? []).length === 0;
+  return waits || !previous || !isDeepStrictEqual(outsidePart(previous), outsidePart(next));
+}
+
+function outsidePart(service: Service): unknown {
+  const { metadata, spec, status } = service;
+  const { type, externalIPs, loadBalancerIP, ipFamilies, ipFamilyPolicy, clusterIPs } = spec;
+  const asked = [loadBalancerIP, metadata.annotations?.[LOAD_BALANCER_IPS_ANNOTATION]];
+  return { type, externalIPs, asked, ipFamilies, ipFamilyPolicy, clusterIPs, ports: portsOf(service), given: status.loadBalancer };
 }
 
 type Spec = Service["spec"];
@@ -37,51 +69,47 @@ type Spec = Service["spec"];
 /** Defaults that depend on other fields; those of single fields are the schema's. */
 function withDefaults(previous: Spec | undefined, spec: Spec, faults: Cause[]): Spec {
   const isOutward = spec.type === "NodePort" || spec.type === "LoadBalancer";
-  const { externalTrafficPolicy, sessionAffinityConfig, healthCheckNodePort, ...rest } = spec;
+  const { externalTrafficPolicy, sessionAffinityConfig, ...rest } = withBalancerFields(previous, spec, faults);
   const hasExternal = isOutward || (spec.externalIPs ?? []).length > 0;
   if (externalTrafficPolicy !== undefined && !hasExternal && externalTrafficPolicy !== previous?.externalTrafficPolicy)
     faults.push(
       fault("spec.externalTrafficPolicy", "may only be set for externally-accessible services", { value: externalTrafficPolicy }),
     );
-  const needsHealthPort = spec.type === "LoadBalancer" && externalTrafficPolicy === "Local";
-  if (healthCheckNodePort !== undefined && !needsHealthPort && healthCheckNodePort !== previous?.healthCheckNodePort)
-    faults.push(
-      fault("spec.healthCheckNodePort", "may only be set for the type LoadBalancer with externalTrafficPolicy Local", {
-        value: healthCheckNodePort,
-      }),
-    );
   return {
     ...rest,
     ports: spec.ports.map((port) => ({ ...port, targetPort: port.targetPort ?? port.port })),
     ...(hasExternal && { externalTrafficPolicy: externalTrafficPolicy ?? "Cluster" }),
-    ...(needsHealthPort && healthCheckNodePort !== undefined && { healthCheckNodePort }),
     ...(spec.sessionAffinity === "ClientIP" && {
       sessionAffinityConfig: sessionAffinityConfig ?? { clientIP: { timeoutSeconds: DEFAULT_AFFINITY_SECONDS } },
     }),
-    ...(spec.type === "LoadBalancer" && { allocateLoadBalancerNodePorts: spec.allocateLoadBalancerNodePorts ?? true }),
   };
 }
 
-/** A service that says it is at a host's own address, or at another service's, would take that one's traffic. */
-async function checkOutsideAddresses(previous: Spec | undefined, spec: Spec, parts: ServiceParts, faults: Cause[]): Promise<void> {
-  const known = new Set([...(previous?.externalIPs ?? []), previous?.loadBalancerIP]);
-  const asked = [
-    ...(spec.externalIPs ?? []).map((ip, i) => [`spec.externalIPs[${i}]`, ip] as const),
-    ...(spec.loadBalancerIP === undefined ? [] : ([["spec.loadBalancerIP", spec.loadBalancerIP]] as const)),
-  ];
-  for (const [field, ip] of asked) {
-    if (known.has(ip)) continue;
-    const virtual = virtualAddressFault(parts.addresses.ranges, field, ip);
-    if (virtual) faults.push(virtual);
-    else if (parseIp(ip) && (await parts.isNodeAddress(nodeAddressClaim(ip))))
-      faults.push(fault(field, "is the address of a host", { value: ip }));
+/** Fields that only the type LoadBalancer has: they go with it, unless somebody sets them just then. */
+function withBalancerFields(previous: Spec | undefined, spec: Spec, faults: Cause[]): Spec {
+  const { allocateLoadBalancerNodePorts, loadBalancerClass, ...rest } = spec;
+  if (spec.type === "LoadBalancer") {
+    if (previous?.type === "LoadBalancer" && previous.loadBalancerClass !== loadBalancerClass)
+      faults.push(fault("spec.loadBalancerClass", "field is immutable", { value: loadBalancerClass ?? null }));
+    return { ...spec, allocateLoadBalancerNodePorts: allocateLoadBalancerNodePorts ?? true };
   }
+  const message = "may only be used when `type` is 'LoadBalancer'";
+  if (allocateLoadBalancerNodePorts !== undefined && allocateLoadBalancerNodePorts !== previous?.allocateLoadBalancerNodePorts)
+    faults.push(
+      fault("spec.allocateLoadBalancerNodePorts", message, { reason: "FieldValueForbidden", value: allocateLoadBalancerNodePorts }),
+    );
+  if (loadBalancerClass !== undefined && loadBalancerClass !== previous?.loadBalancerClass)
+    faults.push(fault("spec.loadBalancerClass", message, { reason: "FieldValueForbidden", value: loadBalancerClass }));
+  return rest;
 }
 
-function warningsFor({ type, externalIPs = [] }: Spec): string[] {
-  const warnings: string[] = [];
-  if (type === "NodePort" || type === "LoadBalancer")
-    warnings.push(`spec.type: ${type} is kept and its node ports are reserved, but hosts serve only the cluster IP so far`);
-  if (externalIPs.length > 0) warnings.push("spec.externalIPs: is kept, but hosts serve only the cluster IP so far");
-  return warnings;
+/** Only what is new: a service that was fine stays fine. */
+async function checkExternalIps(previous: Service | undefined, next: Service, parts: OutsideParts, faults: Cause[]): Promise<void> {
+  if (outsideClaims(next).length === 0) return;
+  for (const [i, text] of (next.spec.externalIPs ?? []).entries()) {
+    const ip = canonicalIp(text);
+    const ports = newPortsOf(previous, next, ip);
+    const why = ports.length === 0 ? undefined : await outsideFault(ip, ports, parts);
+    if (why !== undefined) faults.push(fault(`spec.externalIPs[${i}]`, why, { value: text }));
+  }
 }

@@ -6,6 +6,7 @@ import { DEFAULT_NAMESPACE } from "#proto/namespace.ts";
 import { unknownFields } from "#proto/unknown-fields.ts";
 import type { Admission, Admitted, Operation } from "#server/admission/admission.ts";
 import { changesNetworks, NETWORKS_TURN } from "#server/admission/node.ts";
+import { changesOutside } from "#server/admission/service.ts";
 import { alreadyExists, ClaimTaken, conflict, notFound } from "#server/store/errors.ts";
 import type { Committed, Store, StoreKey, Write } from "#server/store/store.ts";
 import type { Identity } from "#server/trust/identity.ts";
@@ -124,10 +125,12 @@ async function update(
   });
 }
 
-/** Nobody else's prefixes change between looking at them and writing. */
+/** Nobody else's prefixes and addresses change between looking at them and writing. */
 function inTurnOfNetworks<T>({ inTurn }: WriteDeps, current: AnyObject | undefined, next: AnyObject, work: () => Promise<T>): Promise<T> {
-  const previous = current?.kind === "Node" ? current : undefined;
-  return next.kind === "Node" && changesNetworks(previous, next) ? inTurn(NETWORKS_TURN, work) : work();
+  const changes =
+    (next.kind === "Node" && changesNetworks(current?.kind === "Node" ? current : undefined, next)) ||
+    (next.kind === "Service" && changesOutside(current?.kind === "Service" ? current : undefined, next));
+  return changes ? inTurn(NETWORKS_TURN, work) : work();
 }
 
 /** Writes, or for a dry run says what would be written. */

@@ -110,6 +110,7 @@ function endpointOf(service: Service, workload: WorkloadFacts, address: string, 
   // A drained host is left alone while there are other endpoints; if there are none, what still serves there is used.
   const terminating = workload.terminating || node?.unschedulable === true;
   const ready = service.spec.publishNotReadyAddresses === true || (serving && !terminating);
+  const hints = ready ? hintsFor(service, workload.node, node?.zone) : undefined;
   return {
     addresses: [address],
     conditions: { ready, serving, terminating },
@@ -117,6 +118,7 @@ function endpointOf(service: Service, workload: WorkloadFacts, address: string, 
     nodeName: workload.node,
     ...(node?.zone !== undefined && { zone: node.zone }),
     ...(workload.weight !== 1 && { weight: workload.weight }),
+    ...(hints && { hints }),
     targetRef: {
       kind: "Workload",
       namespace: workload.namespace,
@@ -124,6 +126,16 @@ function endpointOf(service: Service, workload: WorkloadFacts, address: string, 
       ...(workload.uid !== undefined && { uid: workload.uid }),
     },
   };
+}
+
+/**
+ * Who should prefer it (Service.spec.trafficDistribution), as Kubernetes' controller says it: of each ready endpoint by itself, so that a change of one
+ * rewrites no other. Whoever reads them takes no notice while one of them has none. PreferSameNode names the zone too: the next best.
+ */
+function hintsFor({ spec }: Service, nodeName: string, zone: string | undefined): Endpoint["hints"] {
+  if (spec.trafficDistribution === undefined) return undefined;
+  const forZones = zone === undefined ? undefined : { forZones: [{ name: zone }] };
+  return spec.trafficDistribution === "PreferSameNode" ? { ...forZones, forNodes: [{ name: nodeName }] } : forZones;
 }
 
 const HEADLESS_LABEL = "service.kubernetes.io/headless";

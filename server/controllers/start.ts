@@ -4,6 +4,7 @@ import type { ClusterFacts } from "#proto/agents.ts";
 import type { AnyObject, KindName } from "#proto/kinds.ts";
 import { keyOf } from "#proto/meta.ts";
 import type { Store, StoredChange } from "../store/store.ts";
+import { tellConflicts } from "./address-conflicts.ts";
 import { createEventRecorder, type EventRecorder } from "./events.ts";
 import { createFleetView, VIEWED_KINDS } from "./fleet-view.ts";
 import { createLeases, type Leases } from "./node-lease.ts";
@@ -64,6 +65,7 @@ export async function startControllers({ store, cluster, log, registry }: Contro
     leases.follow(changes);
     ends.follow(changes);
     receipts.follow(changes);
+    tellConflicts(changes, events);
     for (const { type, key } of changes) if (type === "DELETED" && key.kind === "Node") receipts.forget(key.name);
     const revision = changes.at(-1)?.revision ?? 0;
     for (const key of touched) endpoints.wake(key, revision);

@@ -1,95 +1,11 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import type { ClusterFacts } from "#proto/agents.ts";
-import { isAppError } from "#proto/error.ts";
 import { contains, parseCidr, parseIp } from "#proto/ip.ts";
-import type { AnyObject, KindName, ObjectOf } from "#proto/kinds.ts";
 import { parseObject } from "#proto/parse.ts";
-import type { Service } from "#proto/service.ts";
-import type { Admission, Operation } from "#server/admission/admission.ts";
 import { createAdmission } from "#server/admission/admit.ts";
-import { ClaimTaken } from "#server/store/errors.ts";
-import type { Store } from "#server/store/store.ts";
+import { serviceClaims } from "#server/admission/service.ts";
 import type { Identity } from "#server/trust/identity.ts";
-import { tempStore } from "#test/temp-store.ts";
-
-const admin: Identity = { kind: "admin", name: "admin" };
-const facts = {
-  serviceCidrs: ["10.96.0.0/24"],
-  dnsIps: ["10.96.0.10"],
-  nodePortRange: { from: 30_000, to: 30_099 },
-};
-const dual: typeof facts = { ...facts, serviceCidrs: ["10.96.0.0/24", "fd00:96::/112"], dnsIps: ["10.96.0.10", "fd00:96::a"] };
-
-interface Desk {
-  readonly store: Store;
-  readonly admission: Admission;
-  /** As the API does it: admit, write, and again if a claim was taken. */
-  put<Kind extends KindName>(object: ObjectOf<Kind>, operation?: Operation): Promise<ObjectOf<Kind>>;
-  create(name: string, spec?: object): Promise<Service>;
-  /** Changes some fields of the spec; null takes one away. */
-  update(name: string, spec: object): Promise<Service>;
-  warnings: readonly string[];
-}
-
-async function aDesk(cluster: Pick<ClusterFacts, "serviceCidrs" | "dnsIps" | "nodePortRange"> = facts): Promise<Desk> {
-  const store = tempStore();
-  const admission = await createAdmission({ store, cluster });
-  const read = (object: AnyObject) =>
-    store.get({ kind: object.kind, namespace: object.metadata.namespace ?? "", name: object.metadata.name });
-  const desk: Desk = {
-    store,
-    admission,
-    warnings: [],
-    put: async (object, operation) => {
-      for (;;) {
-        const previous = await read(object);
-        const request = {
-          kind: object.kind,
-          operation: operation ?? (previous ? "update" : "create"),
-          identity: admin,
-          previous,
-          next: object,
-        };
-        const admitted = await admission.admit(request);
-        desk.warnings = admitted.warnings;
-        try {
-          const [stored] = (await store.transact([{ op: "put", object: admitted.object, claims: admitted.claims }])).objects;
-          return stored as typeof object;
-        } catch (error) {
-          if (!(error instanceof ClaimTaken)) throw error;
-        }
-      }
-    },
-    create: (name, spec) => desk.put<"Service">(aService(name, spec)),
-    update: async (name, spec) => {
-      const previous = await store.get({ kind: "Service", namespace: "default", name });
-      if (previous?.kind !== "Service") throw new Error(`no service ${name}`);
-      const merged = Object.fromEntries(Object.entries({ ...previous.spec, ...spec }).filter(([, value]) => value !== null));
-      return desk.put<"Service">(parseObject("Service", { ...previous, spec: merged }));
-    },
-  };
-  return desk;
-}
-
-function aService(name: string, spec: object = {}): Service {
-  return parseObject("Service", {
-    apiVersion: "v1",
-    kind: "Service",
-    metadata: { name, namespace: "default" },
-    spec: { selector: { app: name }, ports: [{ port: 80 }], ...spec },
-  });
-}
-
-async function refusal(attempt: Promise<unknown>): Promise<string> {
-  try {
-    await attempt;
-    return "accepted";
-  } catch (error) {
-    if (!isAppError(error)) throw error;
-    return `${error.code} ${error.causes.map(({ field, message }) => `${field}: ${message}`).join("; ")}`;
-  }
-}
+import { admin, aDesk, aNode, aService, dual, facts, refusal } from "./admission-desk.ts";
 
 const inRange = (text: string | undefined, cidr: string): boolean => {
   const [range, ip] = [parseCidr(cidr), parseIp(text ?? "")];
@@ -171,6 +87,10 @@ test("an update that leaves the address out keeps it, and a headless service sta
   expect(updated.spec.clusterIPs).toEqual(spec.clusterIPs);
   expect((await desk.create("headless", { clusterIP: "None", ports: [] })).spec).toMatchObject({ clusterIP: "None", clusterIPs: ["None"] });
   expect((await desk.put<"Service">(aService("headless"))).spec.clusterIP).toBe("None");
+  expect(await refusal(desk.update("headless", { type: "NodePort" }))).toContain("may not be None for the type NodePort");
+  expect(await refusal(desk.put<"Service">(aService("headless", { type: "LoadBalancer" })))).toBe(
+    "Invalid spec.clusterIPs[0]: Invalid value: \"None\": may not be set to 'None' for LoadBalancer services",
+  );
   expect(await desk.store.claims("ip/")).toEqual([`ip/${spec.clusterIP ?? ""}`]);
 });
 
@@ -224,7 +144,7 @@ test("node ports: allocated, chosen, kept over updates, refused when taken or ou
   expect(a).not.toBe(dns);
   expect(dns).toBe(dnsUdp);
   expect(made.spec.externalTrafficPolicy).toBe("Cluster");
-  expect(desk.warnings.join()).toContain("hosts serve only the cluster IP so far");
+  expect(desk.warnings).toEqual([]);
   const again = await desk.put<"Service">(aService("web", { type: "NodePort", ports: ports.toReversed() }));
   expect(again.spec.ports.map(({ nodePort }) => nodePort)).toEqual([dnsUdp, dns, a]);
 
@@ -247,12 +167,14 @@ test("node ports: allocated, chosen, kept over updates, refused when taken or ou
 test("an external address may not be a host's or a virtual one", async () => {
   const desk = await aDesk();
   await desk.put<"Node">(aNode("vm-1", "192.168.56.11"));
-  expect(await refusal(desk.create("x", { externalIPs: ["192.168.56.11"] }))).toMatch(/spec\.externalIPs\[0\]: .*is the address of a host/);
+  expect(await refusal(desk.create("x", { externalIPs: ["192.168.56.11"] }))).toMatch(
+    /spec\.externalIPs\[0\]: .*is the address of the host vm-1/,
+  );
   expect(await refusal(desk.create("x", { externalIPs: ["192.0.2.1", "10.96.0.10"] }))).toMatch(
     /spec\.externalIPs\[1\]: .*virtual addresses/,
   );
   await desk.create("x", { externalIPs: ["192.0.2.1"] });
-  expect(desk.warnings).toHaveLength(1);
+  expect(desk.warnings).toEqual([]);
 });
 
 test("a workload: on a Node that is there, at a real address, without commands", async () => {
@@ -364,11 +286,20 @@ test("whatever is created, changed and deleted at once: no address or port is he
       { type: "ExternalName", externalName: "example.com" },
       { clusterIP: "10.96.0.20" },
       { type: "NodePort", ports: [{ port: 80, nodePort: 30_005 }] },
+      { type: "LoadBalancer" },
+      { type: "LoadBalancer", externalTrafficPolicy: "Local", allocateLoadBalancerNodePorts: false },
+      {
+        type: "LoadBalancer",
+        loadBalancerIP: "192.0.2.1",
+        ports: [{ port: 80 }, { port: 53, protocol: "UDP" }].map((port, i) => ({ name: `p${i}`, ...port })),
+      },
+      { externalIPs: ["192.0.2.1", "192.0.2.9"] },
+      { externalIPs: ["192.0.2.9"], ports: [{ port: 81 }] },
     ),
   });
   await fc.assert(
     fc.asyncProperty(fc.array(fc.array(aStep, { maxLength: 4 }), { maxLength: 8 }), async (rounds) => {
-      const desk = await aDesk({ ...facts, nodePortRange: { from: 30_000, to: 30_005 } });
+      const desk = await aDesk({ ...facts, nodePortRange: { from: 30_000, to: 30_005 } }, { loadBalancerCidrs: ["192.0.2.0/31"] });
       for (const round of rounds)
         await Promise.allSettled(
           round.map(async ({ name, what, spec }) => {
@@ -376,22 +307,21 @@ test("whatever is created, changed and deleted at once: no address or port is he
             else await desk.put<"Service">(aService(name, spec));
           }),
         );
-      const held = [...(await desk.store.claims("ip/")), ...(await desk.store.claims("nodeport/"))];
-      const said = (await desk.store.list({ kind: "Service" })).items.flatMap((object) =>
-        object.kind === "Service"
-          ? [
-              ...(object.spec.clusterIPs ?? []).filter((ip) => ip !== "None").map((ip) => `ip/${ip}`),
-              ...object.spec.ports.flatMap(({ nodePort }) => (nodePort === undefined ? [] : [`nodeport/TCP/${nodePort}`])),
-            ]
-          : [],
+      const held = await desk.store.claims("");
+      const services = (await desk.store.list({ kind: "Service" })).items.filter((object) => object.kind === "Service");
+      const said = services.flatMap(serviceClaims);
+      const balancers = services.flatMap(({ metadata, status }) =>
+        (status.loadBalancer.ingress ?? []).map(({ ip }) => [ip, metadata.name] as const),
       );
+      for (const [ip, name] of balancers)
+        for (const { metadata, spec } of services) if (metadata.name !== name) expect(spec.externalIPs ?? []).not.toContain(ip);
+      expect(services.every(({ spec }) => !needsNodePorts(spec) || spec.ports.every(({ nodePort }) => nodePort !== undefined))).toBe(true);
       expect(held.toSorted()).toEqual(said.toSorted());
     }),
     { numRuns: 40 },
   );
 });
 
-function aNode(name: string, address?: string): ObjectOf<"Node"> {
-  const addresses = address === undefined ? [] : [{ type: "InternalIP", address }];
-  return parseObject("Node", { apiVersion: "v1", kind: "Node", metadata: { name }, status: { addresses } });
+function needsNodePorts({ type, allocateLoadBalancerNodePorts }: ReturnType<typeof aService>["spec"]): boolean {
+  return type === "NodePort" || (type === "LoadBalancer" && allocateLoadBalancerNodePorts !== false);
 }

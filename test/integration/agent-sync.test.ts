@@ -55,7 +55,15 @@ async function aServer(): Promise<Server> {
     async start() {
       const listen = { host: "127.0.0.1", port };
       running = await startServer(
-        { listen, dataDir, cluster: { ...cluster, heartbeatIntervalMs: 100 }, advertise: [], kubeconfigOut, logLevel: "error" },
+        {
+          listen,
+          dataDir,
+          cluster: { ...cluster, heartbeatIntervalMs: 100 },
+          loadBalancerCidrs: [],
+          advertise: [],
+          kubeconfigOut,
+          logLevel: "error",
+        },
         quiet,
       );
       port = Number(new URL(running.url).port);

@@ -83,6 +83,8 @@ export interface ApiOptions {
   readonly limits?: PollLimits;
   readonly bookmarkAfterMs?: number;
   readonly stalledAfterMs?: number;
+  readonly cluster?: Partial<ClusterFacts>;
+  readonly loadBalancerCidrs?: readonly string[];
 }
 
 export const cluster: ClusterFacts = {
@@ -105,7 +107,12 @@ export async function startApi(options: ApiOptions = {}): Promise<ApiServer> {
   const hub = createHub(store);
   const polls = createPolls({ limits: options.limits, revocationOf: (identity) => trust.revocationOf(identity) });
   const metrics = createMetrics({ store, polls, objectCounts: () => counts.current() });
-  const admission = await createAdmission({ store, cluster });
+  const admission = await createAdmission({
+    store,
+    cluster: { ...cluster, ...options.cluster },
+    loadBalancerCidrs: options.loadBalancerCidrs,
+    reserved: new Map([["192.0.2.250", "the address of the server"]]),
+  });
   const stopping = new AbortController();
   const controllers = await startControllers({ store, cluster, log, registry: metrics.registry }, stopping.signal);
   const applied = new Map<string, number>();

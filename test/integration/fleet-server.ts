@@ -48,12 +48,13 @@ export const cluster: ClusterFacts = {
   nodeTimeoutMs: 600,
 };
 
-export async function startFleet(facts: Partial<ClusterFacts> = {}): Promise<FleetServer> {
+export async function startFleet(facts: Partial<ClusterFacts> = {}, loadBalancerCidrs: readonly string[] = []): Promise<FleetServer> {
   const dataDir = await mkdtemp(join(tmpdir(), "fairlead-fleet-"));
   const config = {
     listen: { host: "127.0.0.1", port: 0 },
     dataDir,
     cluster: { ...cluster, ...facts },
+    loadBalancerCidrs,
     advertise: [],
     kubeconfigOut: join(dataDir, "admin.yaml"),
     logLevel: "error" as const,
