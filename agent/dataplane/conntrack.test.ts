@@ -1,44 +1,29 @@
 import { expect, test } from "vitest";
 import type { Frontend } from "#agent/compile/table.ts";
+import type { IpFamily } from "#proto/ip.ts";
 import { aBackend, aFrontend } from "#test/tables.ts";
 import { waitFor } from "#test/wait-for.ts";
-import { openFlowCleaner, staleFlows } from "./conntrack.ts";
+import { openFlowCleaner } from "./conntrack.ts";
 import type { KernelTools } from "./exec.ts";
 
 const flow = (client: string, answeredBy: string, to = "10.96.0.10", port = 53): string =>
   `udp      17 28 src=${client} dst=${to} sport=40000 dport=${port} src=${answeredBy} dst=${client} sport=5353 dport=40000 mark=0 use=1`;
-const untranslated =
-  "udp      17 28 src=10.1.1.1 dst=10.96.0.10 sport=4 dport=53 [UNREPLIED] src=10.96.0.10 dst=10.1.1.1 sport=53 dport=4 mark=0 use=1";
-const watched = (...mayAnswer: string[]) => [{ address: "10.96.0.10", port: 53, mayAnswer: new Set(mayAnswer.map((ip) => `${ip} 5353`)) }];
-
-test("flows answered by somebody who may no more are stale, each kind once, and flows of others are not", () => {
-  const listing = [flow("10.1.1.1", "10.2.0.1"), flow("10.1.1.2", "10.2.0.1"), flow("10.1.1.3", "10.2.0.2"), flow("10.1.1.4", "10.2.0.1", "10.96.0.11"), flow("10.1.1.5", "10.2.0.1", "10.96.0.10", 54), untranslated, "", "conntrack v1.4.7: 5 flow entries have been shown."]; // prettier-ignore
-  expect(staleFlows(listing.join("\n"), watched("10.2.0.2"))).toEqual([
-    { address: "10.96.0.10", port: 53, replyAddress: "10.2.0.1", replyPort: 5353 },
-    { address: "10.96.0.10", port: 53, replyAddress: "10.96.0.10", replyPort: 53 },
-  ]);
-});
-
-test("an address that went from one service to another at once keeps the flows of the new one", () => {
-  expect(staleFlows(flow("10.1.1.1", "10.2.0.2"), [...watched("10.2.0.2"), ...watched()])).toEqual([]);
-});
-
 const dns = (backends: readonly string[], more: Partial<Frontend> = {}): Frontend =>
   aFrontend({ id: "default/dns", protocol: "UDP", port: 53, backends: backends.map((address) => aBackend(address, 5353)), ...more });
 
 /** Tools that answer a listing and remember what they were asked. */
-function toolsWith(listing: string, installed = true) {
+function toolsWith(listing: string, { installed = true, family = "IPv4" }: { installed?: boolean; family?: IpFamily } = {}) {
   const ran: string[] = [];
   const warnings: string[] = [];
   const tools: KernelTools = {
     has: async () => installed,
-    run: async (file, args) => {
-      ran.push([file, ...args].join(" "));
-      return { stdout: listing, stderr: "", exitCode: 0 };
+    run: async (file, args, { input } = {}) => {
+      ran.push([file, ...args].join(" "), ...(input ?? "").split("\n").filter((line) => line !== ""));
+      return { stdout: file === "ip" ? JSON.stringify([{ addr_info: [{ local: "172.30.0.1" }] }]) : listing, stderr: "", exitCode: 0 };
     },
   };
   const log = { info: () => undefined, warn: (_: object, message: string) => warnings.push(message), error: () => undefined };
-  return { ran, warnings, flows: openFlowCleaner({ tools, log }) };
+  return { ran, warnings, flows: openFlowCleaner({ family, tools, log }) };
 }
 const signal = new AbortController().signal;
 
@@ -49,6 +34,63 @@ test("only the changed UDP frontend is asked about, and only its stale flows are
     "conntrack -L -f ipv4 -p udp --orig-dst 10.96.0.10 --orig-port-dst 53",
     "conntrack -D -f ipv4 -p udp --orig-dst 10.96.0.10 --orig-port-dst 53 --reply-src 10.2.0.1 --reply-port-src 5353",
   ]);
+});
+
+test("several stale kinds of flows take one listing and one run", async () => {
+  const { ran, flows } = toolsWith([flow("10.1.1.1", "10.2.0.1"), flow("10.1.1.2", "10.2.0.3"), flow("10.1.1.3", "10.2.0.9", "10.96.0.11")].join("\n")); // prettier-ignore
+  const other = (backends: string[]): Frontend => dns(backends, { address: "10.96.0.11" });
+  const changes = [
+    { previous: dns(["10.2.0.1", "10.2.0.3"]), next: dns(["10.2.0.2"]) },
+    { previous: other(["10.2.0.9"]), next: undefined },
+  ];
+  expect(await flows.afterChange(changes, signal)).toBe(3);
+  const deletion = (to: string, by: string) =>
+    `-D -f ipv4 -p udp --orig-dst ${to} --orig-port-dst 53 --reply-src ${by} --reply-port-src 5353`;
+  expect(ran).toEqual([
+    "conntrack -L -f ipv4 -p udp",
+    "conntrack -R -",
+    deletion("10.96.0.10", "10.2.0.1"),
+    deletion("10.96.0.10", "10.2.0.3"),
+    deletion("10.96.0.11", "10.2.0.9"),
+  ]);
+});
+
+test("a node port is asked about by its number, and only at addresses of the host", async () => {
+  const listing = [flow("10.1.1.1", "10.2.0.1", "172.30.0.1", 30053), flow("10.1.1.1", "10.2.0.1", "192.0.2.99", 30053)];
+  const { ran, flows } = toolsWith(listing.join("\n"));
+  const nodePort = { scope: "nodePort", address: "", port: 30053 } as const;
+  await flows.afterChange([{ previous: dns(["10.2.0.1"], nodePort), next: dns(["10.2.0.2"], nodePort) }], signal);
+  expect(ran).toEqual([
+    "ip -j -4 address",
+    "conntrack -L -f ipv4 -p udp --orig-port-dst 30053",
+    "conntrack -D -f ipv4 -p udp --orig-dst 172.30.0.1 --orig-port-dst 30053 --reply-src 10.2.0.1 --reply-port-src 5353",
+  ]);
+});
+
+test("each family has a cleaner that leaves the other alone", async () => {
+  const six: Partial<Frontend> = { family: "IPv6", address: "fd10::10" };
+  const four = toolsWith("");
+  await four.flows.afterChange([{ previous: dns(["fd30::1"], six), next: undefined }], signal);
+  expect(four.ran).toEqual([]);
+  const { ran, flows } = toolsWith("", { family: "IPv6" });
+  await flows.afterChange(
+    [
+      { previous: dns(["fd30::1"], six), next: undefined },
+      { previous: dns(["10.2.0.1"]), next: undefined },
+    ],
+    signal,
+  );
+  expect(ran).toEqual(["conntrack -L -f ipv6 -p udp --orig-dst fd10::10 --orig-port-dst 53"]);
+});
+
+test("after a start every frontend is looked at, also one without endpoints; later also those that are gone meanwhile", async () => {
+  const listing = [flow("10.1.1.1", "10.2.0.1"), flow("10.1.1.2", "10.2.0.2", "10.96.0.11")];
+  const { ran, flows } = toolsWith(listing.join("\n"));
+  await flows.afterSync([dns([])], signal);
+  const deletion = "-D -f ipv4 -p udp --orig-dst 10.96.0.10 --orig-port-dst 53 --reply-src 10.2.0.1 --reply-port-src 5353";
+  expect(ran.splice(0)).toEqual(["conntrack -L -f ipv4 -p udp --orig-dst 10.96.0.10 --orig-port-dst 53", `conntrack ${deletion}`]);
+  await flows.afterSync([dns(["10.2.0.2"], { address: "10.96.0.11" })], signal);
+  expect(ran).toEqual(["conntrack -L -f ipv4 -p udp", `conntrack ${deletion}`]);
 });
 
 test.for([
@@ -67,7 +109,7 @@ test.for([
 });
 
 test("a host without the tool is warned once, and goes on", async () => {
-  const { ran, warnings, flows } = toolsWith("", false);
+  const { ran, warnings, flows } = toolsWith("", { installed: false });
   for (let i = 0; i < 2; i++) await flows.afterChange([{ previous: dns(["10.2.0.1"]), next: undefined }], signal);
   expect(warnings).toHaveLength(1);
   expect(warnings[0]).toContain("conntrack is not installed");

@@ -1,32 +1,18 @@
+import { z } from "zod";
 import { pause } from "#proto/backoff.ts";
 import { describeError } from "#proto/error.ts";
+import { formatIp, parseIp, type IpFamily } from "#proto/ip.ts";
 import type { Frontend } from "#agent/compile/table.ts";
 import type { KernelTools } from "./exec.ts";
+import { placeOf, type FrontendChange } from "./frontends.ts";
 import type { DataplaneLog } from "./log.ts";
+import { staleFlows, watchedNow, watchedOf, type StaleFlow, type Watched } from "./stale-flows.ts";
 
 /**
  * Rules of nat decide about the first packet of a flow only. A UDP client that keeps its socket would stay with an endpoint that is gone, or with
- * none at all when it began before there was one: such flows are forgotten, after the new rules are in place. TCP ends by itself.
+ * none at all when it began before there was one: such flows are forgotten, after the new rules are in place. TCP and SCTP need none of this: they
+ * notice that nobody answers and begin a new connection, which is a new flow; and to forget one that works would break it.
  */
-
-interface FrontendChange {
-  readonly previous: Frontend | undefined;
-  readonly next: Frontend | undefined;
-}
-
-/** An address and port that clients send to, and the endpoints that may go on answering; none = the frontend is gone, or empty. */
-interface Watched {
-  readonly address: string;
-  readonly port: number;
-  readonly mayAnswer: ReadonlySet<string>;
-}
-
-export interface StaleFlow {
-  readonly address: string;
-  readonly port: number;
-  readonly replyAddress: string;
-  readonly replyPort: number;
-}
 
 export interface FlowCleaner {
   /** Forgets stale flows of the frontends that changed; how many kinds of flows there were. */
@@ -36,6 +22,8 @@ export interface FlowCleaner {
 }
 
 export interface FlowCleanerDeps {
+  /** IPv4 unless said otherwise. */
+  readonly family?: IpFamily;
   readonly tools: KernelTools;
   readonly log: DataplaneLog;
   /** Told when there are UDP frontends whose stale flows cannot be forgotten; `undefined` = that is over. */
@@ -47,56 +35,69 @@ export interface FlowCleanerDeps {
 const MISSING = "conntrack is not installed: UDP clients that keep their socket stay with endpoints that are gone";
 const TOOL = "conntrack";
 const INSTALL = "apt-get install conntrack";
+const TIMEOUT_MS = 10_000;
+/** Kinds of flows that are forgotten after one change; each one means to look through the kernel's table once. */
+const MAX_FORGOTTEN = 1000;
+/** The same where the tool takes one at a time, which is one process each. */
+const MAX_ONE_BY_ONE = 100;
 
-export function openFlowCleaner(deps: FlowCleanerDeps): FlowCleaner {
-  const { tools, log } = deps;
-  const tool = watchForTool(deps);
+export function openFlowCleaner(options: FlowCleanerDeps): FlowCleaner {
+  const { family = "IPv4", tools, log } = options;
+  const deps: Tools = { family, tools, log };
+  const tool = watchForTool(options);
+  /** Every UDP frontend by its place. */
+  let known = new Map<string, Frontend>();
   const clean = async (watched: readonly Watched[], signal: AbortSignal): Promise<number> => {
     if (watched.length === 0 || !(await tool.isThere(signal))) return 0;
     try {
-      const stale = staleFlows(await listFlows(tools, watched, signal), watched);
-      for (const flow of stale) await forget(tools, flow, signal);
+      const hostIps = watched.some(({ address }) => address === "") ? await hostAddresses(deps, signal) : NO_ADDRESSES;
+      const surroundings = { hostIps, isFrontend: (place: string) => known.has(place) };
+      const stale = staleFlows(await listFlows(deps, watched, signal), watched, surroundings);
+      await forget(deps, stale, signal);
       return stale.length;
     } catch (cause) {
       if (signal.aborted) throw cause;
-      log.warn(
-        { error: describeError(cause) },
-        "could not forget stale UDP flows; they end when their clients are silent for 30 s to 3 min",
-      );
+      log.warn({ error: describeError(cause) }, LEFT);
       return 0;
     }
   };
-  const follow = async (changes: readonly FrontendChange[], signal: AbortSignal): Promise<number> => {
-    await tool.follow(changes, signal);
-    return clean(changes.flatMap(watchedOfChange), signal);
-  };
+  const isOurs = (frontend: Frontend | undefined): boolean => frontend?.protocol === "UDP" && frontend.family === family;
   return {
-    afterChange: follow,
+    async afterChange(changes, signal) {
+      const ours = changes.filter(({ previous, next }) => isOurs(next ?? previous));
+      // First what goes: an address may have gone from one service to another.
+      for (const { previous, next } of ours) if (previous && !next) known.delete(placeOf(previous));
+      for (const { next } of ours) if (next) known.set(placeOf(next), next);
+      await tool.need(known.size > 0, signal);
+      return clean(ours.flatMap(watchedOf), signal);
+    },
     async afterSync(frontends, signal) {
-      tool.forgetFrontends();
-      return follow(
-        Array.from(frontends, (next) => ({ previous: undefined, next })),
-        signal,
-      );
+      const now = new Map(Array.from(frontends).flatMap((one) => (isOurs(one) ? [[placeOf(one), one] as const] : [])));
+      const gone = [...known].flatMap(([place, previous]) => (now.has(place) ? [] : watchedOf({ previous, next: undefined })));
+      known = now;
+      await tool.need(known.size > 0, signal);
+      return clean([...gone, ...Array.from(now.values(), watchedNow)], signal);
     },
   };
 }
 
+const NO_ADDRESSES: ReadonlySet<string> = new Set();
+const LEFT = "could not forget stale UDP flows; they end when their clients are silent for 30 s to 3 min";
+
 interface ToolWatch {
   isThere(signal: AbortSignal): Promise<boolean>;
-  /** Keeps count of the frontends that need the tool. */
-  follow(changes: readonly FrontendChange[], signal: AbortSignal): Promise<void>;
-  forgetFrontends(): void;
+  /** Whether there are frontends that need the tool. */
+  need(isNeeded: boolean, signal: AbortSignal): Promise<void>;
 }
 
 /** Whether conntrack is there, and a problem while it is not and would be needed. It may be installed at any time. */
 function watchForTool({ tools, log, onProblem, lookEveryMs = 30_000 }: FlowCleanerDeps): ToolWatch {
-  const needing = new Set<string>();
+  let isNeeded = false;
   let found: boolean | undefined;
   let isReported = false;
 
   function report(): void {
-    const isProblem = found === false && needing.size > 0;
+    const isProblem = found === false && isNeeded;
     if (isProblem !== isReported) onProblem?.(isProblem ? `${MISSING} (${INSTALL})` : undefined);
     isReported = isProblem;
   }
@@ -124,76 +125,57 @@ function watchForTool({ tools, log, onProblem, lookEveryMs = 30_000 }: FlowClean
 
   return {
     isThere,
-    async follow(changes, signal) {
-      // First what goes: an address may have gone from one service to another.
-      for (const { previous, next } of changes) if (needsTool(previous) && !next) needing.delete(placeOf(previous));
-      for (const { next } of changes) if (needsTool(next)) needing.add(placeOf(next));
-      if (needing.size > 0) await isThere(signal);
+    async need(now, signal) {
+      isNeeded = now;
+      if (isNeeded) await isThere(signal);
       report();
     },
-    forgetFrontends: () => needing.clear(),
   };
 }
 
-function needsTool(frontend: Frontend | undefined): frontend is Frontend {
-  return frontend?.protocol === "UDP" && frontend.family === "IPv4";
-}
+type Tools = Required<Pick<FlowCleanerDeps, "tools" | "family" | "log">>;
 
-function placeOf({ address, port }: Frontend): string {
-  return `${address} ${port}`;
-}
-
-/** Only where an endpoint went, or the first one came. */
-function watchedOfChange({ previous, next }: FrontendChange): Watched[] {
-  const frontend = next ?? previous;
-  if (!needsTool(frontend)) return [];
-  const before = targetsOf(previous);
-  const after = targetsOf(next);
-  const someWent = [...before].some((target) => !after.has(target));
-  const firstCame = (previous?.backends.length ?? 0) === 0 && (next?.backends.length ?? 0) > 0;
-  return someWent || firstCame || !next ? [{ address: frontend.address, port: frontend.port, mayAnswer: after }] : [];
-}
-
-function targetsOf(frontend: Frontend | undefined): Set<string> {
-  return new Set([...(frontend?.backends ?? []), ...(frontend?.draining ?? [])].map(({ address, port }) => `${address} ${port}`));
-}
-
-/** Pure: which flows of `listing` (conntrack -L) go to a watched address and are answered by nobody who may. Each kind once. */
-export function staleFlows(listing: string, watched: readonly Watched[]): readonly StaleFlow[] {
-  const byTarget = new Map<string, Set<string>>();
-  for (const { address, port, mayAnswer } of watched) {
-    // Two of the same: an address that went from one service to another at once.
-    const target = `${address} ${port}`;
-    byTarget.set(target, new Set([...(byTarget.get(target) ?? []), ...mayAnswer]));
-  }
-  const stale = new Map<string, StaleFlow>();
-  for (const line of listing.split("\n")) {
-    const [question, answer] = [...line.matchAll(/src=(\S+) dst=(\S+) sport=(\d+) dport=(\d+)/g)];
-    if (!question || !answer) continue;
-    const [, , address = "", , port = ""] = question;
-    const [, replyAddress = "", , replyPort = ""] = answer;
-    const target = byTarget.get(`${address} ${port}`);
-    if (!target || target.has(`${replyAddress} ${replyPort}`)) continue;
-    stale.set(`${address} ${port} ${replyAddress} ${replyPort}`, {
-      address,
-      port: Number(port),
-      replyAddress,
-      replyPort: Number(replyPort),
-    });
-  }
-  return [...stale.values()];
-}
-
-async function listFlows(tools: KernelTools, watched: readonly Watched[], signal: AbortSignal): Promise<string> {
+/** One listing, of one place where only that changed. */
+async function listFlows({ tools, family }: Tools, watched: readonly Watched[], signal: AbortSignal): Promise<string> {
   const [only] = watched;
-  const narrow = watched.length === 1 && only ? ["--orig-dst", only.address, "--orig-port-dst", String(only.port)] : [];
-  const { stdout } = await tools.run("conntrack", ["-L", "-f", "ipv4", "-p", "udp", ...narrow], { signal, accept: [1] });
+  const address = only && only.address !== "" ? ["--orig-dst", only.address] : [];
+  const narrow = watched.length === 1 && only ? [...address, "--orig-port-dst", String(only.port)] : [];
+  const { stdout } = await tools.run(TOOL, ["-L", ...udpOf(family), ...narrow], { signal, accept: [1], timeoutMs: TIMEOUT_MS });
   return stdout;
 }
 
-async function forget(tools: KernelTools, flow: StaleFlow, signal: AbortSignal): Promise<void> {
-  const question = ["--orig-dst", flow.address, "--orig-port-dst", String(flow.port)];
-  const answer = ["--reply-src", flow.replyAddress, "--reply-port-src", String(flow.replyPort)];
+async function forget({ tools, family, log }: Tools, stale: readonly StaleFlow[], signal: AbortSignal): Promise<void> {
+  const commands = stale.slice(0, MAX_FORGOTTEN).map((flow) => ["-D", ...udpOf(family), ...flowOf(flow)]);
+  const isDone = commands.length > 1 && (await forgetAtOnce(tools, commands, signal));
+  const few = isDone ? [] : commands.slice(0, MAX_ONE_BY_ONE);
   // 1 = there was nothing to delete any more.
-  await tools.run("conntrack", ["-D", "-f", "ipv4", "-p", "udp", ...question, ...answer], { signal, accept: [1] });
+  for (const command of few) await tools.run(TOOL, command, { signal, accept: [1], timeoutMs: TIMEOUT_MS });
+  const left = stale.length - (isDone ? commands : few).length;
+  if (left > 0) log.warn({ kindsOfFlows: left }, LEFT);
+}
+
+/** Commands from a file came with conntrack 1.4.7 (2022). */
+async function forgetAtOnce(tools: KernelTools, commands: readonly (readonly string[])[], signal: AbortSignal): Promise<boolean> {
+  const input = commands.map((command) => `${command.join(" ")}\n`).join("");
+  const done = await tools.run(TOOL, ["-R", "-"], { input, signal, timeoutMs: TIMEOUT_MS }).catch(() => undefined);
+  signal.throwIfAborted();
+  return done !== undefined;
+}
+
+function udpOf(family: IpFamily): readonly string[] {
+  return ["-f", family === "IPv4" ? "ipv4" : "ipv6", "-p", "udp"];
+}
+
+function flowOf({ address, port, replyAddress, replyPort }: StaleFlow): readonly string[] {
+  return ["--orig-dst", address, "--orig-port-dst", String(port), "--reply-src", replyAddress, "--reply-port-src", String(replyPort)];
+}
+
+const Listing = z.array(z.looseObject({ addr_info: z.array(z.looseObject({ local: z.string().optional() })).default([]) }));
+
+/** All of them, as they are now: a container bridge's too. Asked only when a UDP node port changed. */
+async function hostAddresses({ tools, family }: Tools, signal: AbortSignal): Promise<ReadonlySet<string>> {
+  const { stdout } = await tools.run("ip", ["-j", family === "IPv4" ? "-4" : "-6", "address"], { signal, timeoutMs: 5000 });
+  const found = Listing.parse(JSON.parse(stdout.trim() === "" ? "[]" : stdout));
+  const ips = found.flatMap(({ addr_info }) => addr_info.map(({ local = "" }) => parseIp(local)));
+  return new Set(ips.filter((ip) => ip !== undefined).map(formatIp));
 }

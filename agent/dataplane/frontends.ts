@@ -22,7 +22,7 @@ export function frontendChanges({ previous, next }: ServiceChange, family: IpFam
 }
 
 /** Where clients connect to: no two frontends of a family that are in the kernel at a time have the same. */
-export function placeOf({ address, protocol, port }: Frontend): string {
+export function placeOf({ address, protocol, port }: Pick<Frontend, "address" | "protocol" | "port">): string {
   return `${address} ${protocol} ${port}`;
 }
 

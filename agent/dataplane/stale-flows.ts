@@ -1,0 +1,104 @@
+import type { Frontend } from "#agent/compile/table.ts";
+import { formatIp, parseIp } from "#proto/ip.ts";
+import { placeOf, type FrontendChange } from "./frontends.ts";
+
+/** Which UDP flows that the kernel remembers lead nowhere after a change. Pure. */
+
+/** A place that clients send to, and the endpoints that may go on answering there. */
+export interface Watched {
+  /** "" = a node port: every address of the host. */
+  readonly address: string;
+  readonly port: number;
+  /** `address port` */
+  readonly mayAnswer: ReadonlySet<string>;
+  /** The frontend is gone: what was not translated there is none of ours. */
+  readonly isGone: boolean;
+}
+
+/** All flows from and to the same. */
+export interface StaleFlow {
+  readonly address: string;
+  readonly port: number;
+  readonly replyAddress: string;
+  readonly replyPort: number;
+}
+
+export interface Surroundings {
+  /** Addresses of the host, canonical: only there is a node port. */
+  readonly hostIps: ReadonlySet<string>;
+  /** Is there a frontend of its own at this place? It comes before the node port of the same number. */
+  readonly isFrontend: (place: string) => boolean;
+}
+
+/** Only where an endpoint went, or where the first one came for somebody: from here, or from outside. */
+export function watchedOf({ previous, next }: FrontendChange): Watched[] {
+  const frontend = next ?? previous;
+  if (!frontend) return [];
+  const before = targetsOf(previous);
+  const after = targetsOf(next);
+  const someWent = [...before].some((target) => !after.has(target));
+  const firstCame =
+    ((previous?.backends.length ?? 0) === 0 && (next?.backends.length ?? 0) > 0) ||
+    ((previous?.outside?.backends.length ?? 0) === 0 && (next?.outside?.backends.length ?? 0) > 0);
+  if (!someWent && !firstCame && next) return [];
+  return [{ address: frontend.address, port: frontend.port, mayAnswer: after, isGone: !next }];
+}
+
+/** For when nobody knows what was before. */
+export function watchedNow(frontend: Frontend): Watched {
+  return { address: frontend.address, port: frontend.port, mayAnswer: targetsOf(frontend), isGone: false };
+}
+
+/** Policies and hints say who gets a new flow; one that an endpoint has, it may keep for as long as it serves. */
+function targetsOf(frontend: Frontend | undefined): Set<string> {
+  const { backends = [], outside, draining = [] } = frontend ?? {};
+  return new Set([...backends, ...(outside?.backends ?? []), ...draining].map(targetOf));
+}
+
+function targetOf({ address, port }: { readonly address: string; readonly port: number }): string {
+  return `${address} ${port}`;
+}
+
+/** Which flows of `listing` (conntrack -L) go to a watched place and are answered by nobody who may. Each kind once. */
+export function staleFlows(listing: string, watched: readonly Watched[], { hostIps, isFrontend }: Surroundings): readonly StaleFlow[] {
+  const byTarget = joined(watched);
+  const ports = new Set(watched.map(({ port }) => String(port)));
+  const stale = new Map<string, StaleFlow>();
+  for (const line of listing.split("\n")) {
+    const [question, answer] = [...line.matchAll(/src=\S+ dst=\S+ sport=\d+ dport=\d+/g)].map(([tuple]) => tuple);
+    const asked = question === undefined ? undefined : fieldsOf(question);
+    if (!asked || answer === undefined || !ports.has(asked.dport)) continue;
+    const address = canonical(asked.dst);
+    const port = Number(asked.dport);
+    const isNodePort = hostIps.has(address) && !isFrontend(placeOf({ address, protocol: "UDP", port }));
+    const place = byTarget.get(targetOf({ address, port })) ?? (isNodePort ? byTarget.get(targetOf({ address: "", port })) : undefined);
+    if (!place) continue;
+    const answered = fieldsOf(answer);
+    const reply = { address: canonical(answered.src), port: Number(answered.sport) };
+    const isTranslated = reply.address !== address || reply.port !== port;
+    if (place.mayAnswer.has(targetOf(reply)) || (place.isGone && !isTranslated)) continue;
+    stale.set(`${targetOf({ address, port })} ${targetOf(reply)}`, { address, port, replyAddress: reply.address, replyPort: reply.port });
+  }
+  return [...stale.values()];
+}
+
+/** Two of the same place: it went from one service to another at once. */
+function joined(watched: readonly Watched[]): ReadonlyMap<string, Watched> {
+  const byTarget = new Map<string, Watched>();
+  for (const one of watched) {
+    const other = byTarget.get(targetOf(one));
+    const mayAnswer = other ? new Set([...other.mayAnswer, ...one.mayAnswer]) : one.mayAnswer;
+    byTarget.set(targetOf(one), { ...one, mayAnswer, isGone: one.isGone && (other?.isGone ?? true) });
+  }
+  return byTarget;
+}
+
+function fieldsOf(tuple: string): { readonly src: string; readonly dst: string; readonly sport: string; readonly dport: string } {
+  const [, src = "", dst = "", sport = "", dport = ""] = /src=(\S+) dst=(\S+) sport=(\d+) dport=(\d+)/.exec(tuple) ?? [];
+  return { src, dst, sport, dport };
+}
+
+function canonical(text: string): string {
+  const ip = text.includes(":") ? parseIp(text) : undefined;
+  return ip ? formatIp(ip) : text;
+}
