@@ -76,6 +76,25 @@ function placeOf(row: Row, place: string, family: IpFamily): string {
   }
 }
 
+/** Every endpoint of the row, ready or not. */
+export function endpointPlacesOf(row: Row): readonly { at: Machine; port: number; protocol: "tcp" | "udp" }[] {
+  return row.services.flatMap(({ endpoints = [], spec }) =>
+    (spec?.ports ?? [{ port: 80 }]).flatMap(({ protocol = "TCP", targetPort }) =>
+      protocol === "SCTP"
+        ? []
+        : endpoints.map(
+            ({ at, port }) =>
+              ({ at, port: targetPortOf(port, targetPort, protocol), protocol: protocol === "UDP" ? "udp" : "tcp" }) as const,
+          ),
+    ),
+  );
+}
+
+/** As the server's controller writes it into a slice: a named target port is a number there. */
+export function targetPortOf(own: number | undefined, targetPort: string | number | undefined, protocol: Protocol): number {
+  return own ?? (typeof targetPort === "number" ? targetPort : DEFAULT_TARGET_PORT[protocol]);
+}
+
 /** `address:port`, `[address]:port`: as Outcome.to has it, and as the servers of the kernel walk call themselves. */
 export function hostPort(address: string, port: number): string {
   return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
@@ -101,7 +120,7 @@ export function isEndpoints(want: Flow["want"]): want is readonly string[] {
 
 export const INSTEAD: ReadonlySet<string> = new Set<Instead>(["REJECT", "DROP", "REFUSED", "ECHO"]);
 
-export const DEFAULT_TARGET_PORT: Record<Protocol, number> = { TCP: 8080, UDP: 5353, SCTP: 8080 };
+const DEFAULT_TARGET_PORT: Record<Protocol, number> = { TCP: 8080, UDP: 5353, SCTP: 8080 };
 
 function endpointOf(row: Row, word: string, family: IpFamily): string {
   const [machine = "", port] = word.split(":");

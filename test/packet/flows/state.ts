@@ -6,7 +6,7 @@ import type { IpFamily } from "#proto/ip.ts";
 import { keyOf } from "#proto/meta.ts";
 import { Service } from "#proto/service.ts";
 import type { EndpointSketch, PortSketch, ServiceSketch, Setting } from "./flow.ts";
-import { DEFAULT_TARGET_PORT, nodePortOf, numberOf, vipOf, type Row } from "./names.ts";
+import { nodePortOf, numberOf, targetPortOf, vipOf, type Row } from "./names.ts";
 import { addressIn, addressOf, FAMILIES, LOCAL_CIDRS, NODE_CIDRS, nodeOf, RANGES, ZONES } from "./world.ts";
 
 /** From rows to what host 1 would have heard from the server, and through the real compile to its forwarding table. */
@@ -102,13 +102,11 @@ function slicesOf(row: Row, sketch: ServiceSketch, i: number): EndpointSlice[] {
   );
 }
 
-/** As the server's controller writes it: a named target port is a number here. */
 function slicePortOf(
   { name, protocol = "TCP", targetPort }: PortSketch,
-  port: number | undefined,
+  own: number | undefined,
 ): NonNullable<EndpointSliceInput["ports"]>[number] {
-  const number = port ?? (typeof targetPort === "number" ? targetPort : DEFAULT_TARGET_PORT[protocol]);
-  return { ...(name !== undefined && { name }), protocol, port: number };
+  return { ...(name !== undefined && { name }), protocol, port: targetPortOf(own, targetPort, protocol) };
 }
 
 function endpointOf(

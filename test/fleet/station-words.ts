@@ -1,0 +1,34 @@
+// What is said to a station (station.ts) and what it answers.
+
+export interface Listen {
+  readonly address: string;
+  readonly port: number;
+  readonly protocol: "tcp" | "udp";
+}
+
+export interface Ask {
+  readonly address: string;
+  readonly port: number;
+  readonly protocol: "tcp" | "udp" | "icmp";
+  /** The address to send from, instead of what the kernel chooses. */
+  readonly source?: string;
+  /** So many new connections. */
+  readonly times: number;
+  /** Of each. */
+  readonly timeoutMs: number;
+}
+
+export type Command = { readonly listen: readonly Listen[] } | { readonly ask: Ask };
+
+export interface Seen {
+  /** `address:port` of who answered (ECHO for a ping) → how often. */
+  readonly answers: Readonly<Record<string, number>>;
+  /** Who answered → the client addresses that it saw. */
+  readonly clients: Readonly<Record<string, readonly string[]>>;
+  /** ECONNREFUSED, timeout … → how often. */
+  readonly failures: Readonly<Record<string, number>>;
+}
+
+export function hostPort(address: string, port: number): string {
+  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
+}
