@@ -2,6 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test
 import type { CompiledService, Frontend, ServiceChange } from "#agent/compile/table.ts";
 import { openKernelTools } from "#agent/dataplane/exec.ts";
 import { restore } from "#agent/dataplane/iptables/apply.ts";
+import { wordsOf } from "#agent/dataplane/iptables/words.ts";
 import { dataplaneLoop } from "#agent/dataplane/loop.ts";
 import { createTableMailbox } from "#agent/dataplane/mailbox.ts";
 import { createFleet, type Fleet, type Host } from "#test/fleet/fleet.ts";
@@ -271,7 +272,7 @@ describe.for(["nft", "legacy"] as const)("iptables-%s", (kind) => {
       expect(drifts[0]).toEqual(["filter FORWARD: our jumps are not first any more"]);
       const order = async () =>
         (await a.run(`iptables-${kind}`, ["-S", "FORWARD"])).stdout.split("\n").map((line) => line.split(" ").at(-1));
-      await waitFor(async () => (await order()).join() === "ACCEPT,FL-REJECTS,FL-FORWARD,DROP", { what: "our jumps to be first" });
+      await waitFor(async () => (await order()).join() === "ACCEPT,FL-OURS,FL-REJECTS,DROP", { what: "our jumps to be first" });
     });
   });
 
@@ -423,7 +424,7 @@ describe.for(["nft", "legacy"] as const)("iptables-%s", (kind) => {
     const held = await saved(a, kind);
     const tools = openKernelTools({ enter: a.enter });
     const bad = "*nat\n:FL-SERVICES - [0:0]\n-A FL-SERVICES -d 10.96.0.1/32 -j FL-MISSING\nCOMMIT\n";
-    await expect(restore(tools, kind, bad)).rejects.toThrow(/iptables-(nft|legacy)-restore .*FL-MISSING/s);
+    await expect(restore(tools, { kind, words: wordsOf("IPv4") }, bad)).rejects.toThrow(/iptables-(nft|legacy)-restore .*FL-MISSING/s);
     expect(await saved(a, kind)).toBe(held);
   });
 });

@@ -9,7 +9,7 @@ const BUILTIN: Readonly<Record<string, readonly string[]>> = {
   nat: ["PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"],
   filter: ["INPUT", "FORWARD", "OUTPUT"],
 };
-const TARGETS = new Set(["ACCEPT", "DROP", "RETURN", "REJECT", "DNAT", "MASQUERADE"]);
+const TARGETS = new Set(["ACCEPT", "DROP", "RETURN", "REJECT", "DNAT", "MASQUERADE", "REDIRECT"]);
 
 export function emptyRuleset(): Ruleset {
   return { tables: new Map(Object.entries(BUILTIN).map(([table, chains]) => [table, new Map(chains.map((chain) => [chain, []]))])) };
@@ -75,7 +75,7 @@ function applyLine(table: Map<string, string[]>, { line, builtin, fail }: Line):
 }
 
 export function targetOf(rule: string): string | undefined {
-  return /(?:^| )-j (\S+)/.exec(rule)?.[1];
+  return /(?:^| )-[jg] (\S+)/.exec(rule)?.[1];
 }
 
 /** As iptables-save would print it, sorted by chain; without the canaries, which name the write and not the state. */

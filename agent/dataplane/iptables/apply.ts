@@ -1,13 +1,23 @@
+import type { IpFamily } from "#proto/ip.ts";
 import type { KernelTools, StandbyTools } from "../exec.ts";
 import { parseListing, type Listing } from "./listing.ts";
+import { DOCKER_USER } from "./render-host.ts";
 import type { TableName } from "./render.ts";
+import type { Words } from "./words.ts";
 
 /** The thin edge: text in, kernel changed; or text out. */
 
 export type IptablesKind = "nft" | "legacy";
 
+/** `-w`: others may hold the xtables lock for so long, in seconds; then it is an error that says so, and the loop tries again. */
 const ARGUMENTS = ["--noflush", "-w", "5"];
 const WITHIN_MS = 60_000;
+
+/** Which iptables of which family. */
+export interface Target {
+  readonly kind: IptablesKind;
+  readonly words: Words;
+}
 
 /** Gives texts to the kernel. */
 export interface Restorer {
@@ -18,40 +28,48 @@ export interface Restorer {
 
 export type RestoreTools = KernelTools & Partial<StandbyTools>;
 
-export async function restore(tools: KernelTools, kind: IptablesKind, text: string): Promise<void> {
-  await tools.run(program(kind), ARGUMENTS, { input: text, timeoutMs: WITHIN_MS });
+export async function restore(tools: KernelTools, target: Target, text: string): Promise<void> {
+  await tools.run(restoreProgram(target), ARGUMENTS, { input: text, timeoutMs: WITHIN_MS });
 }
 
 /** Without the signal of the caller: a transaction that has begun ends within its time limit, also while the agent is being stopped. */
-export function openRestorer(tools: RestoreTools, kind: IptablesKind): Restorer {
-  const standby = tools.standby?.(program(kind), ARGUMENTS, { timeoutMs: WITHIN_MS });
+export function openRestorer(tools: RestoreTools, target: Target): Restorer {
+  const standby = tools.standby?.(restoreProgram(target), ARGUMENTS, { timeoutMs: WITHIN_MS });
   return {
     restore: async (text) => {
-      await (standby ? standby.run(text) : restore(tools, kind, text));
+      await (standby ? standby.run(text) : restore(tools, target, text));
     },
     close: () => standby?.close(),
   };
 }
 
-export async function list(tools: KernelTools, kind: IptablesKind, table: TableName, signal: AbortSignal): Promise<Listing> {
-  const { stdout } = await tools.run(`iptables-${kind}-save`, ["-t", table], { signal, timeoutMs: 60_000 });
-  return parseListing(stdout);
+export async function list(tools: KernelTools, { kind, words }: Target, table: TableName, signal: AbortSignal): Promise<Listing> {
+  const { stdout } = await tools.run(`${words.program}-${kind}-save`, ["-t", table], { signal, timeoutMs: 60_000 });
+  return parseListing(words, stdout);
 }
 
 /** Only the hooks: on the nf_tables back end this costs the same however many services there are. */
 export async function listHooks(
   tools: KernelTools,
-  { kind, table, hooks }: { readonly kind: IptablesKind; readonly table: TableName; readonly hooks: readonly string[] },
+  { kind, words, table, hooks }: Target & { readonly table: TableName; readonly hooks: readonly string[] },
   signal: AbortSignal,
 ): Promise<Listing> {
   const texts: string[] = [];
   for (const hook of hooks) {
-    const { stdout } = await tools.run(`iptables-${kind}`, ["-w", "5", "-t", table, "-S", hook], { signal });
-    texts.push(stdout.replace(/^-P (\S+) (\S+)$/m, ":$1 $2"));
+    const options = { signal, accept: hook === DOCKER_USER ? [1] : [] }; // a host without Docker does not have it
+    const { stdout } = await tools.run(`${words.program}-${kind}`, ["-w", "5", "-t", table, "-S", hook], options);
+    texts.push(stdout.replace(/^-P (\S+) (\S+)$/m, ":$1 $2").replace(/^-N (\S+)$/m, ":$1 -"));
   }
-  return parseListing(texts.join("\n"));
+  return parseListing(words, texts.join("\n"));
 }
 
-function program(kind: IptablesKind): string {
-  return `iptables-${kind}-restore`;
+/** Legacy tables that are there; listing one that is not makes it, and an empty one costs every packet a little. */
+export async function legacyTables(tools: KernelTools, family: IpFamily, signal: AbortSignal): Promise<ReadonlySet<string>> {
+  const file = family === "IPv4" ? "/proc/net/ip_tables_names" : "/proc/net/ip6_tables_names";
+  const { stdout } = await tools.run("cat", [file], { signal, accept: [1] });
+  return new Set(stdout.split("\n").filter((name) => name !== ""));
+}
+
+function restoreProgram({ kind, words }: Target): string {
+  return `${words.program}-${kind}-restore`;
 }

@@ -1,157 +1,146 @@
 import type { Frontend } from "#agent/compile/table.ts";
-import { branchChain, ipWord } from "./names.ts";
-import type { ChainEdits, FrontendRules } from "./render.ts";
+import { BitTree, type Member, type Prefix, type TreeNode, type TreeShape } from "./bit-tree.ts";
 
 /**
- * The chains of one table by address: root → /20 → /24 → /28, whose leaves hold the rules of at most 16 addresses. Knows what the kernel holds and
- * collects what must be written: a change costs its leaf, and the chains above it only when a branch comes or goes.
+ * The chains of one tree, and their text: knows what the kernel holds and collects what must be written. The text of rules is made where it is needed
+ * and not held: it would be most of the memory.
  */
-export class ChainTree {
-  readonly #root: string;
-  readonly #last: string;
-  readonly #levels: readonly number[];
-  readonly #rulesOf: (frontend: Frontend) => FrontendRules;
-  /** chain → its branches, chain below → the rule that leads there. */
-  readonly #branches = new Map<string, Map<string, string>>();
-  /** chain → its frontends, by address, protocol and port. */
-  readonly #leaves = new Map<string, Map<string, Held>>();
-  #dirty = new Set<string>();
-  /** Chains of single frontends that are to be written (rules) or removed (undefined). */
-  #own = new Map<string, readonly string[] | undefined>();
 
-  /** `last` ends the root chain. */
-  constructor(
-    { root, last }: { readonly root: string; readonly last: string },
-    levels: readonly number[],
-    rulesOf: (frontend: Frontend) => FrontendRules,
-  ) {
-    this.#root = root;
-    this.#last = last;
-    this.#levels = levels;
-    this.#rulesOf = rulesOf;
-    this.#dirty.add(root);
+/** Rules for what is at one address, or at one node port. */
+export interface PlaceRules {
+  readonly leaf: readonly string[];
+  /** After the rules of all other places in the leaf: packets for these have been decided about by then. */
+  readonly last: readonly string[];
+  /** Chains that only rules in the leaf, or in one of these, lead to. */
+  readonly own: ReadonlyMap<string, readonly string[]>;
+}
+
+/** What one restore does to our chains of one table. Only these chains are touched. */
+export interface ChainEdits {
+  /** Chains to be replaced whole, made where they are missing. */
+  readonly write: ReadonlyMap<string, readonly string[]>;
+  readonly remove: readonly string[];
+}
+
+export interface ChainTreeOptions {
+  readonly root: string;
+  /** Bits of a key. */
+  readonly width: number;
+  readonly keyOf: (frontend: Frontend) => bigint;
+  readonly chainOf: (prefix: Prefix) => string;
+  /** The words that match what has this prefix. */
+  readonly matchOf: (prefix: Prefix) => string;
+  /** Has this tree anything to say about it? */
+  readonly concerns: (frontend: Frontend) => boolean;
+  /** Of the frontends with the same key, by protocol and port. */
+  readonly rulesOf: (frontends: readonly Frontend[]) => PlaceRules;
+  /** The root begins and ends with these. */
+  readonly first?: readonly string[];
+  readonly last?: readonly string[];
+  /** always: the root is there also when nothing is in the tree. */
+  readonly presence: "always" | "while-needed";
+  readonly shape?: TreeShape | undefined;
+}
+
+interface Place extends Member {
+  readonly frontends: ReadonlyMap<string, Frontend>;
+}
+
+export class ChainTree {
+  readonly #options: ChainTreeOptions;
+  readonly #tree: BitTree<Place>;
+  readonly #own = new Map<string, readonly string[] | undefined>();
+
+  constructor(options: ChainTreeOptions) {
+    this.#options = options;
+    const { width, root, chainOf, shape } = options;
+    this.#tree = new BitTree({ width, root, chainOf, ...(shape && { shape }) });
+  }
+
+  get root(): string {
+    return this.#options.root;
+  }
+
+  /** Does the root chain exist? */
+  get isThere(): boolean {
+    return this.#options.presence === "always" || !this.#tree.isEmpty;
+  }
+
+  concerns(frontend: Frontend | undefined): frontend is Frontend {
+    return frontend !== undefined && this.#options.concerns(frontend);
   }
 
   put(frontend: Frontend): void {
-    const rules = this.#rulesOf(frontend);
-    const path = this.#pathTo(frontend.address);
-    const leaf = this.#leafAt(path);
-    const key = keyOf(frontend);
-    const held = leaf.get(key);
-    const before = held && this.#rulesOf(held.frontend);
-    leaf.set(key, { frontend, inLeaf: rules.leaf.length, own: rules.own && { chain: rules.own.chain, size: rules.own.rules.length } });
-    if (!before || !sameLines(before.leaf, rules.leaf)) this.#dirty.add(leafOf(path).chain);
-    if (before?.own && before.own.chain !== rules.own?.chain) this.#own.set(before.own.chain, undefined);
-    if (rules.own && !sameLines(before?.own?.rules, rules.own.rules)) this.#own.set(rules.own.chain, rules.own.rules);
+    const value = this.#options.keyOf(frontend);
+    const held = this.#tree.get(value);
+    this.#replace(value, held, new Map([...(held?.frontends ?? []), [portOf(frontend), frontend]]));
   }
 
-  /** Nothing when the address belongs to another service by now. */
+  /** Nothing when the place belongs to another service by now. */
   remove(frontend: Frontend): void {
-    const path = this.#pathTo(frontend.address);
-    const leaf = this.#leaves.get(leafOf(path).chain);
-    const held = leaf?.get(keyOf(frontend));
-    if (!leaf || held?.frontend.id !== frontend.id) return;
-    leaf.delete(keyOf(frontend));
-    this.#dirty.add(leafOf(path).chain);
-    if (held.own) this.#own.set(held.own.chain, undefined);
-    if (leaf.size === 0) this.#prune(path);
+    const value = this.#options.keyOf(frontend);
+    const held = this.#tree.get(value);
+    if (held?.frontends.get(portOf(frontend))?.id !== frontend.id) return;
+    const frontends = new Map(held.frontends);
+    frontends.delete(portOf(frontend));
+    this.#replace(value, held, frontends);
   }
 
   /** What must be written so that the kernel holds what was put; from then on it counts as held. Sorted. */
   takeEdits(): ChainEdits {
+    const { dirty, gone } = this.#tree.take();
     const write = new Map<string, readonly string[]>();
-    const remove: string[] = [];
-    for (const chain of [...this.#dirty].toSorted()) {
-      const rules = this.#rulesIn(chain);
-      if (chain === this.#root) write.set(chain, [...rules, this.#last]);
-      else if (rules.length > 0) write.set(chain, rules);
+    const remove = [...gone];
+    for (const [chain, node] of [...dirty].toSorted(byName)) {
+      if (chain !== this.root) write.set(chain, this.#textOf(node, "-g"));
+      else if (this.isThere) write.set(chain, [...(this.#options.first ?? []), ...this.#textOf(node, "-j"), ...(this.#options.last ?? [])]);
       else remove.push(chain);
     }
-    for (const [chain, rules] of [...this.#own].toSorted(([a], [b]) => (a < b ? -1 : 1))) {
+    for (const [chain, rules] of [...this.#own].toSorted(byName)) {
       if (rules) write.set(chain, rules);
       else remove.push(chain);
     }
-    this.#dirty = new Set();
-    this.#own = new Map();
-    return { write, remove };
+    this.#own.clear();
+    return { write, remove: remove.toSorted() };
   }
 
-  /** Every chain, and how many rules it has. */
-  ruleCounts(): Map<string, number> {
-    const counts = new Map([[this.#root, 0]]);
-    for (const [chain, below] of this.#branches) counts.set(chain, below.size);
-    for (const [chain, leaf] of this.#leaves) {
-      let rules = 0;
-      for (const { inLeaf, own } of leaf.values()) {
-        rules += inLeaf;
-        if (own) counts.set(own.chain, own.size);
-      }
-      counts.set(chain, rules);
+  #replace(value: bigint, held: Place | undefined, frontends: ReadonlyMap<string, Frontend>): void {
+    const before = held ? this.#rulesOf(held.frontends) : NOTHING;
+    const after = frontends.size > 0 ? this.#rulesOf(frontends) : NOTHING;
+    for (const chain of before.own.keys()) if (!after.own.has(chain)) this.#own.set(chain, undefined);
+    for (const [chain, rules] of after.own) if (!sameLines(before.own.get(chain), rules)) this.#own.set(chain, rules);
+    const place = { value, weight: after.leaf.length, frontends };
+    if (frontends.size === 0) this.#tree.delete(value);
+    else if (!held || !sameLines(before.leaf, after.leaf) || !sameLines(before.last, after.last)) this.#tree.set(place);
+    else this.#tree.exchange(place);
+  }
+
+  #rulesOf(frontends: ReadonlyMap<string, Frontend>): PlaceRules {
+    return this.#options.rulesOf(
+      frontends.size === 1 ? [...frontends.values()] : [...frontends].toSorted(byName).map(([, frontend]) => frontend),
+    );
+  }
+
+  /** Branches below the root are gone to, not jumped to: what finds nothing returns to the root at once. */
+  #textOf({ body }: TreeNode<Place>, verb: "-j" | "-g"): string[] {
+    if ("children" in body) {
+      const children = [...body.children.values()].toSorted((a, b) => (a.prefix.base < b.prefix.base ? -1 : 1));
+      return children.map(({ prefix, chain }) => `${this.#options.matchOf(prefix)} ${verb} ${chain}`);
     }
-    counts.set(this.#root, (counts.get(this.#root) ?? 0) + 1);
-    return counts;
-  }
-
-  #rulesIn(chain: string): readonly string[] {
-    const below = this.#branches.get(chain);
-    if (below) return [...below].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, rule]) => rule);
-    const leaf = this.#leaves.get(chain);
-    return leaf ? [...leaf].toSorted(([a], [b]) => (a < b ? -1 : 1)).flatMap(([, { frontend }]) => this.#rulesOf(frontend).leaf) : [];
-  }
-
-  #pathTo(address: string): Path {
-    return [{ chain: this.#root, prefix: "" }, ...this.#levels.map((bits) => branchChain(address, bits))];
-  }
-
-  #leafAt(path: Path): Map<string, Held> {
-    for (const [i, { chain, prefix }] of path.entries()) {
-      const above = path[i - 1];
-      if (!above) continue;
-      const branches = this.#branches.get(above.chain) ?? new Map<string, string>();
-      this.#branches.set(above.chain, branches);
-      if (branches.has(chain)) continue;
-      branches.set(chain, `-d ${prefix} -j ${chain}`);
-      this.#dirty.add(above.chain);
-    }
-    const { chain } = leafOf(path);
-    const leaf = this.#leaves.get(chain) ?? new Map<string, Held>();
-    this.#leaves.set(chain, leaf);
-    return leaf;
-  }
-
-  /** Takes the empty leaf out, and every branch that led nowhere else. */
-  #prune(path: Path): void {
-    this.#leaves.delete(leafOf(path).chain);
-    for (let i = path.length - 1; i > 0; i--) {
-      const [above, here] = [path[i - 1], path[i]];
-      if (!above || !here) return;
-      const branches = this.#branches.get(above.chain);
-      branches?.delete(here.chain);
-      this.#dirty.add(above.chain);
-      if (branches && branches.size > 0) return;
-      this.#branches.delete(above.chain);
-    }
+    const places = [...body.members.values()].toSorted((a, b) => (a.value < b.value ? -1 : 1));
+    const rules = places.map(({ frontends }) => this.#rulesOf(frontends));
+    return [...rules.flatMap(({ leaf }) => leaf), ...rules.flatMap(({ last }) => last)];
   }
 }
 
-/** The text of its rules is made anew where it is needed: of a leaf that is written, at most 16 addresses'. Held, it would be most of the tree. */
-interface Held {
-  readonly frontend: Frontend;
-  /** How many rules it has in the leaf. */
-  readonly inLeaf: number;
-  readonly own: { readonly chain: string; readonly size: number } | undefined;
+const NOTHING: PlaceRules = { leaf: [], last: [], own: new Map() };
+
+function portOf({ protocol, port }: Frontend): string {
+  return `${protocol} ${String(port).padStart(5, "0")}`;
 }
 
-type Path = readonly { readonly chain: string; readonly prefix: string }[];
-
-function leafOf(path: Path): { readonly chain: string } {
-  const leaf = path.at(-1);
-  if (!leaf) throw new Error("a path has at least its root");
-  return leaf;
-}
-
-function keyOf({ address, protocol, port }: Frontend): string {
-  return `${ipWord(address)} ${protocol} ${String(port).padStart(5, "0")}`;
+function byName([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number {
+  return a < b ? -1 : 1;
 }
 
 function sameLines(a: readonly string[] | undefined, b: readonly string[]): boolean {

@@ -1,11 +1,11 @@
 import { expect, test } from "vitest";
 import { AppError } from "#proto/error.ts";
-import { aCompiled, aFrontend, aHostTable, aTable } from "#test/tables.ts";
+import { aBackend, aCompiled, aFrontend, aHostTable, aTable } from "#test/tables.ts";
 import type { KernelTools } from "../exec.ts";
 import { createIptablesDriver, type IptablesDriverDeps } from "./driver.ts";
 
 const signal = new AbortController().signal;
-const web = aCompiled([aFrontend()]);
+const web = aCompiled([aFrontend({ backends: [aBackend("172.30.0.2")] })]);
 const table = aTable([], aHostTable({ localCidrs: ["10.200.1.0/24"] }));
 
 /** Tools of a host with empty tables, that remember what was restored; `refuse` = how many of the next restores fail. */

@@ -1,21 +1,26 @@
 import { AppError, describeError } from "#proto/error.ts";
+import type { IpFamily } from "#proto/ip.ts";
 import type { ForwardingTable, ServiceChange } from "#agent/compile/table.ts";
 import type { FlowCleaner } from "../conntrack.ts";
 import type { DataplaneDriver, Drift, ProbeResult } from "../driver.ts";
+import { frontendChanges, frontendsOf } from "../frontends.ts";
 import type { DataplaneLog } from "../log.ts";
 import type { Sysctls } from "../sysctl.ts";
-import { list, openRestorer, type IptablesKind, type Restorer, type RestoreTools } from "./apply.ts";
+import { list, openRestorer, type IptablesKind, type Restorer, type RestoreTools, type Target } from "./apply.ts";
 import { cleanupTables } from "./cleanup.ts";
 import { detectIptables, type IptablesFound } from "./detect.ts";
-import { frontendChanges, frontendsOf } from "../frontends.ts";
-import { applyChanges, planSync, ruleTreesOf, type Rules } from "./plan.ts";
 import { openInspector, type Inspector } from "./inspect.ts";
+import { applyChanges, planSync, rulesOf, type Rules } from "./plan.ts";
+import { missingParts } from "./probe.ts";
+import { wordsOf } from "./words.ts";
 
 export interface IptablesDriverDeps {
   readonly tools: RestoreTools;
   readonly flows: FlowCleaner;
   readonly sysctls: Sysctls;
   readonly log: DataplaneLog;
+  /** IPv4 unless said otherwise. */
+  readonly family?: IpFamily;
   /** undefined = the one that this host uses. */
   readonly kind?: IptablesKind | undefined;
   /** Where the kernel shows the lists of xt_recent. */
@@ -23,7 +28,8 @@ export interface IptablesDriverDeps {
 }
 
 export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver {
-  const { tools, flows, sysctls, log } = deps;
+  const { tools, flows, sysctls, log, family = "IPv4" } = deps;
+  const words = wordsOf(family);
   /** What the kernel holds; undefined = unknown. */
   let held: Rules | undefined;
   let found: IptablesFound | undefined;
@@ -31,28 +37,34 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
   let restorer: Restorer | undefined;
   /** Seen before an update that would have hidden it. */
   let lost: readonly string[] = [];
-  let writes = 0;
-  // Never used twice, also not by the agent before us: a rule set that somebody restored from a file is told from ours by it.
-  const epoch = `${Date.now().toString(36)}-${process.pid}`;
-  const nextCanary = (): string => `${epoch}-${++writes}`;
+  const nextCanary = canaries();
 
   const kindOf = async (signal: AbortSignal): Promise<IptablesFound> => {
-    found ??= await detectIptables(tools, signal);
+    found ??= await detectIptables(tools, family, signal);
     if (!found)
-      throw new AppError("KernelRejected", "neither iptables-nft nor iptables-legacy is installed", { hint: "apt-get install iptables" });
+      throw new AppError("KernelRejected", `neither ${words.program}-nft nor ${words.program}-legacy is installed`, {
+        hint: "apt-get install iptables",
+      });
     return deps.kind === undefined ? found : { ...found, kind: deps.kind, why: "the configuration says so" };
   };
 
   return {
     name: "iptables",
-    family: "IPv4",
+    family,
 
     async probe(signal): Promise<ProbeResult> {
       try {
         const { kind, why, warning } = await kindOf(signal);
         if (warning !== undefined) log.warn({ kind }, warning);
-        for (const table of ["nat", "filter"] as const) await list(tools, kind, table, signal);
-        return { usable: true, detail: `iptables-${kind}: ${why}` };
+        const missing = await missingParts(tools, { kind, words }, signal);
+        if (missing && missing.length > 0)
+          return {
+            usable: false,
+            why: `the kernel lacks what ${words.program}-${kind} needs: ${missing.join(", ")}`,
+            hint: "install the kernel's full set of modules (Debian: linux-image-amd64 and not -cloud; linux-modules-extra on Ubuntu)",
+          };
+        if (!missing) for (const table of ["nat", "filter"] as const) await list(tools, { kind, words }, table, signal);
+        return { usable: true, detail: `${words.program}-${kind}: ${why}` };
       } catch (cause) {
         if (!(cause instanceof AppError)) throw cause;
         return { usable: false, why: cause.message, hint: cause.hint ?? "see agent/dataplane/README.md" };
@@ -62,16 +74,17 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
     async sync(table: ForwardingTable, signal) {
       held = undefined;
       const { kind, installed } = await kindOf(signal);
+      const target = { kind, words };
       await setSysctls(deps, table);
-      const listings = { nat: await list(tools, kind, "nat", signal), filter: await list(tools, kind, "filter", signal) };
-      const rules = ruleTreesOf(table, nextCanary());
-      restorer ??= openRestorer(tools, kind);
-      await restorer.restore(planSync(rules, listings));
+      const listings = { nat: await list(tools, target, "nat", signal), filter: await list(tools, target, "filter", signal) };
+      const rules = rulesOf(table, { family, liberal: await isLiberal(tools, signal) });
+      restorer ??= openRestorer(tools, target);
+      await restorer.restore(planSync(rules, listings, nextCanary()));
       // Leftovers of a run that used the other kind would translate too; after ours are in place, so that there is always one.
       const other = installed.filter((one) => one !== kind);
-      for (const what of await cleanupTables(tools, { kinds: other, dryRun: false }, signal)) log.info({ what }, "removed leftover");
-      await flows.afterSync(frontendsOf(table.services.values(), "IPv4"), signal);
-      inspector ??= openInspector({ tools, kind, procNet: deps.procNet ?? "/proc/net" });
+      for (const what of await cleanupTables(tools, { kinds: other, words, dryRun: false }, signal)) log.info({ what }, "removed leftover");
+      await flows.afterSync(frontendsOf(table.services.values(), family), signal);
+      inspector ??= inspectorOf(deps, target);
       held = rules;
       lost = [];
     },
@@ -79,8 +92,8 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
     async update(changes: readonly ServiceChange[], signal) {
       if (!held || !restorer) throw new AppError("KernelRejected", "what the kernel holds is not known: a sync must come first");
       const rules = held;
-      if (lost.length === 0) lost = inspector?.glance(rules) ?? [];
-      const frontends = changes.flatMap((change) => frontendChanges(change, "IPv4"));
+      if (lost.length === 0) lost = inspector?.glance([rules.nat, rules.filter]) ?? [];
+      const frontends = changes.flatMap((change) => frontendChanges(change, family));
       held = undefined; // until it is known to have been applied
       const text = applyChanges(rules, frontends, nextCanary());
       if (text !== "") await restorer.restore(text);
@@ -90,7 +103,7 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
 
     async verify(signal): Promise<Drift> {
       if (!held || !inspector) return { intact: true };
-      const missing = lost.length > 0 ? lost : await inspector.inspect(held, signal);
+      const missing = lost.length > 0 ? lost : await inspector.inspect([held.nat, held.filter], signal);
       return missing.length === 0 ? { intact: true } : { intact: false, missing };
     },
 
@@ -98,10 +111,27 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
 
     async cleanup({ dryRun }, signal) {
       held = undefined;
-      const installed = (await detectIptables(tools, signal))?.installed ?? [];
-      return [...(await cleanupTables(tools, { kinds: installed, dryRun }, signal)), ...(await sysctls.restore({ dryRun }))];
+      const installed = (await detectIptables(tools, family, signal))?.installed ?? [];
+      return [...(await cleanupTables(tools, { kinds: installed, words, dryRun }, signal)), ...(await sysctls.restore({ dryRun }))];
     },
   };
+}
+
+/** Names of lists, never used twice, also not by the agent before us: a rule set that somebody restored from a file is told from ours by it. */
+export function canaries(): () => string {
+  const epoch = `${Date.now().toString(36)}-${process.pid}`;
+  let writes = 0;
+  return () => `${epoch}-${++writes}`;
+}
+
+export function inspectorOf({ tools, procNet = "/proc/net" }: Pick<IptablesDriverDeps, "tools" | "procNet">, target: Target): Inspector {
+  return openInspector({ tools, procNet, ...target });
+}
+
+/** Where it is set, the kernel calls no TCP packet INVALID for its sequence number, and none is dropped. */
+async function isLiberal(tools: RestoreTools, signal: AbortSignal): Promise<boolean> {
+  const { stdout } = await tools.run("cat", ["/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal"], { signal, accept: [1] });
+  return stdout.trim() === "1";
 }
 
 /** A setting that cannot be made (a container whose /proc/sys is read-only) stops only what needs it. */

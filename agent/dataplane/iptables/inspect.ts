@@ -2,44 +2,54 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import type { KernelTools } from "../exec.ts";
-import { list, listHooks, type IptablesKind } from "./apply.ts";
-import { chainDrift, hookDrift, HOOKS } from "./listing.ts";
-import { expectedChains, type Rules } from "./plan.ts";
-import { GUARDED, guardOf } from "./render.ts";
+import { list, listHooks, type Target } from "./apply.ts";
+import { chainDrift, hookDrift, HOOKS, type Listing } from "./listing.ts";
+import type { ChainSum, TableName } from "./render.ts";
+import { DOCKER_USER } from "./render-host.ts";
+import type { TablePlan } from "./table-plan.ts";
 
 /**
  * Is what we wrote still there? Asked often, so the first look costs no process: each jump, and each table's last write, names a list of
  * xt_recent, and the kernel shows the list as a file for as long as a rule names it. A flush, a deleted jump and a restored old file all take one
- * away. What this cannot see (the order of the hooks, the chain of a few services) is looked up with iptables itself, as seldom as it is expensive.
+ * away. What this cannot see (the order of the hooks, a rule in the chain of a few services) is looked up with iptables itself, as seldom as it is
+ * expensive.
  */
 export interface Inspector {
   /** The look that costs nothing. */
-  glance(rules: Rules): readonly string[];
-  inspect(rules: Rules, signal: AbortSignal): Promise<readonly string[]>;
+  glance(plans: Plans): readonly string[];
+  inspect(plans: Plans, signal: AbortSignal): Promise<readonly string[]>;
 }
+
+/** The tables that something of ours is in. */
+export type Plans = readonly TablePlan[];
 
 interface Check {
   readonly minIntervalMs: number;
-  run(rules: Rules, signal: AbortSignal): Promise<readonly string[]>;
+  run(plans: Plans, signal: AbortSignal): Promise<readonly string[]>;
 }
 
-const TABLES = ["nat", "filter"] as const;
 /** Of one core, and at most, for each of the two slow checks. */
 const SHARE_OF_A_CORE = 0.002;
 /** Where another program keeps taking the first place in a hook, we do not fight it at full speed. */
 const SLOWEST_INTERVAL_MS = 300_000;
 
-export function openInspector(deps: { readonly tools: KernelTools; readonly kind: IptablesKind; readonly procNet: string }): Inspector {
-  const { procNet } = deps;
+export interface InspectorDeps extends Target {
+  readonly tools: KernelTools;
+  readonly procNet: string;
+  /** How often everything is looked at, where that costs nothing. */
+  readonly everythingEveryMs?: number;
+}
+
+export function openInspector(deps: InspectorDeps): Inspector {
   const scheduled = checksOf(deps).map((check) => scheduleOf(check));
-  const glance = (rules: Rules): readonly string[] => missingCanaries(rules, procNet);
+  const glance = (plans: Plans): readonly string[] => plans.flatMap((plan) => missingCanaries(plan, deps.procNet));
   return {
     glance,
-    async inspect(rules, signal) {
-      const missing = glance(rules);
+    async inspect(plans, signal) {
+      const missing = glance(plans);
       if (missing.length > 0) return missing;
       for (const run of scheduled) {
-        const found = await run(rules, signal);
+        const found = await run(plans, signal);
         if (found.length > 0) return found;
       }
       return [];
@@ -47,36 +57,64 @@ export function openInspector(deps: { readonly tools: KernelTools; readonly kind
   };
 }
 
-function missingCanaries(rules: Rules, procNet: string): string[] {
+function missingCanaries({ table, jumps, canary, guards }: TablePlan, procNet: string): string[] {
   const isThere = (name: string): boolean => existsSync(join(procNet, "xt_recent", name));
-  const jumps = rules.jumps.filter(({ canary }) => canary !== undefined && !isThere(canary));
-  const tables = TABLES.filter((table) => !isThere(rules.canaries[table]));
+  const gone = jumps.filter((jump) => jump.canary !== undefined && !isThere(jump.canary));
   return [
-    ...jumps.map(({ table, hook }) => `${table} ${hook}: our jump`),
-    ...tables.map((table) => `${table}: our chains, or their last change`),
-    ...TABLES.flatMap((table) => GUARDED[table].filter((chain) => !isThere(guardOf(chain))).map((chain) => `${table} ${chain}: its rules`)),
+    ...new Set(gone.map(({ hook }) => `${table} ${hook}: our jump`)),
+    ...(isThere(canary) ? [] : [`${table}: our chains, or their last change`]),
+    ...guards.filter(({ list: name }) => !isThere(name)).map(({ chain }) => `${table} ${chain}: its rules`),
   ];
 }
 
-function checksOf({ tools, kind }: { readonly tools: KernelTools; readonly kind: IptablesKind }): readonly Check[] {
+/**
+ * A rule that iptables prints otherwise than we write it would be repaired for ever. Where a chain reads the same again after it was written anew
+ * twice, that is how this host prints it.
+ */
+function rememberPrint() {
+  const seen = new Map<string, { readonly wanted: number; readonly found: number; readonly times: number }>();
+  return {
+    asHere(table: TableName, { chains }: Listing, sums: ReadonlyMap<string, ChainSum>): ReadonlyMap<string, ChainSum> {
+      const wanted = new Map(sums);
+      for (const [chain, { rules, sum }] of sums) {
+        const found = chains.get(chain);
+        const place = `${table} ${chain}`;
+        if (found === undefined || found.rules !== rules || found.sum === sum) {
+          seen.delete(place);
+          continue;
+        }
+        const before = seen.get(place);
+        const times = before?.wanted === sum && before.found === found.sum ? before.times + 1 : 1;
+        seen.set(place, { wanted: sum, found: found.sum, times });
+        if (times > 2) wanted.set(chain, found);
+      }
+      return wanted;
+    },
+  };
+}
+
+function checksOf({ tools, kind, words, everythingEveryMs = 5_000 }: InspectorDeps): readonly Check[] {
+  const printed = rememberPrint();
   const everything: Check = {
-    minIntervalMs: 5_000,
-    async run(rules, signal) {
+    minIntervalMs: everythingEveryMs,
+    async run(plans, signal) {
       const found: string[] = [];
-      for (const table of TABLES) {
-        const listing = await list(tools, kind, table, signal);
-        found.push(...hookDrift(table, listing, rules.jumps), ...chainDrift(table, listing, expectedChains(rules, table)));
+      for (const { table, wantedJumps: wanted, sums } of plans) {
+        const listing = await list(tools, { kind, words }, table, signal);
+        const chains = chainDrift({ table, listing, wanted: printed.asHere(table, listing, sums) });
+        found.push(...hookDrift(words, { table, listing, wanted }), ...chains);
       }
       return found;
     },
   };
   const hooks: Check = {
     minIntervalMs: 2_000,
-    async run(rules, signal) {
+    async run(plans, signal) {
       const found: string[] = [];
-      for (const table of TABLES) {
-        const listing = await listHooks(tools, { kind, table, hooks: HOOKS[table] }, signal);
-        found.push(...hookDrift(table, listing, rules.jumps));
+      for (const { table, wantedJumps: wanted } of plans) {
+        const names = [...HOOKS[table], ...(table === "filter" ? [DOCKER_USER] : [])];
+        const listing = await listHooks(tools, { kind, words, table, hooks: names }, signal);
+        found.push(...hookDrift(words, { table, listing, wanted }));
       }
       return found;
     },
@@ -89,11 +127,11 @@ function checksOf({ tools, kind }: { readonly tools: KernelTools; readonly kind:
 function scheduleOf(check: Check): Check["run"] {
   let dueAt = performance.now() + check.minIntervalMs;
   let patience = 1;
-  return async (rules, signal) => {
+  return async (plans, signal) => {
     const startedAt = performance.now();
     if (startedAt < dueAt) return [];
     dueAt = startedAt + check.minIntervalMs; // also when it is called off
-    const found = await check.run(rules, signal);
+    const found = await check.run(plans, signal);
     const endedAt = performance.now();
     patience = found.length > 0 ? patience * 2 : 1;
     const pause = Math.max(check.minIntervalMs, (endedAt - startedAt) / SHARE_OF_A_CORE) * patience;

@@ -1,50 +1,85 @@
 import { expect, test } from "vitest";
 import { aHostTable } from "#test/tables.ts";
-import { chainDrift, hookDrift, hookLines, parseListing } from "./listing.ts";
-import { jumpsOf } from "./render.ts";
+import { jumpsOf } from "./jumps.ts";
+import { chainDrift, hookDrift, hookLines, hookRewrite, parseListing } from "./listing.ts";
+import { sumOf } from "./render.ts";
+import { wordsOf } from "./words.ts";
 
-const jumps = jumpsOf(aHostTable());
-const jump = (hook: string): string => `-A ${hook} ${jumps.find((one) => one.table === "nat" && one.hook === hook)?.rule ?? ""}`;
-const nat = (...rules: string[]): string =>
-  [
-    "*nat",
-    ":PREROUTING ACCEPT [1:60]",
-    ":OUTPUT ACCEPT [0:0]",
-    ":POSTROUTING ACCEPT [0:0]",
-    ":DOCKER - [0:0]",
-    ":FL-SERVICES - [0:0]",
-    ...rules,
-    "COMMIT",
-  ].join("\n");
+const words = wordsOf("IPv4");
+const jumps = jumpsOf(words, aHostTable(), { table: "nat", present: { external: false, nodePorts: false } });
+const jump = (hook: string): string => `-A ${hook} ${jumps.find((one) => one.hook === hook)?.rule ?? ""}`;
+const nat = (...rules: string[]) =>
+  parseListing(
+    words,
+    [
+      "*nat",
+      ":PREROUTING ACCEPT [1:60]",
+      ":OUTPUT ACCEPT [0:0]",
+      ":POSTROUTING ACCEPT [0:0]",
+      ":DOCKER - [0:0]",
+      ":FL-SERVICES - [0:0]",
+      ...rules,
+      "COMMIT",
+    ].join("\n"),
+  );
 const whole = [jump("PREROUTING"), jump("OUTPUT"), jump("POSTROUTING")];
 const docker = "-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER";
 
 test("rules are ours by where they lead, not by what they say", () => {
-  const listing = parseListing(
-    nat(...whole, docker, '-A DOCKER -m comment --comment "see -j FL-SERVICES" -j RETURN', "-A FL-SERVICES -j RETURN"),
-  );
+  const listing = nat(...whole, docker, '-A DOCKER -m comment --comment "see -j FL-SERVICES" -j RETURN', "-A FL-SERVICES -j RETURN");
   expect(listing.foreignRules).toBe(2);
-  expect(listing.chains).toEqual(new Map([["FL-SERVICES", 1]]));
-  expect(hookLines("nat", listing, []).map((line) => line.slice(0, 15))).toEqual(["-D PREROUTING -", "-D OUTPUT -d 10", "-D POSTROUTING "]);
+  expect(listing.chains).toEqual(new Map([["FL-SERVICES", sumOf(["-j RETURN"])]]));
+  expect(hookLines(words, listing, []).map((line) => line.slice(0, 15))).toEqual(["-D PREROUTING -", "-D OUTPUT -d 10", "-D POSTROUTING "]);
 });
 
 test("jumps that stand first, each once, are as they should be", () => {
-  expect(hookDrift("nat", parseListing(nat(...whole, docker)), jumps)).toEqual([]);
+  expect(hookDrift(words, { table: "nat", listing: nat(...whole, docker), wanted: jumps })).toEqual([]);
 });
 
 test.for([
-  { name: "a jump that is gone", rules: whole.slice(0, 2), says: "nat POSTROUTING: jump to FL-POSTROUTING" },
+  { name: "a jump that is gone", rules: whole.slice(0, 2), says: "nat POSTROUTING: jump to FL-OURS" },
   { name: "a rule that was put before ours", rules: [docker, ...whole], says: "nat PREROUTING: our jumps are not first any more" },
   { name: "a jump that stands there twice", rules: [...whole, jump("OUTPUT")], says: "nat OUTPUT: a jump of ours stands there twice" },
+  {
+    name: "a jump that matches something else",
+    rules: [...whole.slice(0, 2), "-A POSTROUTING -s 192.0.2.1/32 -j FL-OURS"],
+    says: "nat POSTROUTING: a jump of ours was altered",
+  },
 ])("$name is seen", ({ rules, says }) => {
-  expect(hookDrift("nat", parseListing(nat(...rules)), jumps)).toEqual([says]);
+  expect(hookDrift(words, { table: "nat", listing: nat(...rules), wanted: jumps })).toEqual([says]);
 });
 
-test("a chain that is gone, shorter, or nobody's is named", () => {
-  const wanted = new Map([["FL-SERVICES", 2], ["FL-POSTROUTING", 1]]); // prettier-ignore
-  expect(chainDrift("nat", parseListing(nat(":FL-OLD - [0:0]", "-A FL-SERVICES -j RETURN")), wanted)).toEqual([
+test("a chain that is gone, shorter, other, or nobody's is named", () => {
+  const wanted = new Map([
+    ["FL-SERVICES", sumOf(["-j RETURN", "-j ACCEPT"])],
+    ["FL-POSTROUTING", sumOf(["-j RETURN"])],
+    ["FL-OURS", sumOf(["-s 192.0.2.1/32 -j RETURN"])],
+  ]);
+  const listing = nat(":FL-OLD - [0:0]", ":FL-OURS - [0:0]", "-A FL-SERVICES -j RETURN", "-A FL-OURS -s 192.0.2.2/32 -j RETURN");
+  expect(chainDrift({ table: "nat", listing, wanted })).toEqual([
     "nat chain FL-SERVICES: 1 of 2 rules",
     "nat chain FL-POSTROUTING",
+    "nat chain FL-OURS: other rules than ours",
     "nat chain FL-OLD should not be there",
+  ]);
+});
+
+test("quotes that iptables-save leaves out make no difference, and the order of rules does", () => {
+  const listing = nat('-A FL-SERVICES -m comment --comment "web" -j RETURN', "-A FL-SERVICES -j ACCEPT");
+  const rules = ["-m comment --comment web -j RETURN", "-j ACCEPT"];
+  expect(chainDrift({ table: "nat", listing, wanted: new Map([["FL-SERVICES", sumOf(rules)]]) })).toEqual([]);
+  expect(chainDrift({ table: "nat", listing, wanted: new Map([["FL-SERVICES", sumOf(rules.toReversed())]]) })).toHaveLength(1);
+});
+
+test("a hook is written anew only when something changes in it, and then in its order", () => {
+  const more = jumpsOf(words, aHostTable(), { table: "nat", present: { external: false, nodePorts: true } });
+  expect(hookRewrite(jumps, jumps)).toEqual([]);
+  expect(hookRewrite(jumps, more).map((line) => /^(\S+ \S+(?: \d)?).* (\S+)$/.exec(line)?.slice(1).join(" "))).toEqual([
+    "-D PREROUTING FL-SERVICES",
+    "-I PREROUTING 1 FL-SERVICES",
+    "-I PREROUTING 2 FL-NODE-PORTS",
+    "-D OUTPUT FL-SERVICES",
+    "-I OUTPUT 1 FL-SERVICES",
+    "-I OUTPUT 2 FL-NODE-PORTS",
   ]);
 });

@@ -1,46 +1,75 @@
-import { formatCidr, formatIp, parseCidr, parseIp, prefixOf, type IpFamily } from "#proto/ip.ts";
+import { createHash } from "node:crypto";
+import { formatCidr, formatIp, parseCidr, parseIp, type Ip, type IpFamily } from "#proto/ip.ts";
 import { AppError } from "#proto/error.ts";
 import type { Protocol } from "#proto/meta.ts";
 import type { Backend, Frontend } from "#agent/compile/table.ts";
+import type { Prefix } from "./bit-tree.ts";
+import type { Words } from "./words.ts";
 
 /**
  * Every word that goes into text for the kernel passes here: addresses are parsed and written anew, numbers must be in range, names must be of
  * our alphabet. What the server checked long ago may come from a disk that somebody else wrote.
  */
 
-export const PREFIX = "FL-";
+/** What iptables allows. */
+const MAX_CHAIN_NAME = 28;
 
-/** nat: the root of the tree of virtual IPs with endpoints. */
-export const SERVICES = "FL-SERVICES";
-/** filter: the root of the tree of those without. */
-export const REJECTS = "FL-REJECTS";
-export const POSTROUTING = "FL-POSTROUTING";
-export const FORWARD = "FL-FORWARD";
-/** Both tables: nothing jumps there; its one rule names a list of xt_recent that says which of our writes the kernel holds. */
-export const CANARY = "FL-CANARY";
-
-/** How many leading bits each level of the tree looks at: 16 branches a level, 16 addresses a leaf. */
-export function treeLevels(serviceCidrs: readonly string[]): readonly number[] {
-  const prefixes = serviceCidrs.flatMap((text) => parseCidr(text)?.prefix ?? []);
-  const widest = Math.min(...prefixes, 28);
-  return [4, 8, 12, 16, 20, 24, 28].filter((bits) => bits > widest);
+/**
+ * `FL-10.96.1.0/28`, `FL-EXT-203.0.113.0/28`: says what it holds. A prefix of IPv6 that is too long for a name becomes 60 bits of its hash: two
+ * of 10,000 are alike once in ten billion fleets; the rule that leads to the chain says which prefix it is.
+ */
+export function addressChain(words: Words, tag: string, { base, bits }: Prefix): string {
+  const prefix = formatCidr({ family: words.family, base, prefix: bits });
+  return fitting(`${words.prefix}${tag}${prefix}`, () => `${words.prefix}${tag}~${digest(prefix)}/${bits}`);
 }
 
-/** `FL-10.96.1.0/28`: says what it holds, and is at most 21 of the 28 characters that iptables allows. */
-export function branchChain(address: string, bits: number): { readonly chain: string; readonly prefix: string } {
-  const prefix = formatCidr(prefixOf(parsed(address), bits));
-  return { chain: `${PREFIX}${prefix}`, prefix };
+/** `10.96.1.0/28`; the family's own width has none, as iptables prints it after --ctorigdst. */
+export function prefixWord(words: Words, { base, bits }: Prefix): string {
+  return formatCidr({ family: words.family, base, prefix: bits });
 }
 
-/** `FL-TCP-10.96.0.10-80`: the chain of one frontend, at most 28 characters. */
-export function ownChain({ protocol, address, port }: Frontend): string {
-  return `${PREFIX}${PROTOCOLS[protocol].short}-${ipWord(address)}-${portWord(port)}`;
+/** Which of the four chains that a frontend may have: by its place alone, for sources that may connect, for inside, and for outside. */
+export type OwnChain = "entry" | "allowed" | "inside" | "outside";
+
+/** `FL-TCP-10.96.0.10-80` is where a frontend is entered; `FL-TCA-…`, `FL-TCI-…` and `FL-TCO-…` go on from there. At most 28 characters. */
+export function ownChain(words: Words, frontend: Frontend, which: OwnChain): string {
+  const { protocol, address, port } = frontend;
+  const short = PROTOCOLS[protocol].short;
+  const word = which === "entry" ? short : `${short.slice(0, 2)}${which[0]?.toUpperCase() ?? ""}`;
+  const place = address === "" ? "node" : ipWord(address);
+  const name = (of: string): string => `${words.prefix}${word}-${of}-${portWord(port)}`;
+  return fitting(name(place), () => name(`~${digest(place)}`));
 }
 
 /** The list in which xt_recent remembers the clients of one endpoint; it goes when the last rule that names it does. */
-export function affinityList(frontend: Frontend, backend: Backend): string {
-  return `${ownChain(frontend)}-${ipWord(backend.address)}-${portWord(backend.port)}`;
+export function affinityList(words: Words, { protocol, address, port }: Frontend, backend: Backend): string {
+  const place = `${PROTOCOLS[protocol].short}-${address === "" ? "node" : ipWord(address)}-${portWord(port)}`;
+  return `${words.list}-${place}-${ipWord(backend.address)}-${portWord(backend.port)}`;
 }
+
+/** Node ports in one order: two bits for the protocol, sixteen for the number. */
+export const PORT_KEY_BITS = 18;
+
+export function portKey({ protocol, port }: Frontend): bigint {
+  return (BigInt(PORT_PROTOCOLS.indexOf(protocol)) << 16n) | BigInt(portWord(port));
+}
+
+/** `FL-NODE-TCP-30720:30735`, or `FL-NODE-TCP` for all of a protocol. */
+export function portChain(words: Words, tag: string, prefix: Prefix): string {
+  const { protocol, ports } = portRange(prefix);
+  return `${words.prefix}${tag}${PROTOCOLS[protocol].short}${ports === undefined ? "" : `-${ports}`}`;
+}
+
+/** What a branch of the ports is about; `ports` undefined = all of the protocol. */
+export function portRange({ base, bits }: Prefix): { readonly protocol: Protocol; readonly ports: string | undefined } {
+  const protocol = PORT_PROTOCOLS[Number(base >> 16n)] ?? "TCP";
+  const first = Number(base & 0xffffn);
+  const last = first + 2 ** (PORT_KEY_BITS - bits) - 1;
+  if (bits <= 2) return { protocol, ports: undefined };
+  return { protocol, ports: first === last ? String(first) : `${first}:${last}` };
+}
+
+const PORT_PROTOCOLS: readonly Protocol[] = ["TCP", "UDP", "SCTP"];
 
 const PROTOCOLS: Record<Protocol, { readonly word: string; readonly short: string }> = {
   TCP: { word: "tcp", short: "TCP" },
@@ -52,14 +81,28 @@ export function protocolWord(protocol: Protocol): string {
   return PROTOCOLS[protocol].word;
 }
 
+export function addressKey(address: string): bigint {
+  return parsed(address).value;
+}
+
 export function ipWord(text: string): string {
   return formatIp(parsed(text));
+}
+
+/** `10.96.0.10/32`: as iptables prints a single address after -s and -d. */
+export function hostWord(words: Words, text: string): string {
+  return `${ipWord(text)}/${words.width}`;
 }
 
 export function cidrWord(text: string): string {
   const cidr = parseCidr(text);
   if (!cidr) throw unfit("prefix", text);
   return formatCidr(cidr);
+}
+
+/** Those of one family, canonical. */
+export function cidrWords(words: Words, texts: readonly string[]): readonly string[] {
+  return texts.map(cidrWord).filter((text) => parseCidr(text)?.family === words.family);
 }
 
 export function portWord(port: number): string {
@@ -78,11 +121,22 @@ export function commentWord(text: string): string {
   return text;
 }
 
-export function familyOfCidr(text: string): IpFamily | undefined {
-  return parseCidr(text)?.family;
+export function familyOf(text: string): IpFamily | undefined {
+  return parseIp(text)?.family;
 }
 
-function parsed(text: string) {
+function fitting(name: string, shorter: () => string): string {
+  return name.length <= MAX_CHAIN_NAME ? name : shorter();
+}
+
+function digest(text: string): string {
+  const hex = createHash("sha256").update(text).digest("hex");
+  return BigInt(`0x${hex.slice(0, 15)}`)
+    .toString(32)
+    .padStart(12, "0");
+}
+
+function parsed(text: string): Ip {
   const ip = parseIp(text);
   if (!ip) throw unfit("address", text);
   return ip;

@@ -1,99 +1,194 @@
 import type { ForwardingTable, Frontend, HostTable } from "#agent/compile/table.ts";
-import { frontendsOf, type FrontendChange } from "../frontends.ts";
+import type { IpFamily } from "#proto/ip.ts";
+import { frontendsOf, UseCount, type FrontendChange } from "../frontends.ts";
 import { ChainTree } from "./chain-tree.ts";
-import { hookLines, isOurChain, type Listing } from "./listing.ts";
-import { REJECTS, SERVICES, treeLevels } from "./names.ts";
-import {
-  canaryChain,
-  dnatRules,
-  hostChains,
-  intact,
-  jumpsOf,
-  rejectRules,
-  renderSection,
-  type ChainEdits,
-  type Jump,
-  type TableName,
-} from "./render.ts";
+import type { Listing } from "./listing.ts";
+import { addressTree, portTree } from "./trees.ts";
+import { isNeighbour, jumpsOf } from "./jumps.ts";
+import { hasEndpoints, isInRange, isRefusing, isVirtual, recognizing, refusing, translating, type Ground } from "./render-frontend.ts";
+import { chainsOf, invalidRules, masqueradeRules, neighbourRules, oursRules, unallocatedRules, undeliveredRules } from "./render-host.ts";
+import type { TableName } from "./render.ts";
+import { intact, TablePlan } from "./table-plan.ts";
+import { wordsOf, type Words } from "./words.ts";
 
-/** What is to be written, as text for one iptables-restore; and the trees that know what the kernel holds once it is. Reads nothing. */
+/** What is to be written, as text for one iptables-restore; and the tables that know what the kernel holds once it is. Reads nothing. */
 
 export interface Rules {
   readonly host: HostTable;
-  readonly jumps: readonly Jump[];
-  /** nat: frontends with endpoints. */
-  readonly services: ChainTree;
-  /** filter: frontends without. */
-  readonly rejects: ChainTree;
-  /** Lists of xt_recent that are there as long as the last write of each table is. Changes with each write. */
-  readonly canaries: Record<TableName, string>;
+  readonly words: Words;
+  readonly nat: TablePlan;
+  readonly filter: TablePlan;
+  /** Addresses of endpoints on this host that are in none of its container networks. */
+  readonly neighbours: UseCount;
 }
 
-export function ruleTreesOf({ host, services }: ForwardingTable, canary: string): Rules {
-  const levels = treeLevels(host.serviceCidrs);
-  const rules: Rules = {
-    host,
-    jumps: jumpsOf(host),
-    services: new ChainTree({ root: SERVICES, last: intact(SERVICES) }, levels, dnatRules),
-    rejects: new ChainTree({ root: REJECTS, last: intact(REJECTS) }, levels, rejectRules),
-    canaries: { nat: canaryOf("nat", canary), filter: canaryOf("filter", canary) },
-  };
-  for (const frontend of frontendsOf(services.values(), "IPv4")) treeOf(rules, frontend).put(frontend);
+export interface RulesOptions {
+  readonly family: IpFamily;
+  /** net.netfilter.nf_conntrack_tcp_be_liberal: the kernel calls no packet INVALID for its sequence number. */
+  readonly liberal?: boolean;
+}
+
+export function rulesOf({ host, services }: ForwardingTable, { family, liberal = false }: RulesOptions): Rules {
+  const words = wordsOf(family);
+  const ground = { words, host };
+  const neighbours = new UseCount();
+  const frontends = frontendsOf(services.values(), family);
+  const rules: Rules = { host, words, neighbours, nat: natPlan(ground, neighbours), filter: filterPlan(ground, { liberal }) };
+  for (const frontend of frontends) countNeighbours(rules, frontend, "add");
+  rules.nat.put(frontends);
+  rules.filter.put(frontends);
   return rules;
 }
 
-/** Everything, over whatever of ours is there; no moment without rules, because each table changes at once. */
-export function planSync(rules: Rules, listings: Record<TableName, Listing>): string {
-  const trees = { nat: rules.services, filter: rules.rejects };
-  const chains = hostChains(rules.host);
-  return (["nat", "filter"] as const)
-    .map((table) => {
-      const { write } = trees[table].takeEdits();
-      const all = new Map([...chains[table], canaryChain(rules.canaries[table]), ...write]);
-      const stale = [...listings[table].chains.keys()].filter((chain) => isOurChain(chain) && !all.has(chain));
-      return renderSection(table, { write: all, remove: stale }, hookLines(table, listings[table], rules.jumps));
-    })
-    .join("");
+/**
+ * Everything, over whatever of ours is there. Each table changes at once; filter first, so that what nat translates no more is refused already, and
+ * what is outside a source range has nowhere to go at any moment.
+ */
+export function planSync(rules: Rules, listings: Record<TableName, Listing>, canary: string): string {
+  return rules.filter.whole(listings.filter, canary) + rules.nat.whole(listings.nat, canary);
 }
 
 /** Only what the changes touch; "" when nothing in the kernel changes. Moves `rules` to the state after it. */
 export function applyChanges(rules: Rules, changes: readonly FrontendChange[], canary: string): string {
-  const isDnat = (frontend: Frontend | undefined): frontend is Frontend => frontend !== undefined && frontend.backends.length > 0;
-  const isReject = (frontend: Frontend | undefined): frontend is Frontend => frontend !== undefined && frontend.backends.length === 0;
-  const text: string[] = [];
-  const take = (table: TableName, tree: ChainTree): void => {
-    const edits = tree.takeEdits();
-    if (edits.write.size + edits.remove.length === 0) return;
-    const canaryName = canaryOf(table, canary);
-    rules.canaries[table] = canaryName;
-    text.push(renderSection(table, withCanary(edits, canaryName)));
-  };
+  const { nat, filter, neighbours } = rules;
   // A frontend is refused before it is translated no more, and translated before it is refused no more: no packet falls between.
-  for (const { next } of changes) if (isReject(next)) rules.rejects.put(next);
-  take("filter", rules.rejects);
-  for (const { previous, next } of changes) if (isDnat(previous) && !isDnat(next)) rules.services.remove(previous);
-  for (const { next } of changes) if (isDnat(next)) rules.services.put(next);
-  take("nat", rules.services);
-  for (const { previous, next } of changes) if (isReject(previous) && !isReject(next)) rules.rejects.remove(previous);
-  take("filter", rules.rejects);
-  return text.join("");
+  filter.putNext(changes);
+  const before = filter.changes(canary);
+  for (const { previous } of changes) if (previous) countNeighbours(rules, previous, "remove");
+  for (const { next } of changes) if (next) countNeighbours(rules, next, "add");
+  neighbours.take(); // which ones came and went is seen in the rules
+  nat.removePrevious(changes);
+  nat.putNext(changes);
+  const translation = nat.changes(canary);
+  filter.removePrevious(changes);
+  return before + translation + filter.changes(`${canary}b`);
 }
 
-/** Every chain of ours that the kernel must hold, and its number of rules. */
-export function expectedChains(rules: Rules, table: TableName): ReadonlyMap<string, number> {
-  const tree = table === "nat" ? rules.services : rules.rejects;
-  const fixed = [...hostChains(rules.host)[table], canaryChain(rules.canaries[table])];
-  return new Map([...fixed.map(([chain, lines]) => [chain, lines.length] as const), ...tree.ruleCounts()]);
+function natPlan(ground: Ground, neighbours: UseCount): TablePlan {
+  const { words, host } = ground;
+  const chains = chainsOf(words);
+  const guard = (chain: string): string => intact(words, "nat", chain);
+  const isOther = (frontend: Frontend): boolean => frontend.address !== "" && !isInRange(host, frontend.address);
+  const rulesOfPlace = (frontends: readonly Frontend[]) => translating(ground, frontends);
+  const ours = (frontends: readonly Frontend[]) => recognizing(words, frontends, `-j ${chains.postrouting}`);
+  const services = addressTree(words, {
+    root: chains.services,
+    tag: "",
+    concerns: (frontend) => frontend.address !== "" && !isOther(frontend) && hasEndpoints(frontend),
+    rulesOf: rulesOfPlace,
+    // The whole range is ours: no node port and no rule of others is for it, also where the host itself has such an address (DNS).
+    last: ["-j ACCEPT", guard(chains.services)],
+    presence: "always",
+  });
+  const external = addressTree(words, {
+    root: chains.external,
+    tag: "EXT-",
+    concerns: (frontend) => isOther(frontend) && (isVirtual(frontend) || hasEndpoints(frontend)),
+    rulesOf: rulesOfPlace,
+    last: [guard(chains.external)],
+  });
+  const nodePorts = portTree(words, {
+    root: chains.nodePorts,
+    tag: "NODE-",
+    concerns: (frontend) => frontend.address === "" && hasEndpoints(frontend),
+    rulesOf: rulesOfPlace,
+    first: [`-d ${words.loopback} -j RETURN`],
+    last: [guard(chains.nodePorts)],
+  });
+  const ourAddresses = addressTree(words, { root: chains.ourAddresses, tag: "OUR-", concerns: isOther, rulesOf: ours, of: "connection" });
+  const ourPorts = portTree(words, {
+    root: chains.ourPorts,
+    tag: "OUR-",
+    concerns: ({ address }) => address === "",
+    rulesOf: ours,
+    of: "connection",
+  });
+  const presentOurs = () => ({ external: ourAddresses.isThere, nodePorts: ourPorts.isThere });
+  return new TablePlan({
+    table: "nat",
+    words,
+    trees: [services, external, nodePorts, ourAddresses, ourPorts],
+    fixedChains: () => {
+      const near = [...neighbours.words()];
+      return new Map<string, readonly string[]>([
+        [chains.postrouting, [...masqueradeRules(words, host, near), guard(chains.postrouting)]],
+        ...(near.length > 0 && !host.masqueradeAll ? [[chains.neighbours, neighbourRules(words, near)] as const] : []),
+        [chains.ours, [...oursRules(words, host, { present: presentOurs(), verdict: `-g ${chains.postrouting}` }), guard(chains.ours)]],
+      ]);
+    },
+    jumps: () => jumpsOf(words, host, { table: "nat", present: { external: external.isThere, nodePorts: nodePorts.isThere } }),
+  });
 }
 
-function treeOf(rules: Rules, frontend: Frontend): ChainTree {
-  return frontend.backends.length > 0 ? rules.services : rules.rejects;
+function filterPlan(ground: Ground, { liberal }: { readonly liberal: boolean }): TablePlan {
+  const { words, host } = ground;
+  const chains = chainsOf(words);
+  const guard = (chain: string): string => intact(words, "filter", chain);
+  const isOther = (frontend: Frontend): boolean => frontend.address !== "" && !isInRange(host, frontend.address);
+  const rulesOfPlace = (frontends: readonly Frontend[]) => refusing(ground, frontends);
+  const rejects = addressTree(words, {
+    root: chains.rejects,
+    tag: "",
+    concerns: (frontend) => frontend.address !== "" && !isOther(frontend) && isRefusing(frontend),
+    rulesOf: rulesOfPlace,
+    last: [...unallocatedRules(words), guard(chains.rejects)],
+    presence: "always",
+  });
+  const external = addressTree(words, {
+    root: chains.external,
+    tag: "EXT-",
+    concerns: (frontend) => isOther(frontend) && (isVirtual(frontend) || isRefusing(frontend)),
+    rulesOf: rulesOfPlace,
+    last: [guard(chains.external)],
+  });
+  const nodePorts = portTree(words, {
+    root: chains.nodePorts,
+    tag: "NODE-",
+    concerns: (frontend) => frontend.address === "" && isRefusing(frontend),
+    rulesOf: rulesOfPlace,
+    first: [`-d ${words.loopback} -j RETURN`],
+    last: [guard(chains.nodePorts)],
+  });
+  const { trees: ourTrees, rules: ours } = acceptingOurs(ground);
+  const present = () => ({ external: external.isThere, nodePorts: nodePorts.isThere });
+  const invalid = liberal ? [] : invalidRules(words, host);
+  return new TablePlan({
+    table: "filter",
+    words,
+    trees: [rejects, external, nodePorts, ...ourTrees],
+    fixedChains: () => {
+      const { external: some, nodePorts: ports } = present();
+      return new Map<string, readonly string[]>([
+        [
+          chains.ours,
+          [...(invalid.length > 0 ? [`-p tcp -m conntrack --ctstate INVALID -j ${chains.invalid}`] : []), ...ours(), guard(chains.ours)],
+        ],
+        ...(invalid.length > 0 ? [[chains.invalid, invalid] as const] : []),
+        ...(some || ports ? [[chains.undelivered, [...undeliveredRules(words, host, present()), guard(chains.undelivered)]] as const] : []),
+      ]);
+    },
+    jumps: () => jumpsOf(words, host, { table: "filter", present: present() }),
+  });
 }
 
-function canaryOf(table: TableName, canary: string): string {
-  return `FL-${table}-${canary}`;
+/** filter: what finds out whether a translated connection is ours, and accepts it. */
+export function acceptingOurs({ words, host }: Ground): { readonly trees: readonly ChainTree[]; readonly rules: () => string[] } {
+  const chains = chainsOf(words);
+  const isOther = (frontend: Frontend): boolean => frontend.address !== "" && !isInRange(host, frontend.address);
+  const accept = (frontends: readonly Frontend[]) => recognizing(words, frontends, "-j ACCEPT");
+  const addresses = addressTree(words, { root: chains.ourAddresses, tag: "OUR-", concerns: isOther, rulesOf: accept, of: "connection" });
+  const ports = portTree(words, {
+    root: chains.ourPorts,
+    tag: "OUR-",
+    concerns: ({ address }) => address === "",
+    rulesOf: accept,
+    of: "connection",
+  });
+  const present = () => ({ external: addresses.isThere, nodePorts: ports.isThere });
+  return { trees: [addresses, ports], rules: () => oursRules(words, host, { present: present(), verdict: "-j ACCEPT" }) };
 }
 
-function withCanary(edits: ChainEdits, canary: string): ChainEdits {
-  return { write: new Map([...edits.write, canaryChain(canary)]), remove: edits.remove };
+function countNeighbours({ neighbours, host }: Rules, frontend: Frontend, verb: "add" | "remove"): void {
+  for (const backend of [...frontend.backends, ...(frontend.outside?.backends ?? [])])
+    if (isNeighbour(host, backend)) neighbours[verb](backend.address);
 }

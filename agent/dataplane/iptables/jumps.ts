@@ -1,0 +1,78 @@
+import { contains, parseCidr, parseIp } from "#proto/ip.ts";
+import type { Backend, HostTable } from "#agent/compile/table.ts";
+import { cidrWords } from "./names.ts";
+import { chainsOf, DOCKER_USER, nodePortMatches, type Jump, type Present } from "./render-host.ts";
+import type { TableName } from "./render.ts";
+import { present as isPresent } from "./table-plan.ts";
+import type { Words } from "./words.ts";
+
+const OURS = "-m comment --comment fairlead";
+
+/** What is for none of ours pays one rule for each line here. In the order in which they must stand at the head of each hook. */
+export function jumpsOf(
+  words: Words,
+  host: HostTable,
+  { table, present }: { readonly table: TableName; readonly present: Present },
+): Jump[] {
+  return table === "nat" ? natJumps(words, host, present) : filterJumps(words, host, present);
+}
+
+/** filter: of what others translated nothing is accepted, and of what nobody translated nothing is looked at. */
+export function oursJumps(words: Words, { translated, invalid }: { readonly translated: string; readonly invalid: boolean }): Jump[] {
+  const { ours } = chainsOf(words);
+  const to = (match: string): string => `${match} ${OURS} -j ${ours}`;
+  const withInvalid = invalid ? "-m conntrack --ctstate INVALID,DNAT" : translated;
+  return [
+    { table: "filter", hook: "FORWARD", rule: to(withInvalid) },
+    { table: "filter", hook: DOCKER_USER, rule: to(translated) },
+    { table: "filter", hook: "INPUT", rule: to(translated) },
+  ];
+}
+
+export const TRANSLATED = "-m conntrack --ctstate DNAT";
+
+function natJumps(words: Words, host: HostTable, present: Present): Jump[] {
+  const { services, external, nodePorts, ours } = chainsOf(words);
+  const jump = jumper(words, "nat");
+  const into = (hook: "PREROUTING" | "OUTPUT"): Jump[] => [
+    ...cidrWords(words, host.serviceCidrs).map((cidr) => jump(hook, `-d ${cidr}`, services)),
+    ...(present.external ? [jump(hook, "", external)] : []),
+    ...(present.nodePorts ? nodePortMatches(words, host).map((match) => jump(hook, match, nodePorts)) : []),
+  ];
+  return [...into("PREROUTING"), ...into("OUTPUT"), jump("POSTROUTING", TRANSLATED, ours)];
+}
+
+function filterJumps(words: Words, host: HostTable, present: Present): Jump[] {
+  const { rejects, undelivered } = chainsOf(words);
+  const jump = jumper(words, "filter");
+  // Neighbours of IPv6 find each other with untracked packets, also where the host has the address of a service.
+  const fresh = "-m conntrack ! --ctstate RELATED,ESTABLISHED,UNTRACKED,DNAT";
+  const refusing = (hook: "FORWARD" | "OUTPUT" | "INPUT"): Jump[] => [
+    ...(hook === "INPUT" ? [] : cidrWords(words, host.serviceCidrs).map((cidr) => jump(hook, `-d ${cidr}`, rejects))),
+    ...(present.external || present.nodePorts ? [jump(hook, fresh, undelivered)] : []),
+  ];
+  return [
+    ...oursJumps(words, { translated: TRANSLATED, invalid: true }),
+    ...refusing("FORWARD"),
+    ...refusing("OUTPUT"),
+    ...refusing("INPUT"),
+  ];
+}
+
+function jumper(words: Words, table: TableName): (hook: Jump["hook"], match: string, target: string) => Jump {
+  return (hook, match, target) => {
+    const which = [hook, ...match.matchAll(/-d (\S+)/g).map(([, cidr = ""]) => cidr.replace("/", "-")), target.slice(words.prefix.length)];
+    const canary = `${words.list}-${table}-${which.join("-")}`;
+    return { table, hook, canary, rule: `${match}${match === "" ? "" : " "}${isPresent(words, canary)} ${OURS} -j ${target}` };
+  };
+}
+
+/** On this host, but neither one of its own addresses nor behind it: a packet for it leaves by an interface where its neighbours are others too. */
+export function isNeighbour({ nodeIps, localCidrs }: HostTable, { isLocal, address }: Backend): boolean {
+  const ip = parseIp(address);
+  if (!isLocal || !ip || nodeIps.includes(address)) return false;
+  return !localCidrs.some((text) => {
+    const cidr = parseCidr(text);
+    return cidr !== undefined && contains(cidr, ip);
+  });
+}
