@@ -121,6 +121,56 @@ test("an endpoint says who it is and where", () => {
   ]);
 });
 
+describe("hints", () => {
+  const zone = [{ name: "east" }];
+  const own = [{ name: "vm-1" }];
+  test.for<[policy: string | undefined, zone: string | undefined, want: object | undefined]>([
+    [undefined, "east", undefined],
+    ["PreferClose", "east", { forZones: zone }],
+    ["PreferSameZone", "east", { forZones: zone }],
+    ["PreferSameZone", undefined, undefined],
+    ["PreferSameNode", "east", { forZones: zone, forNodes: own }],
+    ["PreferSameNode", undefined, { forNodes: own }],
+  ])("of %s in the zone %s: %j", ([trafficDistribution, inZone, want]) => {
+    const { create } = plan(aService({ trafficDistribution }), [aWorkload("web-1")], [], { ...healthy, zone: inZone });
+    expect(create[0]?.endpoints[0]?.hints).toEqual(want);
+  });
+
+  test("only ready endpoints have them, one that is published unready among these", () => {
+    const draining = aWorkload("web-1", { terminating: true });
+    const spec = { trafficDistribution: "PreferSameNode" };
+    expect(plan(aService(spec), [draining]).create[0]?.endpoints[0]).not.toHaveProperty("hints");
+    expect(plan(aService({ ...spec, publishNotReadyAddresses: true }), [draining]).create[0]?.endpoints[0]).toHaveProperty("hints");
+  });
+
+  test("of 250 endpoints, the zone of one host changes those slices that have its endpoints, and the field's end all", () => {
+    const many = Array.from({ length: 250 }, (_, i) =>
+      aWorkload(`web-${String(i).padStart(3, "0")}`, { node: i === 120 ? "vm-2" : "vm-1" }),
+    );
+    const service = aService({ trafficDistribution: "PreferClose" });
+    const from = (existing: EndpointSlice[], of: Service, zoneOfOther: string) =>
+      planSlices({
+        service: of,
+        workloads: many,
+        existing,
+        node: (name) => ({ ...healthy, zone: name === "vm-2" ? zoneOfOther : "east" }),
+        newName: () => `web-${++made}`,
+      });
+    let made = 0;
+    const existing = carriedOut([], from([], service, "east"));
+    const moved = from(existing, service, "west");
+    expect([moved.create.length, moved.replace.length, moved.remove.length]).toEqual([0, 1, 0]);
+    const gone = from(existing, aService(), "east");
+    expect([gone.create.length, gone.replace.length, gone.remove.length]).toEqual([0, 3, 0]);
+    expect(gone.replace.flatMap(({ draft }) => draft.endpoints).some(({ hints }) => hints !== undefined)).toBe(false);
+  });
+});
+
+test.for([0, 1, 7])("a weight of %i is told, and 1 goes without saying", (weight) => {
+  const { create } = plan(aService(), [aWorkload("web-1", { weight })]);
+  expect(create[0]?.endpoints[0]?.weight).toBe(weight === 1 ? undefined : weight);
+});
+
 test("a named targetPort that differs between workloads makes a slice for each number", () => {
   const other = aWorkload("web-2", { ports: [{ name: "http", port: 9090, protocol: "TCP" }] });
   const { create } = plan(aService(), [aWorkload("web-1"), other]);

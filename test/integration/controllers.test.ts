@@ -47,6 +47,62 @@ describe("endpoints", () => {
     await waitFor(async () => (await admin.list("EndpointSlice")).items.length === 0, { what: "the slices to go" });
   });
 
+  test("tell zones, hints and weights, and follow each of them", async () => {
+    const fleet = await startFleet();
+    const { admin } = fleet;
+    await fleet.host("vm-1", "192.168.56.11");
+    await admin.create("Service", aService("web", { trafficDistribution: "PreferSameNode" }));
+    await admin.create("Workload", aWorkload("web-1", "vm-1", { weight: 0 }, "web"));
+    const expectEndpoint = (want: object) =>
+      waitFor(
+        async () => {
+          const { zone, hints, weight } = (await endpointOf(admin, "web", "web-1")) ?? {};
+          expect({ zone, hints, weight }).toEqual({ zone: undefined, hints: undefined, weight: undefined, ...want });
+          return true;
+        },
+        { what: JSON.stringify(want) },
+      );
+    const forNodes = [{ name: "vm-1" }];
+    await expectEndpoint({ weight: 0, hints: { forNodes } });
+    const inZone = (zone: string | null) => admin.patch("Node", "vm-1", { metadata: { labels: { "topology.kubernetes.io/zone": zone } } });
+    await inZone("east");
+    await expectEndpoint({ weight: 0, zone: "east", hints: { forNodes, forZones: [{ name: "east" }] } });
+    await admin.patch("Service", "web", { spec: { trafficDistribution: "PreferClose" } }, inDefault);
+    await expectEndpoint({ weight: 0, zone: "east", hints: { forZones: [{ name: "east" }] } });
+    await inZone("west");
+    await expectEndpoint({ weight: 0, zone: "west", hints: { forZones: [{ name: "west" }] } });
+    await admin.patch("Workload", "web-1", { spec: { weight: 1 } }, inDefault);
+    await admin.patch("Service", "web", { spec: { trafficDistribution: null } }, inDefault);
+    await expectEndpoint({ zone: "west" });
+    await inZone(null);
+    await expectEndpoint({});
+  });
+
+  test("that are not ready are published as if they were where the service says so, and drain as serving and terminating", async () => {
+    const fleet = await startFleet();
+    const { admin } = fleet;
+    await fleet.host("vm-1", "192.168.56.11");
+    await admin.create("Service", aService("web"));
+    await admin.create("Workload", aWorkload("web-1", "vm-1", { checks: [{ tcp: { port: 8080 } }] }, "web"));
+    await admin.create("Workload", aWorkload("web-2", "vm-1", { terminationGracePeriodSeconds: 60 }, "web"));
+    const expectConditions = (name: string, ready: boolean, serving: boolean, terminating: boolean) =>
+      waitFor(
+        async () => {
+          expect((await endpointOf(admin, "web", name))?.conditions).toEqual({ ready, serving, terminating });
+          return true;
+        },
+        { what: `the conditions of ${name}` },
+      );
+    await expectConditions("web-1", false, false, false);
+    await admin.patch("Service", "web", { spec: { publishNotReadyAddresses: true } }, inDefault);
+    await expectConditions("web-1", true, false, false);
+    await admin.delete("Workload", "web-2", inDefault);
+    await expectConditions("web-2", true, true, true);
+    await admin.patch("Service", "web", { spec: { publishNotReadyAddresses: false } }, inDefault);
+    await expectConditions("web-1", false, false, false);
+    await expectConditions("web-2", false, true, true);
+  });
+
   test("a workload with checks is ready when its host says so, and out when it fails", async () => {
     const fleet = await startFleet();
     const { admin } = fleet;
