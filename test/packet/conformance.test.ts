@@ -1,55 +1,55 @@
 import { describe, expect, test } from "vitest";
-import type { CompiledService, ForwardingTable } from "#agent/compile/table.ts";
-import { parseListing } from "#agent/dataplane/iptables/listing.ts";
-import { planSync, ruleTreesOf } from "#agent/dataplane/iptables/plan.ts";
-import { aCompiled, aFrontend, backend, flows, host, HOST_2, HOST_3, SENDER_IPS, type Flow } from "./flows.ts";
-import { applyRestore, emptyRuleset } from "./iptables-model.ts";
-import { trace } from "./iptables-tracer.ts";
+import type { ForwardingTable } from "#agent/compile/table.ts";
+import type { IpFamily } from "#proto/ip.ts";
+import { exceptionOf, faultsOf, holdsFor, isSticky, packetOf } from "./flows/expect.ts";
+import type { Mode, Setting } from "./flows/flow.ts";
+import type { Row } from "./flows/names.ts";
+import { tableOf } from "./flows/state.ts";
+import { rows, rowsBySetting } from "./flows/table.ts";
+import { FAMILIES, HOST_1_IPS } from "./flows/world.ts";
+import { walkIptables } from "./iptables-walk.ts";
 import type { Outcome, Packet, Surroundings } from "./packet.ts";
 
-type Trace = (services: readonly CompiledService[], packet: Packet, remembered?: Surroundings["remembered"]) => readonly Outcome[];
+/** Every row of the flow table × family × driver: compiled, rendered, and walked in memory. All rows of a setting are in one table. */
 
-const drivers: Record<string, Trace> = {
-  iptables: (services, packet, remembered) => {
-    const table: ForwardingTable = { host, services: new Map(services.map((service) => [service.key, service])) };
-    const nothing = parseListing("");
-    const ruleset = applyRestore(emptyRuleset(), planSync(ruleTreesOf(table, "1"), { nat: nothing, filter: nothing }));
-    return trace(ruleset, packet, { hostIps: [SENDER_IPS.host, "10.200.1.1"], ...(remembered && { remembered }) });
-  },
-};
+type Walk = (table: ForwardingTable, family: IpFamily, packet: Packet, around: Surroundings) => readonly Outcome[];
 
-describe.for(Object.entries(drivers))("%s", ([, run]) => {
-  test.for(flows)("$name", (flow) => {
-    const outcomes = run(flow.services, packetOf(flow));
-    expect(outcomes.map(({ to }) => to).toSorted()).toEqual(wantedOf(flow).map(({ to }) => to));
-    for (const { to, share } of wantedOf(flow)) expect(outcomes.find((outcome) => outcome.to === to)?.share).toBeCloseTo(share, 8);
-    if (typeof flow.want === "string" || flow.from === "host") return; // what the host itself sends has its address in any case
-    for (const { masqueraded } of outcomes) expect(masqueraded).toBe(flow.seenAs === "host");
-  });
+const walks: Partial<Record<Mode, Walk>> = { iptables: walkIptables };
+const around: Surroundings = { hostIps: HOST_1_IPS };
 
-  test("a client with affinity is remembered by its choice, and comes back to it", () => {
-    const services = [aCompiled([aFrontend([backend(HOST_2), backend(HOST_3)], { affinitySeconds: 60 })])];
-    const packet: Packet = { origin: "forwarded", source: SENDER_IPS.c1, address: "10.96.0.10", protocol: "tcp", port: 80 };
-    for (const first of run(services, packet)) {
-      const remembered = new Map([[first.remembered ?? "", new Set([SENDER_IPS.c1])]]);
-      expect(run(services, packet, remembered).map(({ to, share }) => ({ to, share }))).toEqual([{ to: first.to, share: 1 }]);
-    }
-  });
+const tables = new Map<Setting, ForwardingTable>(Array.from(rowsBySetting, ([setting, some]) => [setting, tableOf(some, setting)]));
+
+function walkRow(walk: Walk, row: Row, family: IpFamily, surroundings: Surroundings = around): readonly Outcome[] {
+  const table = tables.get(row.setting ?? "plain");
+  if (!table) throw new Error(`no table has the row ${row.name}`);
+  return walk(table, family, packetOf(row, family), surroundings);
+}
+
+// Pairs, because a test's name is cut short where it is a field of an object.
+const casesOf = (family: IpFamily): readonly (readonly [string, Row])[] =>
+  rows.filter((row) => holdsFor(row, family)).map((row) => [row.name, row]);
+const manyForOneClient = ({ want, ...row }: Row): boolean => isSticky({ want, ...row }) && typeof want !== "string" && want.length > 1;
+
+test("the flow table has not become smaller", () => {
+  expect(rows.length).toBeGreaterThanOrEqual(300);
+  expect(new Set(rows.map(({ name }) => name)).size).toBe(rows.length);
 });
 
-function packetOf({ from, to }: Flow): Packet {
-  const [, address = "", port = "", protocol = ""] = /^(.+):(\d+)\/(tcp|udp)$/.exec(to) ?? [];
-  return {
-    origin: from === "host" ? "host" : "forwarded",
-    source: SENDER_IPS[from],
-    address,
-    port: Number(port),
-    protocol: protocol === "udp" ? "udp" : "tcp",
-  };
-}
+describe.for(Object.entries(walks) as [Mode, Walk][])("%s", ([mode, walk]) => {
+  describe.for(FAMILIES)("%s", (family) => {
+    test.for(casesOf(family))("%s", ([, row]) => {
+      const exception = exceptionOf(row, mode, family);
+      const want = exception ? exception.want : row.want;
+      if (want !== undefined) expect(faultsOf(row, want, family, walkRow(walk, row, family))).toEqual([]);
+    });
 
-function wantedOf({ want, shares, to }: Flow): { to: string; share: number }[] {
-  if (want === "UNTOUCHED") return [{ to: to.slice(0, to.indexOf("/")), share: 1 }];
-  if (typeof want === "string") return [{ to: want, share: 1 }];
-  return want.map((target, i) => ({ to: target, share: shares?.[i] ?? 1 / want.length })).toSorted((a, b) => (a.to < b.to ? -1 : 1));
-}
+    test.for(casesOf(family).filter(([, row]) => manyForOneClient(row)))("a client comes back to where it was: %s", ([, row]) => {
+      const { source } = packetOf(row, family);
+      for (const first of walkRow(walk, row, family)) {
+        const remembered = new Map([[first.remembered ?? "", new Set([source])]]);
+        const again = walkRow(walk, row, family, { ...around, remembered });
+        expect(again.map(({ to, share }) => ({ to, share }))).toEqual([{ to: first.to, share: 1 }]);
+      }
+    });
+  });
+});
