@@ -1,0 +1,104 @@
+import { cidrWord, secondsWord } from "../iptables/names.ts";
+import { sideWord, spacesOf, type Side, type Space } from "./space.ts";
+import type { NftWords } from "./words.ts";
+
+/**
+ * Chains and maps that are there only while a frontend needs them. There is one for each number of slots, each affinity timeout and each list of
+ * source ranges, however many services there are. Pure.
+ */
+
+export type NeededObject =
+  | { readonly kind: "pick"; readonly space: "vip" | "node"; readonly side: Side; readonly slots: number }
+  | { readonly kind: "stick"; readonly space: "vip" | "node"; readonly side: Side; readonly slots: number; readonly seconds: number }
+  | { readonly kind: "from"; readonly ranges: readonly string[]; readonly name: string; readonly loops: boolean };
+
+/** A chain and its rules; a slot's chain also has a map, and is named in the map of all slots. */
+export interface ChainText {
+  readonly chain: string;
+  readonly rules: readonly string[];
+}
+
+export interface SlotText extends ChainText {
+  readonly map: string;
+  readonly declaration: string;
+  readonly index: number;
+}
+
+export function chainOf(object: NeededObject): string {
+  if (object.kind === "from") return object.name;
+  const prefix = object.space === "vip" ? "" : "node_";
+  const stem = `${prefix}${object.kind}_${sideWord(object.side)}${object.slots}`;
+  return object.kind === "stick" ? `${stem}_${secondsWord(object.seconds)}` : stem;
+}
+
+export function slotMap(space: Space, side: Side, slot: number): string {
+  return `${space.prefix}${sideWord(side)}backends_${slot}`;
+}
+
+export function slotText(words: NftWords, space: Space, side: Side, slot: number): SlotText {
+  const map = slotMap(space, side, slot);
+  return {
+    chain: slotChain(space, side, slot),
+    rules: [`dnat ${words.ip} to ${space.place} map @${map}`],
+    map,
+    declaration: `type ${space.types} : ${words.address} . inet_service;`,
+    index: space.firstSlot[side] + slot,
+  };
+}
+
+function slotChain({ prefix }: Space, side: Side, slot: number): string {
+  return `${prefix}${sideWord(side)}slot_${slot}`;
+}
+
+/** The chain of the object, after those that it leads to. */
+export function objectText(words: NftWords, object: NeededObject): readonly ChainText[] {
+  if (object.kind === "from") return [{ chain: object.name, rules: fromRules(words, object.ranges, object.loops) }];
+  const space = spacesOf(words)[object.space];
+  const offset = space.firstSlot[object.side];
+  const draw = `numgen random mod ${object.slots}${offset === 0 ? "" : ` offset ${offset}`}`;
+  const chain = chainOf(object);
+  if (object.kind === "stick") return stickText(words, space, { chain, draw, seconds: secondsWord(object.seconds) });
+  // The second rule is for the packet between whose two lookups the number of slots has become smaller.
+  return [{ chain, rules: [`${draw} vmap @slots`, `goto ${slotChain(space, object.side, 0)}`] }];
+}
+
+/**
+ * What a client got is remembered as a number of its endpoint, which is looked up again each time: an endpoint that has gone is not found, and
+ * another is drawn. Between the two lookups the number is in the packet's priority, marked by its four highest bits (restore_priority).
+ */
+function stickText(
+  words: NftWords,
+  space: Space,
+  { chain, draw, seconds }: { readonly chain: string; readonly draw: string; readonly seconds: string },
+): readonly ChainText[] {
+  const { prefix, place } = space;
+  const client = space.client.expression;
+  const remember = `update @${prefix}affinity { ${client} timeout ${seconds}s : meta priority }`;
+  const translate = `dnat ${words.ip} to ${place} . meta priority map @${prefix}sticky_endpoints`;
+  return [
+    { chain: recallChain(space, seconds), rules: [remember, translate] },
+    {
+      chain,
+      rules: [
+        `meta priority != 0 update @priorities { ${words.sender.expression} timeout 5s : meta priority }`,
+        `meta priority set ${client} map @${prefix}affinity jump ${recallChain(space, seconds)}`,
+        `delete @${prefix}affinity { ${client} : meta priority }`, // an update would keep what it had
+        `meta priority set ${place} . ${draw} map @${prefix}sticky_slots`,
+        remember,
+        translate,
+      ],
+    },
+  ];
+}
+
+function recallChain({ prefix }: Space, seconds: string): string {
+  return `${prefix}recall_${seconds}`;
+}
+
+/** Who is in no range is dropped, before anything is translated. `loops`: the host may call the address from the address itself. */
+function fromRules({ ip }: NftWords, ranges: readonly string[], loops: boolean): readonly string[] {
+  const words = ranges.map(cidrWord);
+  const admitted =
+    words.length > 4 ? [`${ip} saddr { ${words.join(", ")} } goto admit`] : words.map((range) => `${ip} saddr ${range} goto admit`);
+  return [...admitted, ...(loops ? [`${ip} saddr . ${ip} daddr @loops goto admit`] : []), "drop"];
+}

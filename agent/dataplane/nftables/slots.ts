@@ -1,0 +1,52 @@
+import type { Backend } from "#agent/compile/table.ts";
+
+/** A draw among equal slots gives each backend its share when it has as many of them as its weight says. */
+
+/** Up to here a share is exact. */
+const EXACT_UP_TO = 256;
+const MAX_SLOTS = 1_024;
+/** Of a backend's own share, where exactness would take too many slots. */
+const TOLERANCE = 0.005;
+
+/** Each backend as often as it has slots, in the order of the backends; never fewer than one. */
+export function slotsOf(backends: readonly Backend[]): readonly Backend[] {
+  return countsOf(backends.map(({ weight }) => weight)).flatMap((count, i) => Array.from({ length: count }, () => backends[i] as Backend));
+}
+
+export function countsOf(weights: readonly number[]): readonly number[] {
+  const divisor = weights.reduce(greatestCommonDivisor, 0) || 1;
+  const reduced = weights.map((weight) => weight / divisor);
+  const total = sum(reduced);
+  if (total <= Math.max(EXACT_UP_TO, weights.length)) return reduced;
+  const most = Math.max(MAX_SLOTS, weights.length);
+  let best = { counts: apportion(reduced, total, most), error: Infinity };
+  for (let slots = weights.length; slots <= most; slots++) {
+    const counts = apportion(reduced, total, slots);
+    const error = worstError(counts, reduced, total);
+    if (error < best.error) best = { counts, error };
+    if (error <= TOLERANCE) break;
+  }
+  return best.counts;
+}
+
+/** Largest remainders; whoever would get none gets one. */
+function apportion(weights: readonly number[], total: number, slots: number): readonly number[] {
+  const exact = weights.map((weight) => (weight / total) * slots);
+  const counts = exact.map((share) => Math.max(1, Math.floor(share)));
+  const byRemainder = exact.map((share, i) => ({ i, left: share - (counts[i] ?? 0) })).toSorted((a, b) => b.left - a.left || a.i - b.i);
+  for (const { i } of byRemainder.slice(0, Math.max(0, slots - sum(counts)))) counts[i] = (counts[i] ?? 0) + 1;
+  return counts;
+}
+
+function worstError(counts: readonly number[], weights: readonly number[], total: number): number {
+  const slots = sum(counts);
+  return Math.max(...counts.map((count, i) => Math.abs((count / slots) * (total / (weights[i] ?? 1)) - 1)));
+}
+
+function greatestCommonDivisor(a: number, b: number): number {
+  return b === 0 ? a : greatestCommonDivisor(b, a % b);
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((a, b) => a + b, 0);
+}
