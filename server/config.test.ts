@@ -60,6 +60,14 @@ test("two ranges: IPv4 comes first, and each has the DNS service's address", () 
     });
 });
 
+test("ranges for load balancers: none, or one of each family", () => {
+  expect(read(["--load-balancer-cidr", "fd00:200::/120", "192.168.56.240/28"]).loadBalancerCidrs).toEqual([
+    "192.168.56.240/28",
+    "fd00:200::/120",
+  ]);
+  expect(read([], { FAIRLEAD_LOAD_BALANCER_CIDR: "192.168.56.7/32" }).loadBalancerCidrs).toEqual(["192.168.56.7/32"]);
+});
+
 test.for<[argv: string[], said: RegExp]>([
   [["--listen", "7443"], /^--listen: must be host:port.*not "7443"/],
   [["--listen", "0.0.0.0:70000"], /^--listen: must be host:port/],
@@ -67,6 +75,11 @@ test.for<[argv: string[], said: RegExp]>([
   [["--service-cidr", "10.96.0.0/30"], /too small/],
   [["--service-cidr", "0.0.0.0/0"], /too large/],
   [["--service-cidr", "10.1.0.0/16,10.2.0.0/16"], /two IP families/],
+  [["--load-balancer-cidr", "192.168.56.1/28"], /^--load-balancer-cidr: 192\.168\.56\.1\/28 is no range/],
+  [["--load-balancer-cidr", "169.254.1.0/24"], /may not overlap the link-local range/],
+  [["--load-balancer-cidr", "10.0.0.0/7"], /too large/],
+  [["--load-balancer-cidr", "192.0.2.0/25,192.0.2.128/25"], /two IP families/],
+  [["--load-balancer-cidr", "10.96.4.0/24"], /^--load-balancer-cidr: 10\.96\.4\.0\/24 overlaps the range of virtual IPs 10\.96\.0\.0\/16/],
   [["--cluster-domain", "Bad_Domain"], /^--cluster-domain: must be of a-z/],
   [["--node-port-range", "30000"], /^--node-port-range: must be two ports/],
   [["--node-port-range", "32767-30000"], /^--node-port-range: must be two ports/],
@@ -95,7 +108,15 @@ test("a fault in the environment or in the file is named as such", () => {
 test("--help shows every flag with examples, and configures nothing", () => {
   let text = "";
   expect(readConfig({ argv: ["--help"], env: {}, print: (part) => void (text += part) })).toBeUndefined();
-  for (const flag of ["--listen", "--data-dir", "--service-cidr", "--cluster-domain", "--node-port-range", "--node-timeout"])
+  for (const flag of [
+    "--listen",
+    "--data-dir",
+    "--service-cidr",
+    "--load-balancer-cidr",
+    "--cluster-domain",
+    "--node-port-range",
+    "--node-timeout",
+  ])
     expect(text).toContain(flag);
   for (const flag of ["--heartbeat-interval", "--advertise", "--kubeconfig-out", "--log-level", "--config", "Examples:"])
     expect(text).toContain(flag);

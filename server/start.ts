@@ -2,19 +2,21 @@ import { join } from "node:path";
 import type { Logger } from "pino";
 import { pause } from "#proto/backoff.ts";
 import { AppError } from "#proto/error.ts";
-import { formatIp, parseIp } from "#proto/ip.ts";
+import { formatIp, parseCidr, parseIp, type IpFamily } from "#proto/ip.ts";
 import type { AnyObject } from "#proto/kinds.ts";
 import { createAdmission } from "./admission/admit.ts";
 import { createApp } from "./app.ts";
 import { fleetRoutes } from "./api/fleet/routes.ts";
 import { finishNamespaces } from "./api/delete.ts";
 import { createTurns } from "./api/in-turn.ts";
+import { rewriteService } from "./api/rewrite-service.ts";
 import { createPolls } from "./api/polls.ts";
 import type { App } from "./api/route.ts";
 import { makeNamespaces } from "./bootstrap.ts";
 import type { Config } from "./config.ts";
 import { compactionLoop } from "./controllers/compaction.ts";
 import { startControllers } from "./controllers/start.ts";
+import { giveToWaiting } from "./controllers/waiting-balancers.ts";
 import { createMetrics } from "./metrics.ts";
 import { openObjectCounts } from "./object-counts.ts";
 import { openStore } from "./store/sqlite.ts";
@@ -92,6 +94,14 @@ async function open(config: Config, log: Logger, undo: (() => Promise<void> | vo
     bookmarkAfterMs: BOOKMARK_AFTER_MS,
     stalledAfterMs: STALLED_AFTER_MS,
   };
+  const waiting = await giveToWaiting(
+    { store, families: familiesIn(config.loadBalancerCidrs), rewrite: (service) => rewriteService(resources, service), log },
+    stopping.signal,
+  );
+  undo.push(async () => {
+    stopping.abort();
+    await waiting.ended();
+  });
   await finishNamespaces(resources);
   let ready = false;
   const app = createApp({
@@ -143,6 +153,10 @@ async function listen(app: App, { listen: { host, port }, advertise }: Config): 
   const address = app.server.address();
   const actual = typeof address === "object" && address !== null ? address.port : port;
   return `https://${bracketed(advertise[0] ?? (isWildcard(host) ? (reachableAddress() ?? "localhost") : host))}:${actual}`;
+}
+
+function familiesIn(cidrs: readonly string[]): IpFamily[] {
+  return cidrs.flatMap((text) => parseCidr(text)?.family ?? []);
 }
 
 /** Where hosts reach this server: a service there would cut them off. */

@@ -35,6 +35,6 @@ function pendingWarnings({ spec, status }: Service, ranges: Ranges): string[] {
   const given = new Set(entries.map(({ ip = "" }) => parseIp(ip)?.family));
   return (spec.ipFamilies ?? []).flatMap((family) => {
     const range = given.has(family) ? undefined : ranges.of(family);
-    return range ? [`spec.type LoadBalancer: no address is left in ${range.text}; the service gets one when it is written again`] : [];
+    return range ? [`spec.type LoadBalancer: no address is left in ${range.text}; the service gets the next that becomes free`] : [];
   });
 }

@@ -12,6 +12,7 @@ import { openTransport, type Call, type Transport } from "#proto/client-http.ts"
 import type { EndpointSlice } from "#proto/endpoint-slice.ts";
 import { isNodeReady } from "#proto/node.ts";
 import { paths } from "#proto/paths.ts";
+import type { Config } from "#server/config.ts";
 import { startServer } from "#server/start.ts";
 import { waitFor } from "#test/wait-for.ts";
 
@@ -26,7 +27,7 @@ export interface FleetServer {
   /** Joins, and sends heartbeats until the test ends. */
   host(name: string, address: string, options?: { podCIDRs?: string[] }): Promise<TestHost>;
   /** Stops it and starts it again with the same data, on the same port. */
-  restart(): Promise<void>;
+  restart(more?: Partial<Config>): Promise<void>;
   waitFor(revision: number, timeoutMs: number): Promise<ReceiptsReply>;
 }
 
@@ -99,9 +100,9 @@ export async function startFleet(facts: Partial<ClusterFacts> = {}, loadBalancer
       await waitFor(async () => isNodeReady(await admin.get("Node", name)), { what: `${name} to be Ready` });
       return host;
     },
-    restart: async () => {
+    restart: async (more = {}) => {
       await server.close();
-      server = await startServer({ ...config, listen: { host: "127.0.0.1", port } }, log);
+      server = await startServer({ ...config, listen: { host: "127.0.0.1", port }, ...more }, log);
     },
     waitFor: async (revision, timeoutMs) =>
       ReceiptsReply.parse((await adminTransport.send({ path: paths.receipts, query: { revision, timeoutMs } })).body),

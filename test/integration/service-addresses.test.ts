@@ -102,7 +102,7 @@ test("a pool gives each load balancer an address, keeps it over updates and rest
 
   const a = ipsOf(await patch(send, "a", { spec: { ports: [{ port: 81 }] }, metadata: { labels: { x: "y" } } }));
   expect(a).toEqual(all[0] && ipsOf(all[0]));
-  // Leaving the type lets go of it; whoever waits gets it with the next write.
+  // Leaving the type lets go of it.
   const left = await patch(send, "a", { spec: { type: "ClusterIP" } });
   expect(left.json.status).toEqual({ loadBalancer: {} });
   expect(ipsOf(await patch(send, "e", { metadata: { labels: { x: "y" } } }))).toEqual(a);
@@ -357,4 +357,25 @@ test("what is taken is known after a restart", async () => {
   expect([a, b].map(({ status }) => status.loadBalancer.ingress?.[0]?.ip).toSorted()).toEqual(["192.0.2.240", "192.0.2.241"]);
   await expect(make("y", { type: "ClusterIP", externalIPs: ["198.51.100.1"] })).rejects.toThrow("in the hands of the service default/x");
   await expect(make("z", { loadBalancerIP: "198.51.100.1" })).rejects.toThrow("is already an external IP of the service default/x");
+});
+
+test("who waits for an address gets one when the server has a pool, and then the first that becomes free", async () => {
+  const fleet = await startFleet();
+  const { admin } = fleet;
+  const make = (name: string) => admin.create("Service", { ...serviceBody(name), spec: { type: "LoadBalancer", ports: [{ port: 80 }] } });
+  const addressOf = async (name: string): Promise<string | undefined> =>
+    (await admin.get("Service", name, { namespace: "default" })).status.loadBalancer.ingress?.[0]?.ip;
+  const waitForAddress = (name: string): Promise<string> => waitFor(() => addressOf(name), { what: `the address of ${name}` });
+  await make("a");
+  await make("b");
+  await fleet.restart({ loadBalancerCidrs: ["192.0.2.240/31"] });
+  expect([await waitForAddress("a"), await waitForAddress("b")].toSorted()).toEqual(["192.0.2.240", "192.0.2.241"]);
+  await make("c");
+  await make("d");
+  const former = await addressOf("a");
+  await admin.delete("Service", "a", { namespace: "default" });
+  expect(await waitForAddress("c")).toBe(former);
+  const next = await addressOf("b");
+  await admin.patch("Service", "b", { spec: { type: "ClusterIP" } }, { namespace: "default" });
+  expect(await waitForAddress("d")).toBe(next);
 });
