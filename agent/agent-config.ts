@@ -13,5 +13,9 @@ export interface AgentConfig extends Joined {
   readonly dnsUpstreams: readonly ListenAddress[];
   readonly configureResolver: boolean;
   readonly masqueradeAll: boolean;
+  /** Where node ports are; empty = every address of the host. */
+  readonly nodePortCidrs: readonly string[];
+  /** Where /readyz and its like are answered; undefined = nowhere. */
+  readonly healthzListen: ListenAddress | undefined;
   readonly log: Logger;
 }

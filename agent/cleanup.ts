@@ -6,7 +6,10 @@ import { AppError } from "#proto/error.ts";
 import { parseIp } from "#proto/ip.ts";
 import { membershipFile, readMembership, stateDirOf, upstreamsFile } from "./config.ts";
 import { openKernelTools, type KernelTools } from "./dataplane/exec.ts";
-import { openDriver } from "./dataplane/select.ts";
+import { removeRangeRoutes } from "./dataplane/route.ts";
+import { removeLeftovers } from "./dataplane/leftovers.ts";
+import { MODES } from "./dataplane/select.ts";
+import { openSysctls } from "./dataplane/sysctl.ts";
 import { ADDRESS_LABEL, HOST_LOCAL_ADDRESS, removeDnsAddresses } from "./dns/address.ts";
 import { readKnownUpstreams } from "./dns/known-upstreams.ts";
 import { isResolverConfigured, resolvConfFault, unconfigureResolver } from "./dns/resolver-config.ts";
@@ -40,9 +43,12 @@ export async function cleanUp(
   const stateDir = wanted ?? (await stateDirOf(credentialsFile));
   const dnsIps = joined?.membership.cluster.dnsIps ?? [];
   const tools = openKernelTools();
-  const driver = openDriver({ dataplane: "auto", stateDir, log, tools });
+  const sysctls = openSysctls({ stateDir });
+  const all = { tools, log, modes: MODES, families: ["IPv4", "IPv6"] } as const;
   const find = async (): Promise<string[]> => [
-    ...(await driver.cleanup({ dryRun: true }, signal)),
+    ...(await removeLeftovers({ ...all, dryRun: true }, signal)),
+    ...(await removeRangeRoutes(tools, { dryRun: true }, signal)),
+    ...(await sysctls.restore({ dryRun: true })),
     ...(await dnsAddressesOn(tools, dnsIps)).map((address) => `address ${address} on lo`),
     ...((await isResolverConfigured()) ? ["drop-in of systemd-resolved"] : []),
   ];
@@ -69,7 +75,11 @@ export async function cleanUp(
   await using _namespace = await lockNamespace();
   await using _state = (await isThere(stateDir)) === undefined ? undefined : await lockState(stateDir);
   const fault = await faultOf(); // while it is still known which addresses are ours, and whom the host asked before
-  const removed = [...(await driver.cleanup({ dryRun: false }, signal))];
+  const removed = [
+    ...(await removeLeftovers({ ...all, dryRun: false }, signal)),
+    ...(await removeRangeRoutes(tools, { dryRun: false }, signal)),
+    ...(await sysctls.restore({ dryRun: false })),
+  ];
   removed.push(...(await removeDnsAddresses(tools, dnsIps, signal)).map((address) => `address ${address} on lo`));
   if ((await unconfigureResolver({ tools })) === "changed") removed.push("drop-in of systemd-resolved");
   removed.push(...own.names, ...(await purgedThere()));

@@ -1,42 +1,17 @@
 import { resolve } from "node:path";
 import { Command, CommanderError, Option } from "commander";
-import { pino, type Logger } from "pino";
 import { AppError, describeError, errorCodes } from "#proto/error.ts";
-import { parseIp } from "#proto/ip.ts";
 import { cleanUp } from "./cleanup.ts";
-import {
-  DEFAULT_CREDENTIALS,
-  DEFAULT_STATE_DIR,
-  DEFAULT_WORKLOADS_DIR,
-  readMembership,
-  stateDirOf,
-  withStateDir,
-  type Joined,
-} from "./config.ts";
+import { DEFAULT_CREDENTIALS, readMembership, stateDirOf, withStateDir, type Joined } from "./config.ts";
 import { openKernelTools } from "./dataplane/exec.ts";
-import { DATAPLANES } from "./dataplane/select.ts";
-import type { ListenAddress } from "./dns/listen.ts";
+import { AGENT_EXAMPLES, CLEANUP_EXAMPLES, JOIN_EXAMPLES, RUN_EXAMPLES } from "./examples.ts";
+import { collect, openLog, withRunFlags, type CommonFlags, type RunFlags } from "./flags.ts";
 import { joinFleet, readToken } from "./join.ts";
 import { isAgentRunning, lockNamespace, lockState } from "./lock.ts";
 import { defaultNodeName, ownVersion } from "./node/facts.ts";
 import { runAgent } from "./run.ts";
 
 /** The command line of the agent, and nothing else. */
-
-interface CommonFlags {
-  readonly kubeconfig: string;
-  readonly logLevel: string;
-  readonly stateDir?: string;
-}
-
-interface RunFlags extends CommonFlags {
-  readonly workloadsDir: string;
-  readonly dataplane: string;
-  readonly dnsListen: readonly ListenAddress[];
-  readonly dnsUpstream: readonly ListenAddress[];
-  readonly configureResolver: boolean;
-  readonly masqueradeAll: boolean;
-}
 
 const STOP_WITHIN_MS = 1800;
 
@@ -58,10 +33,10 @@ const program = new Command("fairlead agent")
   .version(await ownVersion())
   .exitOverride()
   .configureOutput({ writeOut: (text) => process.stdout.write(text), writeErr: (text) => process.stderr.write(text) })
-  .addHelpText("after", examples());
+  .addHelpText("after", AGENT_EXAMPLES);
 
 const run = withRunFlags(program.command("run", { isDefault: true }).description("run the agent (what `fairlead agent` alone does)"));
-run.action(async (flags: RunFlags) => runUntilStopped(flags));
+run.addHelpText("after", RUN_EXAMPLES).action(async (flags: RunFlags) => runUntilStopped(flags));
 
 withRunFlags(
   program
@@ -73,7 +48,7 @@ withRunFlags(
     .option("--address <ip>", "an address by which other hosts reach this one; may be repeated (default: found out)", collect, [])
     .option("--run", "go on to run the agent", false)
     .allowExcessArguments() // refused by join, which does not print them: one may be a token
-    .addHelpText("after", joinExamples()),
+    .addHelpText("after", JOIN_EXAMPLES),
 ).action(join);
 
 program
@@ -84,7 +59,7 @@ program
   .option("--kubeconfig <file>", "this node's credential", DEFAULT_CREDENTIALS)
   .option("--state-dir <folder>", "where the agent keeps what it knows")
   .option("--log-level <level>", "trace, debug, info, warn, error", "warn")
-  .addHelpText("after", cleanupExamples())
+  .addHelpText("after", CLEANUP_EXAMPLES)
   .action(async (flags: CommonFlags & { readonly dryRun: boolean; readonly purge: boolean }) => {
     requireRoot();
     const { dryRun, purge } = flags;
@@ -157,6 +132,8 @@ async function runUntilStopped(flags: RunFlags): Promise<void> {
     dnsUpstream: dnsUpstreams,
     configureResolver,
     masqueradeAll,
+    nodePortAddress: nodePortCidrs,
+    healthzListen,
     kubeconfig: credentialsFile,
   } = flags;
   const fixed = {
@@ -168,6 +145,8 @@ async function runUntilStopped(flags: RunFlags): Promise<void> {
     dnsUpstreams,
     configureResolver,
     masqueradeAll,
+    nodePortCidrs,
+    healthzListen: healthzListen === "off" ? undefined : healthzListen,
     log,
   };
   for (let next: Joined | undefined = joined; next;)
@@ -176,49 +155,6 @@ async function runUntilStopped(flags: RunFlags): Promise<void> {
       stop.signal,
     );
   log.info("the agent has stopped; rules and addresses stay in place");
-}
-
-function withRunFlags(command: Command): Command {
-  return command
-    .option("--kubeconfig <file>", "this node's credential", DEFAULT_CREDENTIALS)
-    .option("--state-dir <folder>", `where the agent keeps what it knows (default: as it joined, or ${DEFAULT_STATE_DIR})`)
-    .option("--workloads-dir <folder>", "Workload manifests of this host", DEFAULT_WORKLOADS_DIR)
-    .addOption(new Option("--dataplane <driver>", "what programs the kernel").choices(DATAPLANES).default("auto"))
-    .option(
-      "--dns-listen <address>",
-      "where DNS answers instead of 127.0.0.153:53, besides the DNS service's virtual IP; may be repeated",
-      collectListen,
-      [],
-    )
-    .option(
-      "--dns-upstream <address>",
-      "who is asked for all other names (default: whom the host's resolv.conf names, or named before it named this agent); may be repeated",
-      collectListen,
-      [],
-    )
-    .option("--configure-resolver", "make systemd-resolved ask this agent; `cleanup` undoes it", false)
-    .option("--masquerade-all", "every connection through a virtual IP gets this host's address as source", false)
-    .option("--log-level <level>", "trace, debug, info, warn, error", "info");
-}
-
-function openLog(level: string): Logger {
-  if (!["trace", "debug", "info", "warn", "error"].includes(level))
-    throw new AppError("Usage", `there is no log level "${level}"`, { hint: "use trace, debug, info, warn or error" });
-  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: (label) => ({ level: label }) } });
-}
-
-function collect(value: string, all: readonly string[]): string[] {
-  return [...all, value];
-}
-
-/** `10.0.0.1`, `10.0.0.1:5353`, `[::1]:53`. */
-function collectListen(text: string, all: readonly ListenAddress[]): ListenAddress[] {
-  const [, bracketed, plain, portText = "53"] = parseIp(text) ? ["", text] : (/^(?:\[([^\]]+)\]|([^:]+))(?::(\d+))?$/.exec(text) ?? []);
-  const address = bracketed ?? plain ?? "";
-  const port = Number(portText);
-  if (!parseIp(address) || port < 1 || port > 65_535)
-    throw new AppError("Usage", `"${text}" is no address`, { hint: "write it like 10.0.0.1, 10.0.0.1:5353 or [fd00::1]:5353" });
-  return [...all, { address, port }];
 }
 
 function requireRoot(): void {
@@ -240,38 +176,4 @@ function report(error: unknown): number {
   console.error(`fairlead agent: ${describeError(error)}`);
   if (error instanceof AppError && error.hint !== undefined) console.error(`  ${error.hint}`);
   return error instanceof AppError ? errorCodes[error.code].exit : 1;
-}
-
-function examples(): string {
-  return `
-Examples:
-  sudo fairlead agent join https://10.0.0.5:7443 --token-file token.txt
-  ssh server fairlead token create | sudo fairlead agent join https://10.0.0.5:7443 --token-file -
-  sudo fairlead agent                          # runs until stopped; traffic and DNS state stay when it ends
-  sudo fairlead agent --configure-resolver     # the host's own names too, through systemd-resolved
-  fairlead agent run --help                    # all options
-  sudo fairlead agent cleanup --dry-run        # what is ours on this host
-  sudo fairlead agent cleanup                  # takes it all away
-`;
-}
-
-function joinExamples(): string {
-  return `
-Examples:
-  sudo fairlead agent join https://10.0.0.5:7443 --token-file token.txt
-  ssh server fairlead token create | sudo fairlead agent join https://10.0.0.5:7443 --token-file -
-  sudo fairlead agent join https://10.0.0.5:7443 --token-file token.txt --name vm-1 --address 192.168.7.21
-  sudo fairlead agent join https://10.0.0.5:7443 --token-file token.txt --run   # and go on to run the agent
-`;
-}
-
-function cleanupExamples(): string {
-  return `
-Examples:
-  sudo fairlead agent cleanup --dry-run   # only says what would go; stop the agent before the rest
-  sudo fairlead agent cleanup             # the host can run the agent again
-  sudo fairlead agent cleanup --purge     # leaves the fleet: the credential goes, too
-
-Exit code 1: something is left, or /etc/resolv.conf still names the agent; the message says what to do.
-`;
 }

@@ -5,7 +5,7 @@ import type { DataplaneDriver } from "./driver.ts";
 import type { DataplaneLog } from "./log.ts";
 import type { TableMailbox, TableUpdate } from "./mailbox.ts";
 
-/** Keeps the kernel at what the mailbox says: applies, repairs what others took away, and tries again what the kernel refused. */
+/** Keeps the kernel at what the mailbox says, for one family of addresses: applies, repairs what others took away, and tries again what the kernel refused. */
 
 export interface DataplaneDeps {
   readonly driver: DataplaneDriver;
@@ -13,8 +13,8 @@ export interface DataplaneDeps {
   /** How often to look whether our rules are still there. */
   readonly verifyIntervalMs: number;
   readonly log: DataplaneLog;
-  /** The kernel, stale flows included, now holds what follows from this revision. */
-  readonly onApplied: (revision: number) => void;
+  /** The kernel, stale flows included, now holds what follows from this revision. `tookMs`: of the write; undefined = there was nothing to write. */
+  readonly onApplied: (revision: number, tookMs?: number) => void;
   /** Somebody else took or changed what was ours; it is being repaired. */
   readonly onDrift: (missing: readonly string[]) => void;
   /** The kernel refused; `undefined` = it took what it refused before. */
@@ -63,8 +63,9 @@ export async function dataplaneLoop(deps: DataplaneDeps, signal: AbortSignal): P
 async function sync({ driver, log, onApplied }: DataplaneDeps, desired: Desired, signal: AbortSignal): Promise<void> {
   const startedAt = performance.now();
   await driver.sync(tableOf(desired), signal);
-  log.info({ revision: desired.revision, services: desired.services.size, tookMs: since(startedAt) }, "programmed the kernel");
-  onApplied(desired.revision);
+  const { revision, services } = desired;
+  log.info({ family: driver.family, revision, services: services.size, tookMs: since(startedAt) }, "programmed the kernel");
+  onApplied(revision, performance.now() - startedAt);
 }
 
 async function apply(
@@ -72,12 +73,14 @@ async function apply(
   { revision }: Desired,
   { changes, signal }: { readonly changes: readonly ServiceChange[]; readonly signal: AbortSignal },
 ): Promise<void> {
-  if (changes.length > 0) {
-    const startedAt = performance.now();
-    await driver.update(changes, signal);
-    log.info({ revision, services: namesOf(changes), tookMs: since(startedAt) }, "applied");
+  if (changes.length === 0) {
+    onApplied(revision);
+    return;
   }
-  onApplied(revision);
+  const startedAt = performance.now();
+  await driver.update(changes, signal);
+  log.info({ family: driver.family, revision, services: namesOf(changes), tookMs: since(startedAt) }, "applied");
+  onApplied(revision, performance.now() - startedAt);
 }
 
 /** A change does not wait for it: a look into all rules may take half a second. */
@@ -91,12 +94,16 @@ async function verify({ driver, mailbox, log, onDrift }: DataplaneDeps, desired:
   if (!drift || drift.intact) return;
   onDrift(drift.missing);
   await driver.sync(tableOf(desired), signal);
-  log.warn({ missing: drift.missing, tookMs: since(startedAt) }, "repaired rules that somebody else had removed or changed");
+  log.warn(
+    { family: driver.family, missing: drift.missing, tookMs: since(startedAt) },
+    "repaired rules that somebody else had removed or changed",
+  );
 }
 
-function report({ log, onFailure }: DataplaneDeps, error: unknown, failures: number): void {
+function report({ driver, log, onFailure }: DataplaneDeps, error: unknown, failures: number): void {
   const hint = isAppError(error) ? error.hint : undefined;
-  log.error({ error: describeError(error), hint, failures, retryInMs: retryDelayMs(failures) }, "could not program the kernel");
+  const { family } = driver;
+  log.error({ family, error: describeError(error), hint, failures, retryInMs: retryDelayMs(failures) }, "could not program the kernel");
   onFailure?.(error instanceof Error ? error : new Error(String(error)));
 }
 

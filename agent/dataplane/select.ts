@@ -1,50 +1,87 @@
+import { stat } from "node:fs/promises";
 import { AppError } from "#proto/error.ts";
+import type { IpFamily } from "#proto/ip.ts";
 import { openFlowCleaner } from "./conntrack.ts";
-import type { DataplaneDriver } from "./driver.ts";
-import { openKernelTools, type KernelTools } from "./exec.ts";
+import type { DataplaneDriver, DriverDeps } from "./driver.ts";
+import type { KernelTools, StandbyTools } from "./exec.ts";
 import type { IptablesKind } from "./iptables/apply.ts";
 import { createIptablesDriver } from "./iptables/driver.ts";
 import type { DataplaneLog } from "./log.ts";
-import { openSysctls } from "./sysctl.ts";
+import type { Sysctls } from "./sysctl.ts";
 
 /** What `--dataplane` may say. */
-export const DATAPLANES = ["auto", "iptables", "iptables-nft", "iptables-legacy"] as const;
+export const DATAPLANES = ["iptables", "nftables", "ipvs", "auto", "iptables-nft", "iptables-legacy"] as const;
+export const DEFAULT_DATAPLANE = "iptables";
 
-export interface DataplaneChoice {
-  /** `iptables` and `auto` take the kind that the host's other rules are in. */
+/** The best first, by what a change and a connection cost (docs/adr/0124). */
+export type Mode = DataplaneDriver["name"];
+export const MODES: readonly Mode[] = ["iptables"];
+
+export interface DriverChoice {
+  /** `iptables` takes the kind that the host's other rules are in. */
   readonly dataplane: string;
-  readonly stateDir: string;
+  readonly family: IpFamily;
+  readonly tools: KernelTools & Partial<StandbyTools>;
+  readonly sysctls: Sysctls;
   readonly log: DataplaneLog;
-  readonly tools?: KernelTools;
   /** What goes worse than it might; `undefined` = nothing any more. */
-  readonly onProblem?: (problem: string | undefined) => void;
+  readonly onProblem?: ((problem: string | undefined) => void) | undefined;
+  /** Where the kernel says what it has. */
+  readonly procNet?: string;
 }
 
-/** The driver that the configuration names, after it has looked whether it can work here. */
-export async function selectDriver(choice: DataplaneChoice, signal: AbortSignal): Promise<DataplaneDriver> {
-  const driver = openDriver(choice);
-  const probed = await driver.probe(signal);
-  if (!probed.usable)
-    throw new AppError("KernelRejected", `the data plane ${driver.name} cannot be used here: ${probed.why}`, { hint: probed.hint });
-  choice.log.info({ dataplane: driver.name, detail: probed.detail }, "data plane chosen");
-  return driver;
+export type Chosen =
+  { readonly driver: DataplaneDriver; readonly why: string } | { readonly driver: undefined; readonly unusable: AppError };
+
+/** The driver that the configuration names, or the best one that can work here, after a look at the host. */
+export async function chooseDriver(choice: DriverChoice, signal: AbortSignal): Promise<Chosen> {
+  const { dataplane, family, log } = choice;
+  if (family === "IPv6" && !(await kernelHasIpv6(choice.procNet)))
+    return refuse(family, "the kernel of this host has no IPv6", "enable IPv6, or leave this host to IPv4");
+  const candidates = dataplane === "auto" ? MODES : [dataplane];
+  const passedOver: string[] = [];
+  let hint = "";
+  for (const candidate of candidates) {
+    const driver = openDriver({ ...choice, dataplane: candidate });
+    const probed = await driver.probe(signal).catch((error: unknown) => {
+      driver.close();
+      throw error;
+    });
+    if (probed.usable) {
+      const why = [probed.detail, ...passedOver].join("; ");
+      log.info({ family, dataplane: driver.name, asked: dataplane, why }, "data plane chosen");
+      return { driver, why };
+    }
+    driver.close();
+    passedOver.push(dataplane === "auto" ? `not ${candidate}: ${probed.why}` : probed.why);
+    hint ||= probed.hint;
+  }
+  return refuse(family, `the data plane ${dataplane} cannot be used here: ${passedOver.join("; ")}`, hint);
 }
 
 /** Without a look at the host: for cleanup, which must also work where the rest does not. */
-export function openDriver({ dataplane, stateDir, log, tools = openKernelTools(), onProblem }: DataplaneChoice): DataplaneDriver {
-  const kinds: Record<string, IptablesKind | undefined> = {
-    auto: undefined,
-    iptables: undefined,
-    "iptables-nft": "nft",
-    "iptables-legacy": "legacy",
-  };
-  if (!Object.hasOwn(kinds, dataplane))
-    throw new AppError("Usage", `there is no data plane ${JSON.stringify(dataplane)}`, { hint: `use one of ${DATAPLANES.join(", ")}` });
-  return createIptablesDriver({
-    tools,
-    log,
-    flows: openFlowCleaner({ tools, log, onProblem }),
-    sysctls: openSysctls({ stateDir }),
-    kind: kinds[dataplane],
-  });
+export function openDriver({ dataplane, family, tools, sysctls, log, onProblem }: DriverChoice): DataplaneDriver {
+  const deps: DriverDeps = { family, tools, sysctls, log, flows: openFlowCleaner({ family, tools, log, onProblem }) };
+  const withIptables = (kind?: IptablesKind): DataplaneDriver => createIptablesDriver({ ...deps, kind });
+  switch (dataplane) {
+    case "iptables":
+      return withIptables();
+    case "iptables-nft":
+      return withIptables("nft");
+    case "iptables-legacy":
+      return withIptables("legacy");
+    default:
+      throw new AppError("Usage", `there is no data plane ${JSON.stringify(dataplane)}`, { hint: `use one of ${DATAPLANES.join(", ")}` });
+  }
+}
+
+function refuse(family: IpFamily, why: string, hint: string): Chosen {
+  return { driver: undefined, unusable: new AppError("KernelRejected", `no ${family} here: ${why}`, { hint }) };
+}
+
+function kernelHasIpv6(procNet = "/proc/net"): Promise<boolean> {
+  return stat(`${procNet}/if_inet6`).then(
+    () => true,
+    () => false,
+  );
 }

@@ -8,7 +8,8 @@ import { isIPv6 } from "node:net";
 import { AppError } from "#proto/error.ts";
 import type { Node } from "#proto/node.ts";
 import type { KernelTools } from "#agent/dataplane/exec.ts";
-import { IpAddressJson, IpRouteJson, networkOf, overlappingRoute, type NodeNetwork } from "./network.ts";
+import { parseResolvConf, RESOLV_CONF } from "#agent/dns/upstreams.ts";
+import { gatewaysOf, IpAddressJson, IpRouteJson, networkOf, overlappingRoute, reservedOf, type NodeNetwork } from "./network.ts";
 
 /** What is true of this host; only looks. */
 
@@ -19,18 +20,33 @@ export interface LookOptions {
   readonly serviceCidrs: readonly string[];
   /** As the operator said at join; then no others are. */
   readonly addresses?: readonly string[] | undefined;
+  readonly isClaimed?: ((address: string) => boolean) | undefined;
 }
 
 export async function lookAtNetwork(
-  { tools, server, serviceCidrs, addresses = [] }: LookOptions,
+  { tools, server, serviceCidrs, addresses = [], isClaimed }: LookOptions,
   signal: AbortSignal,
 ): Promise<NodeNetwork> {
-  const [{ stdout }, first] = await Promise.all([
+  const [{ stdout }, first, routes, nameServers] = await Promise.all([
     tools.run("ip", ["-j", "address"], { signal, timeoutMs: 5000 }),
     server === undefined ? undefined : sourceAddressTo(server),
+    routesOf(tools, ["show", "default"], signal),
+    Promise.all(
+      [RESOLV_CONF.host, RESOLV_CONF.resolved].map(async (file) => parseResolvConf(await readFile(file, "utf8").catch(() => ""))),
+    ),
   ]);
-  const found = networkOf(IpAddressJson.parse(JSON.parse(stdout)), { first, serviceCidrs });
-  return addresses.length === 0 ? found : { ...found, addresses };
+  const found = networkOf(IpAddressJson.parse(JSON.parse(stdout)), { first, serviceCidrs, isClaimed });
+  const reserved = reservedOf(gatewaysOf(routes), nameServers.flat());
+  return { ...found, reserved, ...(addresses.length > 0 && { addresses }) };
+}
+
+/** Of both families. */
+async function routesOf(tools: KernelTools, what: readonly string[], signal: AbortSignal): Promise<IpRouteJson> {
+  const read = async (family: string): Promise<IpRouteJson> => {
+    const { stdout } = await tools.run("ip", ["-j", family, "route", ...what], { signal, timeoutMs: 5000 });
+    return IpRouteJson.parse(JSON.parse(stdout.trim() === "" ? "[]" : stdout));
+  };
+  return (await Promise.all([read("-4"), read("-6")])).flat();
 }
 
 /** Throws Usage with the route's name when virtual IPs would hide somebody's network. */
@@ -38,12 +54,7 @@ export async function refuseOverlap(
   { tools, serviceCidrs }: Pick<LookOptions, "tools" | "serviceCidrs">,
   signal: AbortSignal,
 ): Promise<void> {
-  const read = async (...family: string[]): Promise<IpRouteJson> => {
-    const { stdout } = await tools.run("ip", ["-j", ...family, "route", "show"], { signal, timeoutMs: 5000 });
-    return IpRouteJson.parse(JSON.parse(stdout.trim() === "" ? "[]" : stdout));
-  };
-  const routes = await Promise.all([read("-4"), read("-6")]);
-  const found = overlappingRoute(routes.flat(), serviceCidrs);
+  const found = overlappingRoute(await routesOf(tools, ["show"], signal), serviceCidrs);
   if (found !== undefined)
     throw new AppError("Usage", `the range of virtual IPs ${found}: this host could no longer reach what is behind it`, {
       hint: "start the server with another --service-cidr, or remove the route",

@@ -1,5 +1,16 @@
 import { z } from "zod";
-import { contains, endpointAddressFault, formatCidr, overlaps, parseCidr, parseIp, prefixOf, type Cidr, type Ip } from "#proto/ip.ts";
+import {
+  contains,
+  endpointAddressFault,
+  formatCidr,
+  formatIp,
+  overlaps,
+  parseCidr,
+  parseIp,
+  prefixOf,
+  type Cidr,
+  type Ip,
+} from "#proto/ip.ts";
 
 /** What `ip -j address` and `ip -j route` say, as far as it concerns us. Pure. */
 
@@ -22,7 +33,14 @@ export const IpAddressJson = z.array(
 export type IpAddressJson = z.output<typeof IpAddressJson>;
 
 export const IpRouteJson = z.array(
-  z.looseObject({ dst: z.string(), dev: z.string().optional(), gateway: z.string().optional(), type: z.string().optional() }),
+  z.looseObject({
+    dst: z.string(),
+    dev: z.string().optional(),
+    gateway: z.string().optional(),
+    via: z.looseObject({ host: z.string() }).optional(),
+    nexthops: z.array(z.looseObject({ gateway: z.string().optional(), via: z.looseObject({ host: z.string() }).optional() })).optional(),
+    type: z.string().optional(),
+  }),
 );
 export type IpRouteJson = z.output<typeof IpRouteJson>;
 
@@ -33,6 +51,13 @@ export interface NodeNetwork {
   readonly containerCidrs: readonly string[];
   /** Every prefix that this host is in, containers' included. */
   readonly localCidrs: readonly string[];
+  /** Addresses of others that this host cannot do without, each with what it is. Sorted. */
+  readonly reserved: readonly ReservedAddress[];
+}
+
+export interface ReservedAddress {
+  readonly address: string;
+  readonly why: string;
 }
 
 /** Bridges of Docker, Podman, libvirt, LXD and CNI; a bridge of another name may be the host's own uplink. */
@@ -40,11 +65,19 @@ const CONTAINER_BRIDGE = /^(docker\d+|br-[0-9a-f]{12}|podman\d+|cni-?\w*|virbr\d
 /** Their other ends, and what else is no way to this host. */
 const NOT_OURS = /^(lo|veth|vnet|tap|cali|flannel)/;
 
-/** `first`: the address that the way to the server begins at. Virtual IPs are nobody's address. */
+export interface AddressRules {
+  /** The address that the way to the server begins at: it is the host's own, whoever claims it. */
+  readonly first?: string | undefined;
+  /** Virtual IPs are nobody's address. */
+  readonly serviceCidrs: readonly string[];
+  /** A Service has this address, on whatever host it is now: keepalived moves it, or we have put it there ourselves. */
+  readonly isClaimed?: ((address: string) => boolean) | undefined;
+}
+
 export function networkOf(
   interfaces: IpAddressJson,
-  { first, serviceCidrs }: { readonly first?: string | undefined; readonly serviceCidrs: readonly string[] },
-): NodeNetwork {
+  { first, serviceCidrs, isClaimed = () => false }: AddressRules,
+): Omit<NodeNetwork, "reserved"> {
   const virtual = serviceCidrs.map(parseCidr).filter((cidr) => cidr !== undefined);
   const addresses: string[] = [];
   const containerCidrs = new Set<string>();
@@ -54,6 +87,7 @@ export function networkOf(
     for (const { local = "", prefixlen, temporary, deprecated } of addr_info) {
       const ip = parseIp(local);
       if (!ip || prefixlen === undefined || endpointAddressFault(local) !== undefined || isIn(virtual, ip)) continue;
+      if (local !== first && isClaimed(formatIp(ip))) continue;
       const cidr = formatCidr(prefixOf(ip, prefixlen));
       localCidrs.add(cidr);
       if (CONTAINER_BRIDGE.test(ifname)) containerCidrs.add(cidr);
@@ -66,8 +100,8 @@ export function networkOf(
 
 /** The order matters to the server alone, which gives workloads the first address. */
 export function isSameNetwork(a: NodeNetwork, b: NodeNetwork): boolean {
-  const text = ({ addresses, containerCidrs, localCidrs }: NodeNetwork): string =>
-    JSON.stringify([addresses, containerCidrs, localCidrs].map((list) => list.toSorted()));
+  const text = ({ addresses, containerCidrs, localCidrs, reserved }: NodeNetwork): string =>
+    JSON.stringify([...[addresses, containerCidrs, localCidrs].map((list) => list.toSorted()), reserved]);
   return text(a) === text(b);
 }
 
@@ -82,6 +116,26 @@ export function overlappingRoute(routes: IpRouteJson, serviceCidrs: readonly str
     }
   }
   return undefined;
+}
+
+/** Of the default routes. */
+export function gatewaysOf(routes: IpRouteJson): readonly string[] {
+  const hops = routes.filter(({ dst }) => dst === "default").flatMap((route) => [route, ...(route.nexthops ?? [])]);
+  return hops.flatMap(({ gateway, via }) => canonical(gateway ?? via?.host));
+}
+
+/** No Service may take these from the host: it would lose its way out, or its names. */
+export function reservedOf(gateways: readonly string[], nameServers: readonly string[]): readonly ReservedAddress[] {
+  const why = new Map<string, string>();
+  for (const address of nameServers.flatMap(canonical))
+    if (endpointAddressFault(address) === undefined) why.set(address, "it is a name server of this host");
+  for (const address of gateways) why.set(address, "it is a gateway of this host");
+  return [...why].map(([address, reason]) => ({ address, why: reason })).toSorted((a, b) => (a.address < b.address ? -1 : 1));
+}
+
+function canonical(text = ""): readonly string[] {
+  const ip = parseIp(text);
+  return ip ? [formatIp(ip)] : [];
 }
 
 function overlapsWith(range: Cidr, destination: string): boolean {

@@ -7,6 +7,7 @@ const known: NodeNetwork = {
   addresses: ["192.168.56.11", "10.1.0.11"],
   containerCidrs: ["172.17.0.0/16"],
   localCidrs: ["10.1.0.0/16", "172.17.0.0/16"],
+  reserved: [],
 };
 
 /** The loop until the server has been told of what it finds. */

@@ -1,0 +1,106 @@
+import { Option, type Command } from "commander";
+import { pino, type Logger } from "pino";
+import { AppError } from "#proto/error.ts";
+import { formatCidr, parseCidr, parseIp, prefixOf } from "#proto/ip.ts";
+import { DEFAULT_CREDENTIALS, DEFAULT_STATE_DIR, DEFAULT_WORKLOADS_DIR } from "./config.ts";
+import { DATAPLANES, DEFAULT_DATAPLANE } from "./dataplane/select.ts";
+import type { ListenAddress } from "./dns/listen.ts";
+
+/** The flags of a running agent, and how they are read. */
+
+export interface CommonFlags {
+  readonly kubeconfig: string;
+  readonly logLevel: string;
+  readonly stateDir?: string;
+}
+
+export interface RunFlags extends CommonFlags {
+  readonly workloadsDir: string;
+  readonly dataplane: string;
+  readonly dnsListen: readonly ListenAddress[];
+  readonly dnsUpstream: readonly ListenAddress[];
+  readonly configureResolver: boolean;
+  readonly masqueradeAll: boolean;
+  readonly nodePortAddress: readonly string[];
+  readonly healthzListen: ListenAddress | "off";
+}
+
+const DNS_PORT = 53;
+/** As kube-proxy's. */
+const HEALTHZ: ListenAddress = { address: "127.0.0.1", port: 10256 };
+
+export function withRunFlags(command: Command): Command {
+  return command
+    .option("--kubeconfig <file>", "this node's credential", DEFAULT_CREDENTIALS)
+    .option("--state-dir <folder>", `where the agent keeps what it knows (default: as it joined, or ${DEFAULT_STATE_DIR})`)
+    .option("--workloads-dir <folder>", "Workload manifests of this host", DEFAULT_WORKLOADS_DIR)
+    .addOption(
+      new Option("--dataplane <driver>", "what programs the kernel; auto = the best that works here, and the log says why")
+        .choices(DATAPLANES)
+        .default(DEFAULT_DATAPLANE),
+    )
+    .option(
+      "--node-port-address <cidr>",
+      "where node ports are, like 10.0.0.0/24 (default: at every address of the host, 127.0.0.1 included); may be repeated",
+      collectCidr,
+      [],
+    )
+    .option(
+      "--dns-listen <address>",
+      "where DNS answers instead of 127.0.0.153:53, besides the DNS service's virtual IP; may be repeated",
+      collectListen,
+      [],
+    )
+    .option(
+      "--dns-upstream <address>",
+      "who is asked for all other names (default: whom the host's resolv.conf names, or named before it named this agent); may be repeated",
+      collectListen,
+      [],
+    )
+    .option("--configure-resolver", "make systemd-resolved ask this agent; `cleanup` undoes it", false)
+    .option("--masquerade-all", "every connection through a virtual IP gets this host's address as source", false)
+    .addOption(
+      new Option("--healthz-listen <address>", "where /readyz, /livez, /healthz and /metrics are answered; off = nowhere")
+        .argParser(parseHealthz)
+        .default(HEALTHZ, `${HEALTHZ.address}:${HEALTHZ.port}`),
+    )
+    .option("--log-level <level>", "trace, debug, info, warn, error", "info");
+}
+
+export function openLog(level: string): Logger {
+  if (!["trace", "debug", "info", "warn", "error"].includes(level))
+    throw new AppError("Usage", `there is no log level "${level}"`, { hint: "use trace, debug, info, warn or error" });
+  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: (label) => ({ level: label }) } });
+}
+
+export function collect(value: string, all: readonly string[]): string[] {
+  return [...all, value];
+}
+
+function collectListen(text: string, all: readonly ListenAddress[]): ListenAddress[] {
+  return [...all, parseListen(text, DNS_PORT)];
+}
+
+function parseHealthz(text: string): ListenAddress | "off" {
+  return text === "off" ? "off" : parseListen(text, HEALTHZ.port);
+}
+
+/** `10.0.0.1`, `10.0.0.1:5353`, `[::1]:53`. */
+export function parseListen(text: string, defaultPort: number): ListenAddress {
+  const [, bracketed, plain, portText = String(defaultPort)] = parseIp(text)
+    ? ["", text]
+    : (/^(?:\[([^\]]+)\]|([^:]+))(?::(\d+))?$/.exec(text) ?? []);
+  const address = bracketed ?? plain ?? "";
+  const port = Number(portText);
+  if (!parseIp(address) || port < 1 || port > 65_535)
+    throw new AppError("Usage", `"${text}" is no address`, { hint: "write it like 10.0.0.1, 10.0.0.1:5353 or [fd00::1]:5353" });
+  return { address, port };
+}
+
+/** A prefix, or an address alone. */
+export function collectCidr(text: string, all: readonly string[]): string[] {
+  const ip = parseIp(text);
+  const cidr = ip ? prefixOf(ip, ip.family === "IPv4" ? 32 : 128) : parseCidr(text);
+  if (!cidr) throw new AppError("Usage", `"${text}" is no prefix`, { hint: "write it like 10.0.0.0/24 or fd00::/64, with host bits zero" });
+  return [...all, formatCidr(cidr)];
+}

@@ -1,0 +1,141 @@
+import { backoffMs, pause } from "#proto/backoff.ts";
+import { describeError } from "#proto/error.ts";
+import type { DataplaneDriver } from "./dataplane/driver.ts";
+import type { FamilyRecord } from "./dataplane/family-record.ts";
+import { othersThan, removeLeftovers } from "./dataplane/leftovers.ts";
+import { dataplaneLoop, type DataplaneDeps } from "./dataplane/loop.ts";
+import type { TableMailbox } from "./dataplane/mailbox.ts";
+import { chooseDriver } from "./dataplane/select.ts";
+import type { Sysctls } from "./dataplane/sysctl.ts";
+import type { KernelDeps } from "./kernel.ts";
+import { runAll } from "./sync/scope.ts";
+import { createWake } from "./sync/wake.ts";
+
+const VERIFY_EVERY_MS = 150; // a repair is promised within a second, of which it takes 0.8 s itself at 10,000 services
+const LOOK_AGAIN = { baseMs: 1000, maxMs: 30_000 };
+const CLEAN_AGAIN = { baseMs: 1000, maxMs: 300_000 };
+
+export interface FamilyDeps extends KernelDeps {
+  readonly family: FamilyRecord["family"];
+  readonly mailbox: TableMailbox;
+  readonly record: FamilyRecord;
+  readonly sysctls: Sysctls;
+}
+
+/** A kernel tool that is missing or fails is reported and tried again: it may be installed, and DNS and heartbeats go on meanwhile. */
+export async function programFamily(deps: FamilyDeps, signal: AbortSignal): Promise<void> {
+  const { config, family, record, applied, trouble, tools, sysctls } = deps;
+  const { dataplane, log } = config;
+  let said: string | undefined;
+  const refused = (error: unknown): void => {
+    const text = describeError(error);
+    if (text !== said) log.error({ family, error: text }, "the data plane cannot work here yet; trying on");
+    said = text;
+    trouble.set(subject(family), error);
+  };
+  for (let failures = 0; !signal.aborted; failures++) {
+    let driver: DataplaneDriver | undefined;
+    try {
+      const onProblem = (problem: string | undefined): void => trouble.set(`UDP over ${family}`, problem);
+      const chosen = await chooseDriver({ dataplane, family, tools, sysctls, log, onProblem }, signal);
+      driver = chosen.driver;
+      record.unusable = chosen.driver ? undefined : describeError(chosen.unusable);
+      if (chosen.driver) {
+        record.driver = `${chosen.driver.name}: ${chosen.why}`;
+        trouble.set(subject(family), undefined);
+        await runDriver(deps, chosen.driver, signal);
+      } else {
+        applied.excuse(family);
+        refused(chosen.unusable);
+      }
+    } catch (error) {
+      if (isOver(signal)) return;
+      record.failure = describeError(error);
+      refused(error);
+      deps.recompile(); // what the loop had taken is lost
+    } finally {
+      driver?.close();
+    }
+    await pause(backoffMs(failures + 1, Math.random(), LOOK_AGAIN), signal);
+  }
+}
+
+async function runDriver(deps: FamilyDeps, driver: DataplaneDriver, signal: AbortSignal): Promise<void> {
+  const hasTakenOver = createWake();
+  const { mailbox, config } = deps;
+  const told = { ...toldOf(deps, hasTakenOver.ring.bind(hasTakenOver)), verifyIntervalMs: VERIFY_EVERY_MS, log: config.log };
+  await runAll(signal, {
+    loop: (end) => dataplaneLoop({ driver, mailbox, ...told }, end),
+    leftovers: async (end) => {
+      await hasTakenOver.wait(end);
+      await clearLeftovers(deps, driver, end);
+    },
+  });
+}
+
+/** Who hears of what the loop does. */
+function toldOf(
+  { family, record, applied, trouble, events, metrics }: FamilyDeps,
+  onFirst: () => void,
+): Pick<DataplaneDeps, "onApplied" | "onDrift" | "onFailure"> {
+  return {
+    onApplied(revision, tookMs) {
+      if (tookMs !== undefined) metrics.wrote(family, tookMs / 1000);
+      record.isProgrammed = true;
+      record.failure = undefined;
+      onFirst();
+      applied.applied(revision, family);
+    },
+    onDrift(missing) {
+      metrics.repaired(family);
+      const what = missing.join(", ");
+      events.tell({
+        reason: "RulesRepaired",
+        about: family,
+        message: `somebody else removed or changed rules of this host, and they were put back: ${what}`,
+      });
+    },
+    onFailure(error) {
+      trouble.set(subject(family), error);
+      record.failure = error && describeError(error);
+      if (!error) return;
+      metrics.failed(family);
+      events.tell({
+        reason: "RulesNotApplied",
+        about: family,
+        quietMs: 60_000,
+        message: `the kernel refused the rules for ${family}; those of before stay, and it is tried again: ${describeError(error)}`,
+      });
+    },
+  };
+}
+
+/** Rules of another mode would translate too; once ours are in place, so that there is always one that does. */
+async function clearLeftovers(
+  { config, family, families, tools, trouble }: FamilyDeps,
+  { name }: DataplaneDriver,
+  signal: AbortSignal,
+): Promise<void> {
+  const { log } = config;
+  for (let failures = 1; !signal.aborted; failures++) {
+    try {
+      for (const part of othersThan(name, family, families))
+        for (const what of await removeLeftovers({ tools, log, ...part, dryRun: false }, signal)) log.info({ what }, "removed leftover");
+      trouble.set(`leftovers of ${family}`, undefined);
+      return;
+    } catch (error) {
+      if (isOver(signal)) return;
+      if (failures === 1) log.warn({ family, error: describeError(error) }, "cannot remove what another data plane left; trying on");
+      trouble.set(`leftovers of ${family}`, error);
+      await pause(backoffMs(failures, Math.random(), CLEAN_AGAIN), signal);
+    }
+  }
+}
+
+function subject(family: string): string {
+  return `${family} data plane`;
+}
+
+function isOver(signal: AbortSignal): boolean {
+  return signal.aborted;
+}

@@ -1,0 +1,123 @@
+import { hostname } from "node:os";
+import { keepRangeRoutes } from "./dataplane/route.ts";
+import { keepDnsAddresses } from "./dns/address.ts";
+import { machineIdOf, nodeInfoOf } from "./node/facts.ts";
+import { nodeObjectLoop } from "./node/node-object.ts";
+import type { Parts } from "./parts.ts";
+import { serveProbes } from "./probes/serve.ts";
+import { refusedProblems } from "./refused-addresses.ts";
+import { rejoinLoop } from "./rejoin.ts";
+import { setUpResolver } from "./resolver.ts";
+import { createContact, type Contact } from "./sync/contact.ts";
+import { heartbeatLoop } from "./sync/heartbeat.ts";
+import type { Touched } from "./sync/state.ts";
+import { watchLoop } from "./sync/watch-loop.ts";
+import { sameFacts } from "./next-run.ts";
+import type { Joined } from "./config.ts";
+
+export interface LoopDeps {
+  readonly parts: Parts;
+  /** When the state was saved that the agent began with. */
+  readonly savedAt: Date | undefined;
+  /** Ends the run, so that the next begins: the fleet's facts are others, or this host has joined again. */
+  readonly startAnew: (rejoined?: Joined) => void;
+}
+
+type Loop = (end: AbortSignal) => Promise<void>;
+
+/** All that runs, by name. Loops of one agent live and die together. */
+export function loopsOf({ parts, savedAt, startAnew }: LoopDeps): Readonly<Record<string, Loop>> {
+  const { config, tools, trouble, kernel, dns, store, health, workloadFiles, replica, transport, applied } = parts;
+  const { membership, connection, credentialsFile, log } = config;
+  const contact = createContact({ log, since: savedAt });
+  const follow = followerOf(parts, startAnew);
+  const { look, metrics } = parts;
+  return {
+    kernel: (end) => kernel.run(end),
+    "range routes": (end) =>
+      keepRangeRoutes(
+        {
+          tools,
+          serviceCidrs: membership.cluster.serviceCidrs,
+          addresses: () => parts.network.now.addresses,
+          log,
+          onProblem: (problem) => trouble.set("route to the virtual IPs", problem),
+        },
+        end,
+      ),
+    "local ports": (end) => parts.localPorts.run(end),
+    "health ports": (end) => parts.healthPorts.run(end),
+    probes: (end) =>
+      serveProbes({ listen: config.healthzListen, look, metrics, onTrouble: (why) => trouble.set("--healthz-listen", why) }, end),
+    dns: (end) => dns.run(end),
+    "dns address": (end) => keepDnsAddresses({ tools, addresses: membership.cluster.dnsIps, log }, end),
+    resolver: (end) => setUpResolver(config, tools, trouble, end),
+    persistence: (end) => store.run(end),
+    watch: (end) => watchLoop({ transport, replica, store, follow, applied, contact, log }, end),
+    heartbeat: heartbeatOf(parts, contact),
+    node: nodeLoopOf(parts),
+    rejoin: (end) =>
+      rejoinLoop({ credentialsFile, connection, isOutOfTouch: () => contact.problems().length > 0, onRejoin: startAnew }, end),
+    health: (end) => health.run(end),
+    workloads: (end) => workloadFiles.run(end),
+  };
+}
+
+/** Who follows what the server says. */
+function followerOf({ config, replica, follower, health, workloadFiles, sync }: Parts, startAnew: () => void): (touched: Touched) => void {
+  const facts = config.membership.cluster;
+  return (touched) => {
+    if (touched.all && !sameFacts(replica.state.cluster, facts)) startAnew();
+    follower.follow(touched);
+    const isFirst = !sync.done;
+    sync.done = true;
+    health.touched(touched.ownWorkloads);
+    if (isFirst || touched.ownWorkloads.size > 0) workloadFiles.touched();
+  };
+}
+
+function heartbeatOf({ config, transport, replica, applied, trouble, dns, workloadFiles, store, follower }: Parts, contact: Contact): Loop {
+  const { node: nodeName, cluster: facts } = config.membership;
+  const problems = (): string[] => [
+    ...trouble.list(),
+    ...contact.problems(),
+    ...dns.problems(),
+    ...workloadFiles.problems(),
+    ...store.problems(),
+    ...replica.problems(),
+    ...refusedProblems(follower.notes),
+  ];
+  const deps = {
+    transport,
+    nodeName,
+    intervalMs: () => (replica.state.cluster ?? facts).heartbeatIntervalMs,
+    epoch: () => replica.epoch(),
+    applied: () => applied.revision(),
+    problems,
+    contact,
+  };
+  return (end) => heartbeatLoop(deps, end);
+}
+
+function nodeLoopOf({ config, client, network, dns, follower, trouble }: Parts): Loop {
+  const { membership, connection, stateDir, log } = config;
+  return async (end) =>
+    nodeObjectLoop(
+      {
+        client,
+        nodeName: membership.node,
+        hostName: hostname(),
+        nodeInfo: await nodeInfoOf(await machineIdOf(stateDir)),
+        look: (ends) => network.look(connection.server, ends),
+        known: network.now,
+        onChange: (found) => {
+          network.set(found);
+          dns.allowSources(found.localCidrs);
+          follower.recompile();
+        },
+        onFailure: (error) => trouble.set("node", error),
+        log,
+      },
+      end,
+    );
+}

@@ -1,0 +1,69 @@
+import type { NodeContext } from "./compile/compile.ts";
+import type { AgentConfig } from "./agent-config.ts";
+import type { KernelTools } from "./dataplane/exec.ts";
+import type { TableSink } from "./dataplane/mailbox.ts";
+import { createClaimedAddresses } from "./node/claimed-addresses.ts";
+import { lookAtNetwork } from "./node/facts.ts";
+import type { NodeNetwork } from "./node/network.ts";
+import { zoneOf } from "./compile/host-facts.ts";
+import type { ClusterState } from "./sync/state.ts";
+
+/** This host's own addresses and networks, as they were when it was looked last, and what compile must know of the host. */
+export interface OwnNetwork {
+  /** Looks, and says what it found; `server`: the addresses in the order that the way there suggests. */
+  look(server: string | undefined, signal: AbortSignal): Promise<NodeNetwork>;
+  readonly now: NodeNetwork;
+  set(network: NodeNetwork): void;
+  context(): NodeContext;
+  /** Which addresses belong to Services. */
+  readonly claims: TableSink;
+}
+
+const NOT_LOOKED: NodeNetwork = { addresses: [], containerCidrs: [], localCidrs: [], reserved: [] };
+
+export interface OwnNetworkDeps {
+  readonly config: Pick<AgentConfig, "membership" | "masqueradeAll" | "nodePortCidrs">;
+  readonly tools: KernelTools;
+  readonly state: ClusterState;
+}
+
+export function createOwnNetwork({ config, tools, state }: OwnNetworkDeps): OwnNetwork {
+  const { membership, masqueradeAll, nodePortCidrs } = config;
+  const { node: name, addresses, cluster } = membership;
+  const claims = createClaimedAddresses();
+  let now = NOT_LOOKED;
+  let reservedAddresses: ReadonlyMap<string, string> = new Map();
+  // An address that the server knows as this node's was its own before a Service asked for it.
+  const isRegistered = (address: string): boolean =>
+    state.nodes.get(name)?.status.addresses.some((known) => known.type === "InternalIP" && known.address === address) ?? false;
+  return {
+    claims,
+    look: (server, signal) =>
+      lookAtNetwork(
+        {
+          tools,
+          server,
+          serviceCidrs: cluster.serviceCidrs,
+          addresses,
+          isClaimed: (address) => claims.has(address) && !isRegistered(address),
+        },
+        signal,
+      ),
+    get now() {
+      return now;
+    },
+    set(network) {
+      now = network;
+      reservedAddresses = new Map(network.reserved.map(({ address, why }) => [address, why]));
+    },
+    context: () => ({
+      name,
+      addresses: now.addresses,
+      localCidrs: now.containerCidrs,
+      masqueradeAll,
+      nodePortCidrs,
+      zone: zoneOf(state.nodes.get(name)),
+      reservedAddresses,
+    }),
+  };
+}

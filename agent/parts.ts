@@ -1,0 +1,154 @@
+import { join } from "node:path";
+import { clientOver, type Client } from "#proto/client.ts";
+import { openTransport, type Transport } from "#proto/client-http.ts";
+import type { ObjectKey } from "#proto/meta.ts";
+import { internalIpsOf, type Node } from "#proto/node.ts";
+import type { AgentConfig } from "./agent-config.ts";
+import { upstreamsFile } from "./config.ts";
+import type { KernelTools, StandbyTools } from "./dataplane/exec.ts";
+import { putInAll } from "./dataplane/mailbox.ts";
+import { HOST_LOCAL_ADDRESS } from "./dns/address.ts";
+import type { ListenAddress } from "./dns/listen.ts";
+import { createDnsResponder, type DnsResponder } from "./dns/responder.ts";
+import { createFollower, type Follower } from "./follow.ts";
+import { createHealth, type Health } from "./health/loop.ts";
+import { createHealthPorts, type HealthPorts } from "./health-port/health-ports.ts";
+import { createKernel, familiesOf, type Kernel } from "./kernel.ts";
+import { createNodeEvents, type NodeEvents } from "./node-events.ts";
+import { createLocalPorts, type LocalPorts } from "./node-port/local-ports.ts";
+import { createOwnNetwork, type OwnNetwork } from "./own-network.ts";
+import { checksOf, type Looked } from "./probes/checks.ts";
+import { createAgentMetrics, type AgentMetrics } from "./probes/metrics.ts";
+import { createAppliedTracker, type AppliedTracker } from "./sync/applied.ts";
+import { createReplicaStore, type ReplicaStore } from "./sync/replica-store.ts";
+import { createReplica, type Replica } from "./sync/replica.ts";
+import { createTrouble, type Trouble } from "./trouble.ts";
+import { createWorkloadFiles, type WorkloadFiles } from "./workloads/loop.ts";
+
+/** What the agent consists of, put together; nothing runs yet. */
+export interface Parts {
+  readonly config: AgentConfig;
+  readonly tools: KernelTools & StandbyTools;
+  readonly replica: Replica;
+  readonly store: ReplicaStore;
+  readonly network: OwnNetwork;
+  readonly applied: AppliedTracker;
+  readonly kernel: Kernel;
+  readonly localPorts: LocalPorts;
+  readonly healthPorts: HealthPorts;
+  readonly dns: DnsResponder;
+  readonly follower: Follower;
+  readonly transport: Transport;
+  readonly client: Client;
+  readonly health: Health;
+  readonly workloadFiles: WorkloadFiles;
+  readonly trouble: Trouble;
+  readonly metrics: AgentMetrics;
+  /** How it goes with each family. */
+  readonly look: () => Looked;
+  /** Has the server been heard? */
+  readonly sync: { done: boolean };
+}
+
+const DNS_PORT = 53;
+
+export async function openParts(config: AgentConfig, tools: KernelTools & StandbyTools, signal: AbortSignal): Promise<Parts> {
+  const { connection, membership, stateDir, log } = config;
+  const { node: nodeName, cluster: facts } = membership;
+  const trouble = createTrouble();
+  const replica = createReplica({ nodeName, log });
+  const { state } = replica;
+  const network = createOwnNetwork({ config, tools, state });
+  network.set(await network.look(undefined, signal));
+  const transport = openTransport(connection);
+  const client = clientOver(transport);
+  const dataplane = openDataplane(
+    { config, tools, trouble, client, wanted: () => state.revision, recompile: () => follower.recompile() },
+    signal,
+  );
+  const { applied, kernel, localPorts, healthPorts } = dataplane;
+  const dns = createDnsResponder({
+    ...facts,
+    listen: listenOf(config),
+    allowedSources: network.now.localCidrs,
+    upstreams: config.dnsUpstreams.length > 0 ? config.dnsUpstreams : undefined,
+    knownUpstreamsFile: upstreamsFile(stateDir),
+    log,
+  });
+  const mailbox = putInAll([kernel, localPorts, healthPorts, network.claims]);
+  const follower = createFollower({ state, node: () => network.context(), mailbox, dns, applied });
+  const sync = { done: false };
+  const workloadFiles = createWorkloadFiles({
+    folder: config.workloadsDir,
+    nodeName,
+    client,
+    own: state.ownWorkloads,
+    synced: () => sync.done,
+    onChecks: (keys) => health.touched(keys),
+    log,
+  });
+  const health = createHealth({
+    workloads: state.ownWorkloads,
+    localChecks: (key) => workloadFiles.localChecks(key),
+    nodeAddress: () => nodeAddressOf(state.nodes.get(nodeName)) ?? network.now.addresses[0],
+    report: (key, status, end) => reportHealth(client, key, status, end),
+    log,
+  });
+  const store = createReplicaStore({ folder: join(stateDir, "replica"), nodeName, image: () => replica.image(), log });
+  return { ...dataplane, config, tools, trouble, replica, store, network, transport, client, dns, follower, health, workloadFiles, sync };
+}
+
+interface DataplaneParts {
+  readonly config: AgentConfig;
+  readonly tools: KernelTools & StandbyTools;
+  readonly trouble: Trouble;
+  readonly client: Client;
+  readonly wanted: () => number;
+  readonly recompile: () => void;
+}
+
+/** All that follows the table. */
+function openDataplane(
+  { config, tools, trouble, client, wanted, recompile }: DataplaneParts,
+  signal: AbortSignal,
+): Pick<Parts, "applied" | "kernel" | "localPorts" | "healthPorts" | "metrics" | "look"> {
+  const { membership, log } = config;
+  const families = familiesOf(membership.cluster.serviceCidrs);
+  const applied = createAppliedTracker(families);
+  const events = createNodeEvents({ client, node: membership.node, log }, signal);
+  const waitingMs = (family: string): number => applied.waitingMs(family);
+  const metrics = createAgentMetrics({ families, wanted, applied: () => applied.revision(), waitingMs });
+  const kernel = createKernel({ config, families, tools, applied, trouble, events, metrics, recompile });
+  const look = (): Looked => ({ families: kernel.records.map((record) => ({ ...record, waitingMs: waitingMs(record.family) })) });
+  const tell = portTeller(trouble, events);
+  const localPorts = createLocalPorts({ onTrouble: (port, why) => tell(port, why) });
+  const healthPorts = createHealthPorts({
+    families,
+    isHealthy: () => checksOf(look()).every(({ fault }) => fault === undefined),
+    onTrouble: (service, why) => tell(`health check port of ${service}`, why),
+  });
+  return { applied, kernel, localPorts, healthPorts, metrics, look };
+}
+
+/** Another program has a port that a Service asks for: its owner hears of it, and it is tried again. */
+function portTeller(trouble: Trouble, events: NodeEvents): (port: string, why: string | undefined) => void {
+  return (port, why) => {
+    trouble.set(port, why);
+    if (why === undefined) return;
+    events.tell({ reason: "PortNotOpened", about: port, quietMs: 60_000, message: `${port} cannot be opened on this host: ${why}` });
+  };
+}
+
+async function reportHealth(client: Client, key: ObjectKey, status: object, signal: AbortSignal): Promise<void> {
+  const slash = key.indexOf("/");
+  await client.patch("Workload", key.slice(slash + 1), { status }, { namespace: key.slice(0, slash), subresource: "status", signal });
+}
+
+function listenOf({ membership, dnsListen }: AgentConfig): ListenAddress[] {
+  const fixed = membership.cluster.dnsIps.map((address) => ({ address, port: DNS_PORT }));
+  return [...fixed, ...(dnsListen.length > 0 ? dnsListen : [{ address: HOST_LOCAL_ADDRESS, port: DNS_PORT }])];
+}
+
+function nodeAddressOf(node: Node | undefined): string | undefined {
+  return node && internalIpsOf(node)[0];
+}

@@ -1,0 +1,46 @@
+import { createListenerSet } from "#agent/listeners/listener-set.ts";
+import { openHttp, type HttpAnswer, type HttpPlace } from "#agent/listeners/http.ts";
+import type { AgentMetrics } from "./metrics.ts";
+import { checksOf, isStuck, renderChecks, type Looked } from "./checks.ts";
+
+/** /livez, /healthz, /readyz and /metrics of this agent, for whoever watches over the host. */
+export interface ProbeDeps {
+  /** undefined = nobody wants them. */
+  readonly listen: HttpPlace | undefined;
+  readonly look: () => Looked;
+  readonly metrics: Pick<AgentMetrics, "registry">;
+  /** The port is another program's; undefined = no more. */
+  readonly onTrouble: (trouble: string | undefined) => void;
+}
+
+export async function serveProbes({ listen, look, metrics, onTrouble }: ProbeDeps, signal: AbortSignal): Promise<void> {
+  if (!listen) return;
+  const listeners = createListenerSet({ onTrouble: (_name, trouble) => onTrouble(trouble) });
+  listeners.want("probes", () => openHttp(listen, (url) => answerProbe(url, look, metrics)));
+  await listeners.run(signal);
+}
+
+export async function answerProbe(
+  { pathname, searchParams }: URL,
+  look: () => Looked,
+  { registry }: ProbeDeps["metrics"],
+): Promise<HttpAnswer | undefined> {
+  switch (pathname) {
+    case "/livez":
+      return text(200, "ok");
+    case "/healthz":
+      return isStuck(look()) ? text(503, "a change does not come into the kernel: see /readyz?verbose\n") : text(200, "ok");
+    case "/readyz": {
+      const { isOk, verbose } = renderChecks(checksOf(look()), "readyz");
+      return isOk && !searchParams.has("verbose") ? text(200, "ok") : text(isOk ? 200 : 503, verbose);
+    }
+    case "/metrics":
+      return { status: 200, type: registry.contentType, body: await registry.metrics() };
+    default:
+      return undefined;
+  }
+}
+
+function text(status: number, body: string): HttpAnswer {
+  return { status, type: "text/plain; charset=utf-8", body };
+}
