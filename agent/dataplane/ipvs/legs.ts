@@ -1,0 +1,187 @@
+import { contains, parseCidr, parseIp } from "#proto/ip.ts";
+import type { Backend, Frontend, HostTable } from "#agent/compile/table.ts";
+import { cidrWord, ipWord, portWord, protocolWord, secondsWord } from "../iptables/names.ts";
+import { MARKS, type SetName } from "./names.ts";
+import { realWord, serverWord, type Server } from "./servers.ts";
+import { flagsOf, schedulerFor } from "./schedulers.ts";
+
+/**
+ * What one frontend is in the kernel: virtual servers and entries of sets. A virtual server has one set of real servers, so a frontend with two
+ * choices (`outside`) has two legs, told apart by a mark that depends on the source. ClusterIPs have a virtual server with their address and port,
+ * all others one with a mark: it also stands for every address of the host (node ports), and without an entry that gives the mark nobody gets
+ * there, whatever else is missing (source ranges). Pure.
+ */
+
+export interface Choice {
+  readonly backends: readonly Backend[];
+  readonly whenEmpty: "reject" | "drop";
+}
+
+export interface Entry {
+  readonly set: SetName;
+  readonly text: string;
+  readonly mark?: number;
+}
+
+export interface Wanted {
+  readonly servers: readonly Server[];
+  readonly entries: readonly Entry[];
+}
+
+export interface Means {
+  readonly host: HostTable;
+  /** The mark of a leg's virtual server; the same for the same words. */
+  readonly markOf: (leg: string, frontend: Frontend) => number;
+  readonly hasScheduler: (name: string) => boolean;
+}
+
+export function wantedOf(frontend: Frontend, means: Means): Wanted {
+  const { outside } = frontend;
+  const all = legOf(frontend, { name: "", choice: outside ?? frontend }, means);
+  const inside = outside && legOf(frontend, { name: "inside", choice: frontend }, means);
+  const entries =
+    frontend.scope === "nodePort" ? nodeEntries(frontend, means, { all, inside }) : placeEntries(frontend, means, { all, inside });
+  return {
+    servers: [all, inside].flatMap((leg) => leg?.server ?? []),
+    entries: [...entries, ...addressEntries(frontend), ...neighbourEntries(frontend, means.host)],
+  };
+}
+
+/** `10.96.0.10,tcp:80` or, for node ports, `tcp:30080`: what marks are remembered by. */
+export function legWord(place: string, name: "" | "inside"): string {
+  return name === "" ? place : `${place} ${name}`;
+}
+
+interface Leg {
+  readonly mark: number;
+  readonly server: Server | undefined;
+}
+interface Legs {
+  readonly all: Leg;
+  readonly inside: Leg | undefined;
+}
+
+function legOf(frontend: Frontend, { name, choice }: { name: "" | "inside"; choice: Choice }, means: Means): Leg {
+  const { scope, outside, sourceRanges, scheduler: asked, affinitySeconds } = frontend;
+  const reals = realsOf(frontend, choice);
+  const isPlain = scope === "cluster" && !outside && !sourceRanges;
+  const isOpen = choice.backends.length > 0;
+  const key = reals.size === 0 ? "" : isPlain ? serverWord(frontend) : means.markOf(legWord(placeWord(frontend), name), frontend);
+  const scheduler = schedulerFor(asked, choice, means.hasScheduler);
+  const server: Server | undefined =
+    key === ""
+      ? undefined
+      : {
+          key,
+          scheduler,
+          flags: flagsOf(scheduler),
+          persistence: affinitySeconds === undefined ? 0 : Number(secondsWord(affinitySeconds)),
+          reals,
+          address: scope === "loadBalancer" ? ipWord(frontend.address) : undefined,
+        };
+  const open = typeof key === "number" ? key : MARKS.plain;
+  return { server, mark: isOpen ? open : choice.whenEmpty === "drop" ? MARKS.drop : MARKS.refuse };
+}
+
+/** Endpoints with their weights; those that only keep the flows they have, with none. */
+function realsOf({ protocol, draining }: Frontend, { backends }: Choice): Map<string, number> {
+  const reals = new Map(backends.map((backend) => [realWord(backend), weightOf(backend)]));
+  if (protocol === "UDP") for (const one of draining) if (!reals.has(realWord(one))) reals.set(realWord(one), 0);
+  return reals;
+}
+
+/** What the kernel takes is 0 to 65,535, and 0 has a meaning of its own. */
+function weightOf({ weight }: Backend): number {
+  return Math.min(Math.max(Math.round(weight), 1), 65_535);
+}
+
+export function placeWord({ scope, address, protocol, port }: Frontend): string {
+  const portPart = `${protocolWord(protocol)}:${portWord(port)}`;
+  return scope === "nodePort" ? portPart : `${ipWord(address)},${portPart}`;
+}
+
+/** The host's addresses but loopback (a rule sees to that), or those that the configuration names. Sets of prefixes know no /0. */
+function nodeEntries(frontend: Frontend, { host }: Means, { all, inside }: Legs): Entry[] {
+  const named = ofFamily(host.nodePortCidrs, frontend);
+  const nets = (named.length > 0 ? named : [everything(frontend)]).flatMap(netWords);
+  return nets.flatMap((net): Entry[] => {
+    const text = `${net},${placeWord(frontend)}`;
+    return [{ set: "NODE", text, mark: all.mark }, ...(inside ? [{ set: "NODE-IN" as const, text, mark: inside.mark }] : [])];
+  });
+}
+
+function placeEntries(frontend: Frontend, { host }: Means, { all, inside }: Legs): Entry[] {
+  const text = placeWord(frontend);
+  const external: Entry[] = frontend.scope === "external" ? [{ set: "EXTERNAL", text }] : [];
+  const ranges = rangesOf(frontend, host);
+  if (!ranges)
+    return [
+      { set: "PLACES", text, mark: all.mark },
+      ...(inside ? [{ set: "PLACES-IN" as const, text, mark: inside.mark }] : []),
+      ...external,
+    ];
+  const ranged = (set: "RANGED" | "RANGED-IN", mark: number): Entry[] => ranges.map((range) => ({ set, text: `${text},${range}`, mark }));
+  return [
+    { set: "PLACES", text, mark: MARKS.drop },
+    ...ranged("RANGED", all.mark),
+    ...(inside ? ranged("RANGED-IN", inside.mark) : []),
+    ...external,
+  ];
+}
+
+/** Where a range holds one of the host's own addresses, the address of the service itself is allowed too: it may be what the host sends from. */
+function rangesOf({ sourceRanges, address }: Frontend, { nodeIps }: HostTable): readonly string[] | undefined {
+  if (!sourceRanges) return undefined;
+  const cidrs = sourceRanges.map(cidrWord);
+  const isOfHost = cidrs.some((text) => nodeIps.some((ip) => isIn(text, ip)));
+  const own = isOfHost ? [ipWord(address)] : [];
+  return [...new Set([...cidrs, ...own].flatMap(netWords))];
+}
+
+function addressEntries({ scope, address, backends, outside }: Frontend): Entry[] {
+  if (scope !== "cluster" && scope !== "loadBalancer") return [];
+  const ip = ipWord(address);
+  const isAnswered = backends.length > 0 || (outside?.backends.length ?? 0) > 0;
+  return [
+    ...(scope === "loadBalancer" ? [{ set: "VIPS" as const, text: ip }] : []),
+    ...(isAnswered ? [{ set: "PING" as const, text: ip }] : []),
+  ];
+}
+
+function neighbourEntries(frontend: Frontend, host: HostTable): Entry[] {
+  const protocol = protocolWord(frontend.protocol);
+  const all = [...frontend.backends, ...(frontend.outside?.backends ?? [])].filter((backend) => isNeighbour(backend, host));
+  const texts = new Map(
+    all.map((backend) => [`${ipWord(backend.address)},${protocol}:${portWord(backend.port)}`, ipWord(backend.address)]),
+  );
+  return [...texts].flatMap(([text, ip]): Entry[] => [
+    { set: "NEIGHBOURS", text },
+    { set: "HAIRPIN", text: `${text},${ip}` },
+  ]);
+}
+
+/** On this host, but neither one of its own addresses nor behind it (macvlan, a virtual machine on a bridge of the LAN). */
+function isNeighbour({ address, isLocal }: Backend, { nodeIps, localCidrs }: HostTable): boolean {
+  return isLocal && !nodeIps.includes(address) && !localCidrs.some((cidr) => isIn(cidr, address));
+}
+
+function isIn(prefix: string, address: string): boolean {
+  const cidr = parseCidr(prefix);
+  const ip = parseIp(address);
+  return cidr !== undefined && ip !== undefined && contains(cidr, ip);
+}
+
+export function ofFamily(cidrs: readonly string[], { family }: Pick<Frontend, "family">): readonly string[] {
+  return cidrs.map(cidrWord).filter((text) => parseCidr(text)?.family === family);
+}
+
+function everything({ family }: Pick<Frontend, "family">): string {
+  return family === "IPv4" ? "0.0.0.0/0" : "::/0";
+}
+
+/** As ipset prints them: an address alone has no length, and there is no /0. */
+function netWords(cidr: string): readonly string[] {
+  if (cidr === "0.0.0.0/0") return ["0.0.0.0/1", "128.0.0.0/1"];
+  if (cidr === "::/0") return ["::/1", "8000::/1"];
+  return [cidr.replace(cidr.includes(":") ? /\/128$/ : /\/32$/, "")];
+}

@@ -1,0 +1,204 @@
+import type { IpFamily } from "#proto/ip.ts";
+import type { HostTable } from "#agent/compile/table.ts";
+import { ipWord } from "../iptables/names.ts";
+import { ofFamily } from "./legs.ts";
+import { digitOf, MARK_BASE, MARK_MASK, MARKS, markWord, PREFIX, setWord, type SetName } from "./names.ts";
+
+/**
+ * The rules: a fixed number, whatever the services are; those are in the sets. Text as iptables-restore reads it and iptables-save prints it. Pure.
+ *
+ * A packet passes mangle (which mark?), nat (nobody else translates it), filter (refused, or let in), and then the virtual server, which sends it to
+ * OUTPUT again with its new destination; answers pass FORWARD.
+ */
+
+export type TableName = "mangle" | "nat" | "filter";
+export const TABLES = ["mangle", "nat", "filter"] as const;
+export type Hook = "PREROUTING" | "INPUT" | "FORWARD" | "OUTPUT" | "POSTROUTING";
+
+/** A rule of ours in one of the kernel's own chains. */
+export interface Jump {
+  readonly table: TableName;
+  readonly hook: Hook;
+  readonly rule: string;
+  /** The list of xt_recent that is there as long as the rule is; none where each packet of a connection would look it up. */
+  readonly canary: string | undefined;
+}
+
+export interface Rules {
+  readonly family: IpFamily;
+  /** In the order in which they must stand at the head of each hook. */
+  readonly jumps: readonly Jump[];
+  readonly chains: Record<TableName, ReadonlyMap<string, readonly string[]>>;
+}
+
+export interface RuleOptions {
+  /** Addresses of the host in the range of virtual IPs (its DNS): what comes for them is not our business. */
+  readonly hostAddresses: readonly string[];
+  /** nf_conntrack_tcp_be_liberal: then INVALID is no reason to drop. */
+  readonly isLiberal: boolean;
+}
+
+export function rulesOf(family: IpFamily, host: HostTable, options: RuleOptions): Rules {
+  const local = ofFamily(host.localCidrs, { family });
+  const invalid = !options.isLiberal && local.length > 0;
+  return {
+    family,
+    jumps: jumpsOf(family, { invalid }),
+    chains: {
+      mangle: guarded(family, "mangle", mangleChains(family, local)),
+      nat: guarded(family, "nat", natChains(family, { local, all: host.masqueradeAll })),
+      filter: guarded(family, "filter", filterChains(family, { ...options, local, invalid })),
+    },
+  };
+}
+
+export const CANARY = `${PREFIX}CANARY`;
+
+/** Nothing jumps there; its one rule names a list of xt_recent that is new with each write of the table. */
+export function canaryChain(family: IpFamily, name: string): readonly [string, readonly string[]] {
+  return [CANARY, [never(family, name)]];
+}
+
+/** The last rule of each chain does nothing and names a list, so that somebody who empties it is seen. */
+export function guardOf(family: IpFamily, table: TableName, chain: string): string {
+  return `${PREFIX}${digitOf(family)}-${table}-${chain.slice(PREFIX.length)}`;
+}
+
+const NEW = "-m conntrack --ctstate NEW";
+const OURS = "-m comment --comment fairlead";
+const LOOPBACK = { IPv4: "127.0.0.0/8", IPv6: "::1/128" } as const;
+const HOST_MASK = { IPv4: "255.255.255.255", IPv6: "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff" } as const;
+const ECHO = { IPv4: "-p icmp -m icmp --icmp-type 8", IPv6: "-p ipv6-icmp -m icmp6 --icmpv6-type 128" } as const;
+const UNREACHABLE = { IPv4: "icmp-port-unreachable", IPv6: "icmp6-port-unreachable" } as const;
+const ANY_MARK = `-m mark --mark ${markWord(MARK_BASE)}/${markWord(MARK_MASK)}`;
+const SCHEDULED = "-m ipvs --ipvs";
+
+function jumpsOf(family: IpFamily, { invalid }: { readonly invalid: boolean }): readonly Jump[] {
+  const is = (set: SetName, of: string): string => `-m set --match-set ${setWord(family, set)} ${of}`;
+  const isNot = (set: SetName, of: string): string => `-m set ! --match-set ${setWord(family, set)} ${of}`;
+  const jump = (table: TableName, hook: Hook, chain: string, match: string): Jump => {
+    const canary = `${PREFIX}${digitOf(family)}-${hook}-${chain}`;
+    return { table, hook, canary, rule: `${match} ${always(family, canary)} ${OURS} -j ${PREFIX}${chain}` };
+  };
+  const often = (hook: Hook, chain: string, match: string): Jump => {
+    return { table: "filter", hook, canary: undefined, rule: `${match} ${OURS} -j ${PREFIX}${chain}` };
+  };
+  const places = is("PLACES", "dst,dst");
+  const node = `! -d ${LOOPBACK[family]} ${is("NODE", "dst,dst")} ${isNot("PLACES", "dst,dst")} ${isNot("VIPS", "dst")}`;
+  // What a virtual server has sent on passes OUTPUT a second time, and is decided already.
+  const fresh = "-m ipvs ! --ipvs";
+  const keep = (hook: "PREROUTING" | "OUTPUT"): Jump[] => [
+    jump("nat", hook, "KEEP-PLACES", places),
+    jump("nat", hook, "KEEP-VIPS", is("VIPS", "dst")),
+    jump("nat", hook, "KEEP-NODE", `! -d ${LOOPBACK[family]} ${is("NODE", "dst,dst")} -m addrtype --dst-type LOCAL`),
+  ];
+  return [
+    jump("mangle", "PREROUTING", "EXTERNAL", is("EXTERNAL", "dst,dst")),
+    jump("mangle", "INPUT", "PLACES", `${NEW} ${places}`),
+    jump("mangle", "INPUT", "NODE", `${node} ${NEW}`),
+    jump("mangle", "OUTPUT", "PLACES", `${NEW} ${places} ${fresh}`),
+    jump("mangle", "OUTPUT", "NODE", `${node} ${NEW} -m addrtype --dst-type LOCAL ${fresh}`),
+    jump("mangle", "POSTROUTING", "UNMARK", ANY_MARK),
+    ...keep("PREROUTING"),
+    ...keep("OUTPUT"),
+    jump("nat", "POSTROUTING", "POSTROUTING", `${SCHEDULED} ${is("BACKENDS", "dst,dst")}`),
+    jump("filter", "INPUT", "INPUT", ANY_MARK),
+    often("INPUT", "VIPS", is("VIPS", "dst")),
+    ...(invalid ? [jump("filter", "FORWARD", "INVALID", "-p tcp -m conntrack --ctstate INVALID")] : []),
+    often("FORWARD", "ANSWERS", `-m conntrack --ctstate ESTABLISHED --ctdir REPLY ${is("BACKENDS", "src,src")}`),
+    jump("filter", "OUTPUT", "OUTPUT", ANY_MARK),
+    often("OUTPUT", "SENT-ON", `${SCHEDULED} ${is("BACKENDS", "dst,dst")}`),
+  ];
+}
+
+type Chains = ReadonlyMap<string, readonly string[]>;
+
+function mangleChains(family: IpFamily, local: readonly string[]): Chains {
+  const mark = (set: SetName, of: string): string => `-j SET --map-set ${setWord(family, set)} ${of} --map-mark`;
+  const inside = (chain: string): string[] => [
+    `-m addrtype --src-type LOCAL -j ${chain}`,
+    ...local.map((cidr) => `-s ${cidr} -j ${chain}`),
+  ];
+  const drop = `-m mark --mark ${markWord(MARKS.drop)} -j DROP`;
+  return new Map([
+    [`${PREFIX}EXTERNAL`, [`-j MARK --set-xmark ${markWord(MARKS.external)}/0xffffffff`]],
+    [`${PREFIX}PLACES`, [mark("PLACES", "dst,dst"), mark("RANGED", "dst,dst,src"), ...inside(`${PREFIX}PLACES-IN`), drop]],
+    [`${PREFIX}PLACES-IN`, [mark("PLACES-IN", "dst,dst"), mark("RANGED-IN", "dst,dst,src")]],
+    [`${PREFIX}NODE`, [mark("NODE", "dst,dst"), ...inside(`${PREFIX}NODE-IN`), drop]],
+    [`${PREFIX}NODE-IN`, [mark("NODE-IN", "dst,dst")]],
+    [`${PREFIX}UNMARK`, ["-j MARK --set-xmark 0x0/0xffffffff"]],
+  ]);
+}
+
+/** A virtual IP is an address of this host now, so that rules of others for all of its addresses (Docker's published ports) would catch it. */
+function natChains(family: IpFamily, { local, all }: { readonly local: readonly string[]; readonly all: boolean }): Chains {
+  const keep = ["PLACES", "VIPS", "NODE"].map((what) => [`${PREFIX}KEEP-${what}`, ["-j ACCEPT"]] as const);
+  return new Map([...keep, [`${PREFIX}POSTROUTING`, masqueradeRules(family, local, all)]]);
+}
+
+/**
+ * An answer that would not come back through this host needs the host's address on the question; everything else keeps its client's.
+ */
+function masqueradeRules(family: IpFamily, local: readonly string[], all: boolean): readonly string[] {
+  const masquerade = "-j MASQUERADE --random-fully";
+  if (all) return [masquerade];
+  return [
+    // An endpoint that calls itself, and neighbours on a bridge: they would answer each other directly.
+    ...local.flatMap((from) => local.map((to) => `-s ${from} -d ${to} ${masquerade}`)),
+    `-m set --match-set ${setWord(family, "HAIRPIN")} dst,dst,src ${masquerade}`,
+    // Container to elsewhere: as the host treats its containers otherwise (Docker masquerades them, routed networks do not).
+    ...local.map((from) => `-s ${from} -j RETURN`),
+    // The host itself: routing chose the source before the endpoint was known, and it may belong to another interface.
+    `! -o lo -m addrtype --src-type LOCAL ${masquerade}`,
+    "-m addrtype --src-type LOCAL -j RETURN",
+    // From off the host to what is behind it: the answer passes here anyway.
+    ...local.map((to) => `-d ${to} -j RETURN`),
+    `-m set --match-set ${setWord(family, "NEIGHBOURS")} dst,dst -j RETURN`,
+    masquerade,
+  ];
+}
+
+interface FilterOptions extends RuleOptions {
+  readonly local: readonly string[];
+  readonly invalid: boolean;
+}
+
+function filterChains(family: IpFamily, { hostAddresses, local, invalid }: FilterOptions): Chains {
+  const own = hostAddresses.map(ipWord).filter((ip) => ip.includes(":") === (family === "IPv6"));
+  const refuse = `-m mark --mark ${markWord(MARKS.refuse)}`;
+  const refusals = [`${refuse} -p tcp -j REJECT --reject-with tcp-reset`, `${refuse} -j REJECT --reject-with ${UNREACHABLE[family]}`];
+  const undeclared = ["-p tcp -j REJECT --reject-with tcp-reset", `-j REJECT --reject-with ${UNREACHABLE[family]}`];
+  return new Map([
+    [`${PREFIX}INPUT`, [...refusals, "-j ACCEPT"]],
+    [
+      `${PREFIX}VIPS`,
+      [
+        ...own.map((ip) => `-d ${ip}/${family === "IPv4" ? 32 : 128} -j RETURN`),
+        // Connections of a service that has gone, and errors of the network about others. Neighbours of IPv6 find each other untracked.
+        "-m conntrack --ctstate RELATED,ESTABLISHED,UNTRACKED -j ACCEPT",
+        `${ECHO[family]} -m set --match-set ${setWord(family, "PING")} dst -j ACCEPT`,
+        ...undeclared,
+      ],
+    ],
+    ...(invalid
+      ? [[`${PREFIX}INVALID`, [...local.map((cidr) => `-s ${cidr} -j DROP`), ...local.map((cidr) => `-d ${cidr} -j DROP`)]] as const]
+      : []),
+    // What others translated (DNAT) is theirs to let through.
+    [`${PREFIX}ANSWERS`, ["-m conntrack --ctstate DNAT -j RETURN", "-j ACCEPT"]],
+    [`${PREFIX}OUTPUT`, refusals],
+    [`${PREFIX}SENT-ON`, ["-m addrtype --src-type LOCAL -j RETURN", "-j ACCEPT"]],
+  ]);
+}
+
+function guarded(family: IpFamily, table: TableName, chains: Chains): Chains {
+  return new Map([...chains].map(([chain, rules]) => [chain, [...rules, never(family, guardOf(family, table, chain))]]));
+}
+
+/** Always true: nothing is ever put into the list. While a rule names it, /proc/net/xt_recent has it, and looking there costs no process. */
+function always(family: IpFamily, list: string): string {
+  return `-m recent ! --rcheck --name ${list} --mask ${HOST_MASK[family]} --rsource`;
+}
+
+function never(family: IpFamily, list: string): string {
+  return `-m recent --rcheck --name ${list} --mask ${HOST_MASK[family]} --rsource`;
+}
