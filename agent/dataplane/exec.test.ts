@@ -59,3 +59,22 @@ test("what waits on standby is begun before it is needed, survives nobody's inpu
   standby.close();
   await waitFor(() => !children().includes(next), { what: "the last one to end" });
 });
+
+test("a tool that is followed is heard line by line, until it ends or is closed", async () => {
+  const lines: string[] = [];
+  const ends: string[] = [];
+  const told = { onLine: (line: string) => lines.push(line), onEnd: (why: string) => ends.push(why) };
+  tools.follow("sh", ["-c", "echo one; echo two >&2; exit 3"], told);
+  await waitFor(() => ends.length > 0, { what: "its end" });
+  expect(lines.toSorted()).toEqual(["one", "two"]);
+  expect(ends).toEqual([expect.stringMatching(/ended with 3$/)]);
+
+  const endless = tools.follow("sh", ["-c", "while :; do echo more; done"], told);
+  await waitFor(() => lines.includes("more"), { what: "a line" });
+  endless.close();
+  const heard = lines.length;
+  tools.follow("iptables-missing", [], told);
+  await waitFor(() => ends.length > 1, { what: "the one that cannot start" });
+  expect(ends[1]).toBe("iptables-missing ended with ENOENT");
+  expect(lines).toHaveLength(heard);
+});

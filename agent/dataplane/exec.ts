@@ -1,3 +1,4 @@
+import { createInterface } from "node:readline";
 import { execa } from "execa";
 import { AppError } from "#proto/error.ts";
 
@@ -39,13 +40,28 @@ export interface StandbyTools {
   standby(file: string, args: readonly string[], options?: Pick<ToolOptions, "timeoutMs">): Standby;
 }
 
+/** A tool that tells what happens for as long as it is let. */
+export interface Followed {
+  close(): void;
+}
+
+export interface Told {
+  readonly onLine: (line: string) => void;
+  readonly onEnd: (why: string) => void;
+}
+
+export interface FollowTools {
+  /** `onEnd`: it ended by itself, or could not start. Not called after `close`, and no line is either. */
+  follow(file: string, args: readonly string[], told: Told): Followed;
+}
+
 const MAX_OUTPUT = 128 * 1024 * 1024; // iptables-save of 100,000 services is 40 MB
 
 /** After a run, before the next is begun: what else has to be done for the same change comes first. */
 const PREPARE_AFTER_MS = 30;
 
 /** `enter` stands before every command line: a way into another network namespace, for tests. */
-export function openKernelTools({ enter = [] }: { readonly enter?: readonly string[] } = {}): KernelTools & StandbyTools {
+export function openKernelTools({ enter = [] }: { readonly enter?: readonly string[] } = {}): KernelTools & StandbyTools & FollowTools {
   const run = async (file: string, args: readonly string[], options: ToolOptions = {}): Promise<ToolResult> => {
     const [program = file, ...rest] = [...enter, file, ...args];
     const ran = await execa(program, rest, {
@@ -104,9 +120,28 @@ export function openKernelTools({ enter = [] }: { readonly enter?: readonly stri
     };
   };
 
+  const follow: FollowTools["follow"] = (file, args, { onLine, onEnd }) => {
+    const [program = file, ...rest] = [...enter, file, ...args];
+    const child = execa(program, rest, { env: { LC_ALL: "C" }, reject: false, buffer: false, stdin: "ignore", stderr: "pipe" });
+    let closed = false;
+    const lines = createInterface({ input: child.stdout });
+    lines.on("line", (line) => closed || onLine(line));
+    createInterface({ input: child.stderr }).on("line", (line) => closed || onLine(line));
+    void child.then(({ exitCode, signal, code }) => {
+      if (!closed) onEnd(`${[file, ...args].join(" ")} ended with ${code ?? exitCode ?? signal ?? "nothing said"}`);
+    });
+    return {
+      close: () => {
+        closed = true;
+        child.kill("SIGKILL"); // it holds nothing
+      },
+    };
+  };
+
   return {
     run,
     standby,
+    follow,
     has: (file) =>
       run(file, ["--version"]).then(
         () => true,
