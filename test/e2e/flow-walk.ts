@@ -44,7 +44,7 @@ export async function walkFlows(
     const lane = async (): Promise<void> => {
       for (let next = flows.pop(); next; next = flows.pop()) {
         const { row, family } = next;
-        const seen = await world.station(row.from).ask(askOf(row, wantOf(row, mode, family), family, pace));
+        const seen = await world.sender(row.from).ask(askOf(row, wantOf(row, mode, family), family, pace));
         walked.push({ row: row.index, family, seen });
       }
     };

@@ -1,6 +1,7 @@
 import { createFleet, type Fleet, type Host } from "#test/fleet/fleet.ts";
 import type { IptablesKind } from "#test/fleet/host.ts";
 import { openStation, type Listen, type Station } from "#test/fleet/stations.ts";
+import type { Sender } from "#test/packet/flows/flow.ts";
 import { endpointPlacesOf, targetOf, type Row, type Target } from "#test/packet/flows/names.ts";
 import type { IpFamily } from "#proto/ip.ts";
 import { addressOf, FAMILIES, isMachine, LOCAL_CIDRS, RANGES, type Machine } from "#test/packet/flows/world.ts";
@@ -9,36 +10,37 @@ import { addressOf, FAMILIES, isMachine, LOCAL_CIDRS, RANGES, type Machine } fro
 
 export interface FlowWorld extends AsyncDisposable {
   readonly h1: Host;
-  station(machine: Machine): Station;
+  /** What asks on that machine. */
+  sender(machine: Sender): Station;
 }
 
-const STATIONS = ["h1", "h1c1", "h1c2", "h2", "h2c1", "h3", "out", "sw"] as const;
-type StationName = (typeof STATIONS)[number];
+// Two programs where a machine both asks and answers: tens of thousands of questions must not keep the answers waiting.
+const SERVERS = ["h1", "h1c1", "h1c2", "h2", "h2c1", "h3", "sw"] as const;
+const SENDERS = ["h1", "h1c1", "h2", "h2c1", "out"] as const;
+type StationName = (typeof SERVERS | typeof SENDERS)[number];
 /** Machines that send what is for services to host 1. */
 const CLIENTS = ["h2", "out"] as const;
 
 export async function buildFlowWorld(rows: readonly Row[], backend: IptablesKind): Promise<FlowWorld> {
-  const fleet = await createFleet({ hosts: 3, containersPerHost: 2, containerNetwork: "routed", backend });
-  try {
-    const stations = new Map(await Promise.all(STATIONS.map(async (name) => [name, await openStation(fleet.host(name))] as const)));
-    await wire(fleet, rows);
-    await Promise.all(Array.from(stations, ([name, station]) => station.listen(listensOf(rows, name))));
-    return {
-      h1: fleet.hosts[0],
-      station(machine) {
-        const station = stations.get(machine === "h1b" || machine === "bridge" ? "h1" : machine);
-        if (!station) throw new Error(`no station on ${machine}`);
-        return station;
-      },
-      async [Symbol.asyncDispose]() {
-        await Promise.allSettled(Array.from(stations.values(), (station) => station[Symbol.asyncDispose]()));
-        await fleet[Symbol.asyncDispose]();
-      },
-    };
-  } catch (error) {
-    await fleet[Symbol.asyncDispose]();
-    throw error;
-  }
+  await using fleet = new AsyncDisposableStack();
+  const built = fleet.use(await createFleet({ hosts: 3, containersPerHost: 2, containerNetwork: "routed", backend }));
+  const open = async (name: StationName): Promise<readonly [StationName, Station]> => [
+    name,
+    fleet.use(await openStation(built.host(name))),
+  ];
+  const [servers, senders] = [await Promise.all(SERVERS.map(open)), new Map(await Promise.all(SENDERS.map(open)))];
+  await wire(built, rows);
+  await Promise.all(servers.map(([name, station]) => station.listen(listensOf(rows, name))));
+  const everything = fleet.move();
+  return {
+    h1: built.hosts[0],
+    sender(machine) {
+      const station = senders.get(machine === "h1b" ? "h1" : machine);
+      if (!station) throw new Error(`nobody asks on ${machine}`);
+      return station;
+    },
+    [Symbol.asyncDispose]: () => everything.disposeAsync(),
+  };
 }
 
 async function wire(fleet: Fleet, rows: readonly Row[]): Promise<void> {
@@ -53,6 +55,8 @@ async function wire(fleet: Fleet, rows: readonly Row[]): Promise<void> {
   await ip("out", toHost1(LOCAL_CIDRS));
   await ip("sw", [...toHost1(LOCAL_CIDRS), ...addressesFor(rows, "sw")]);
   await ip("h3", addressesFor(rows, "h3"));
+  // The kernel limits how many ICMP errors it sends to one client; here many are refused side by side.
+  await fleet.host("h1").run("sysctl", ["-q", "-w", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0"]);
   await ip("h1", [
     `addr add ${addressOf("h1b", "IPv4")}/32 dev eth0`,
     // Deprecated: it is there, and nobody who is not told so sends from it.
@@ -67,7 +71,7 @@ async function wire(fleet: Fleet, rows: readonly Row[]): Promise<void> {
  * Who has the address that a row is sent to, where the data plane does not. Somebody listens there in any case: what leaks is answered and thereby seen,
  * and neither a refusal nor silence comes of nobody being there. Virtual IPs are the gateway's, other addresses of services are h3's.
  */
-function ownerOf({ to }: Row): StationName {
+function ownerOf({ to }: Row): Machine | "sw" {
   const place = /^[\w-]+(?=[:/])/.exec(to)?.[0] ?? "";
   if (place === "lo") return "h1";
   if (isMachine(place)) return place === "h1b" || place === "bridge" ? "h1" : place;
@@ -75,7 +79,7 @@ function ownerOf({ to }: Row): StationName {
 }
 
 /** Rows of which no endpoint may hear. */
-function othersOf(rows: readonly Row[], owner: StationName): Target[] {
+function othersOf(rows: readonly Row[], owner: Machine | "sw"): Target[] {
   return rows
     .filter((row) => typeof row.want === "string" && row.want !== "ECHO" && ownerOf(row) === owner)
     .flatMap((row) => FAMILIES.map((family) => targetOf(row, family)));
