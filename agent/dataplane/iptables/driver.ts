@@ -6,7 +6,8 @@ import type { DataplaneDriver, Drift, ProbeResult } from "../driver.ts";
 import { frontendChanges, frontendsOf } from "../frontends.ts";
 import type { DataplaneLog } from "../log.ts";
 import type { Sysctls } from "../sysctl.ts";
-import { list, openRestorer, type IptablesKind, type Restorer, type RestoreTools, type Target } from "./apply.ts";
+import { list, openRestorer, type IptablesKind, type Restorer, type RestoreTools } from "./apply.ts";
+import { canaries } from "./canaries.ts";
 import { cleanupTables } from "./cleanup.ts";
 import { detectIptables, type IptablesFound } from "./detect.ts";
 import { openInspector, type Inspector } from "./inspect.ts";
@@ -84,7 +85,7 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
       const other = installed.filter((one) => one !== kind);
       for (const what of await cleanupTables(tools, { kinds: other, words, dryRun: false }, signal)) log.info({ what }, "removed leftover");
       await flows.afterSync(frontendsOf(table.services.values(), family), signal);
-      inspector ??= inspectorOf(deps, target);
+      inspector ??= openInspector({ tools, procNet: deps.procNet ?? "/proc/net", ...target });
       held = rules;
       lost = [];
     },
@@ -115,17 +116,6 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
       return [...(await cleanupTables(tools, { kinds: installed, words, dryRun }, signal)), ...(await sysctls.restore({ dryRun }))];
     },
   };
-}
-
-/** Names of lists, never used twice, also not by the agent before us: a rule set that somebody restored from a file is told from ours by it. */
-export function canaries(): () => string {
-  const epoch = `${Date.now().toString(36)}-${process.pid}`;
-  let writes = 0;
-  return () => `${epoch}-${++writes}`;
-}
-
-export function inspectorOf({ tools, procNet = "/proc/net" }: Pick<IptablesDriverDeps, "tools" | "procNet">, target: Target): Inspector {
-  return openInspector({ tools, procNet, ...target });
 }
 
 /** Where it is set, the kernel calls no TCP packet INVALID for its sequence number, and none is dropped. */

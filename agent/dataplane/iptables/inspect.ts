@@ -123,19 +123,31 @@ function checksOf({ tools, kind, words, everythingEveryMs = 5_000 }: InspectorDe
   return kind === "nft" ? [hooks, everything] : [everything];
 }
 
-/** Runs the check when it is due; the more it costs, the later the next. */
 function scheduleOf(check: Check): Check["run"] {
-  let dueAt = performance.now() + check.minIntervalMs;
+  const schedule = openSchedule(check.minIntervalMs);
+  return async (plans, signal) => (await schedule.whenDue(() => check.run(plans, signal), { wasBad: (found) => found.length > 0 })) ?? [];
+}
+
+export interface Schedule {
+  /** undefined = it is not time yet. A bad result makes the next look wait twice as long. */
+  whenDue<T>(look: () => Promise<T>, options?: { readonly wasBad: (result: T) => boolean }): Promise<T | undefined>;
+}
+
+/** A look is taken when it is due; the more it costs, the later the next. */
+export function openSchedule(minIntervalMs: number): Schedule {
+  let dueAt = performance.now() + minIntervalMs;
   let patience = 1;
-  return async (plans, signal) => {
-    const startedAt = performance.now();
-    if (startedAt < dueAt) return [];
-    dueAt = startedAt + check.minIntervalMs; // also when it is called off
-    const found = await check.run(plans, signal);
-    const endedAt = performance.now();
-    patience = found.length > 0 ? patience * 2 : 1;
-    const pause = Math.max(check.minIntervalMs, (endedAt - startedAt) / SHARE_OF_A_CORE) * patience;
-    dueAt = endedAt + Math.min(pause, SLOWEST_INTERVAL_MS);
-    return found;
+  return {
+    async whenDue(look, { wasBad } = { wasBad: () => false }) {
+      const startedAt = performance.now();
+      if (startedAt < dueAt) return undefined;
+      dueAt = startedAt + minIntervalMs; // also when it is called off
+      const result = await look();
+      const endedAt = performance.now();
+      patience = wasBad(result) ? patience * 2 : 1;
+      const pause = Math.max(minIntervalMs, (endedAt - startedAt) / SHARE_OF_A_CORE) * patience;
+      dueAt = endedAt + Math.min(pause, SLOWEST_INTERVAL_MS);
+      return result;
+    },
   };
 }

@@ -26,8 +26,10 @@ export const isOurChain = ({ prefix }: Pick<Words, "prefix">, chain: string): bo
 export const isOurJump = ({ prefix }: Pick<Words, "prefix">, rule: string): boolean =>
   /(?:^| )-[jg] (\S+)$/.exec(rule)?.[1]?.startsWith(prefix) ?? false;
 
-/** Chains of the driver and of the passage are both nobody else's. */
-const isForeign = (rule: string): boolean => !/(?:^| )-[jg] FLP?-\S+$/.test(rule);
+/** Chains of this driver (FL-), of the passage (FLP-) and of IPVS (FLV-). */
+const OF_FAIRLEAD = /^FL[PV]?-/;
+const isForeign = (chain: string, rule: string): boolean =>
+  !OF_FAIRLEAD.test(chain) && !OF_FAIRLEAD.test(/(?:^| )-[jg] (\S+)$/.exec(rule)?.[1] ?? "");
 
 export function parseListing(words: Pick<Words, "prefix">, text: string): Listing {
   const chains = new Map<string, ChainSum>();
@@ -50,7 +52,7 @@ export function parseListing(words: Pick<Words, "prefix">, text: string): Listin
     else {
       const rule = end < 0 ? "" : line.slice(end + 1);
       hooks.get(chain)?.push(rule);
-      if (isForeign(rule) && !chain.startsWith("FL")) foreignRules++;
+      if (isForeign(chain, rule)) foreignRules++;
     }
   }
   return { chains, hooks, dropping, foreignRules };

@@ -1,13 +1,24 @@
-import type { ForwardingTable, ServiceChange } from "#agent/compile/table.ts";
+import { describeError } from "#proto/error.ts";
+import type { CompiledService, ForwardingTable, HostTable, ServiceChange } from "#agent/compile/table.ts";
 import type { IpFamily } from "#proto/ip.ts";
 import type { Drift } from "../driver.ts";
+import { frontendChanges, frontendsOf } from "../frontends.ts";
 import type { DataplaneLog } from "../log.ts";
-import type { IptablesKind, RestoreTools } from "./apply.ts";
+import { legacyTables, list, restore, type IptablesKind, type RestoreTools } from "./apply.ts";
+import { canaries } from "./canaries.ts";
+import { cleanupTables } from "./cleanup.ts";
+import { openInspector, openSchedule, type Inspector } from "./inspect.ts";
+import { oursJumps, TRANSLATED } from "./jumps.ts";
+import { acceptingOurs } from "./plan.ts";
+import { chainsOf } from "./render-host.ts";
+import { isInRange } from "./render-frontend.ts";
+import { intact, TablePlan } from "./table-plan.ts";
+import { wordsOf, type Words } from "./words.ts";
 
 /**
- * For the data planes that do not write iptables themselves: a packet that nftables or IPVS lets through is still dropped by a rule of iptables
- * (Docker's or ufw's FORWARD and INPUT). This accepts there the connections that went through our frontends, and no others. It does nothing
- * on a host whose filter table is empty and lets everything pass; and looks again at each verify, because Docker may start later.
+ * For the data planes that do not write iptables themselves: a packet that nftables lets through is still dropped by a rule of iptables (Docker's
+ * or ufw's FORWARD and INPUT). This accepts there the connections that went through our frontends, and no others. It does nothing on a host whose
+ * filter table is empty and lets everything pass; and looks again with verify, because Docker may start later. Its chains are `FLP-*`.
  */
 export interface Passage {
   sync(table: ForwardingTable, signal: AbortSignal): Promise<void>;
@@ -22,22 +33,133 @@ export interface PassageDeps {
   readonly tools: RestoreTools;
   readonly family: IpFamily;
   readonly log: DataplaneLog;
-  /** undefined = the one that this host uses. */
+  /** undefined = each that something of others is in. */
   readonly kind?: IptablesKind | undefined;
   /** Where the kernel shows the lists of xt_recent. */
   readonly procNet?: string | undefined;
-  /** The words that say of a packet that its connection was translated; for IPVS, where conntrack knows of no DNAT, others. */
+  /** The words that say of a packet that its connection was translated, where conntrack does not know of it. */
   readonly translated?: string | undefined;
+  /** How often to look whether it is needed, where that costs nothing. */
+  readonly lookEveryMs?: number;
 }
 
-export const TRANSLATED = "-m conntrack --ctstate DNAT";
+export function openPassage(deps: PassageDeps): Passage {
+  const { tools, family, log, lookEveryMs = 5_000 } = deps;
+  const words = wordsOf(family, "passage");
+  const nextCanary = canaries();
+  const written = new Map<IptablesKind, TablePlan>();
+  const inspectors = new Map<IptablesKind, Inspector>();
+  const schedule = openSchedule(lookEveryMs);
+  let host: HostTable | undefined;
+  /** Those with places outside the service ranges: the others are told by their range. */
+  const services = new Map<string, CompiledService>();
 
-export function openPassage(_deps: PassageDeps): Passage {
-  return {
-    sync: async () => undefined,
-    update: async () => undefined,
-    verify: async () => ({ intact: true }),
-    cleanup: async () => [],
-    close: () => undefined,
+  const follow = (key: string, service: CompiledService | undefined): void => {
+    const counts = service?.frontends.some((frontend) => frontend.family === family && host && !isInRange(host, frontend.address));
+    if (service && counts) services.set(key, service);
+    else services.delete(key);
   };
+
+  const write = async (kind: IptablesKind, signal: AbortSignal): Promise<void> => {
+    if (!host) return;
+    written.delete(kind);
+    const plan = planOf(words, host, deps.translated ?? TRANSLATED);
+    plan.put(frontendsOf(services.values(), family));
+    const listing = await list(tools, { kind, words }, "filter", signal);
+    await restore(tools, { kind, words }, plan.whole(listing, nextCanary()));
+    written.set(kind, plan);
+    if (!inspectors.has(kind)) inspectors.set(kind, openInspector({ tools, kind, words, procNet: deps.procNet ?? "/proc/net" }));
+  };
+
+  /** Rules of others that might drop what is ours; where there are none any more, ours go too. */
+  const followNeed = async (which: "all" | "what is missing", signal: AbortSignal): Promise<void> => {
+    const needed = await kindsInNeed(deps, words, signal);
+    for (const kind of ["nft", "legacy"] as const) {
+      if (needed.has(kind) && (which === "all" || !written.has(kind))) {
+        if (!written.has(kind)) log.info({ kind, family }, "iptables has rules of others: connections of services are let through there");
+        await write(kind, signal);
+      } else if (!needed.has(kind) && written.delete(kind)) await cleanupTables(tools, { kinds: [kind], words, dryRun: false }, signal);
+    }
+  };
+
+  return {
+    async sync(table, signal) {
+      host = table.host;
+      services.clear();
+      for (const [key, service] of table.services) follow(key, service);
+      await followNeed("all", signal);
+    },
+
+    async update(changes, signal) {
+      for (const { key, next } of changes) follow(key, next);
+      for (const [kind, plan] of [...written]) {
+        const frontends = changes.flatMap((change) => frontendChanges(change, family));
+        plan.removePrevious(frontends);
+        plan.putNext(frontends);
+        const text = plan.changes(nextCanary());
+        if (text === "") continue;
+        written.delete(kind); // until it is known to have been applied
+        await restore(tools, { kind, words }, text);
+        written.set(kind, plan);
+      }
+      signal.throwIfAborted();
+    },
+
+    async verify(signal) {
+      if (!host) return { intact: true };
+      await schedule.whenDue(() => followNeed("what is missing", signal));
+      const missing: string[] = [];
+      for (const [kind, plan] of written) missing.push(...((await inspectors.get(kind)?.inspect([plan], signal)) ?? []));
+      return missing.length === 0 ? { intact: true } : { intact: false, missing };
+    },
+
+    async cleanup({ dryRun }, signal) {
+      if (!dryRun) {
+        written.clear();
+        host = undefined;
+      }
+      const installed: IptablesKind[] = [];
+      for (const kind of ["nft", "legacy"] as const) if (await tools.has(`${words.program}-${kind}-restore`)) installed.push(kind);
+      return cleanupTables(tools, { kinds: installed, words, dryRun }, signal);
+    },
+
+    close: () => {
+      written.clear();
+      host = undefined;
+    },
+  };
+}
+
+function planOf(words: Words, host: HostTable, translated: string): TablePlan {
+  const { trees, rules } = acceptingOurs({ words, host });
+  const { ours } = chainsOf(words);
+  return new TablePlan({
+    table: "filter",
+    words,
+    trees,
+    fixedChains: () => new Map([[ours, [...rules(), intact(words, "filter", ours)]]]),
+    jumps: () => oursJumps(words, { translated, invalid: false }),
+  });
+}
+
+/** A tool that is not there, or cannot work here, has no rules. */
+async function kindsInNeed(
+  { tools, kind: wanted, log }: PassageDeps,
+  words: Words,
+  signal: AbortSignal,
+): Promise<ReadonlySet<IptablesKind>> {
+  const needed = new Set<IptablesKind>();
+  for (const kind of ["nft", "legacy"] as const) {
+    if (wanted !== undefined && kind !== wanted) continue;
+    if (kind === "legacy" && !(await legacyTables(tools, words.family, signal)).has("filter")) continue;
+    if (!(await tools.has(`${words.program}-${kind}-restore`))) continue;
+    try {
+      const { foreignRules, dropping } = await list(tools, { kind, words }, "filter", signal);
+      if (foreignRules > 0 || dropping.has("FORWARD") || dropping.has("INPUT")) needed.add(kind);
+    } catch (cause) {
+      if (signal.aborted) throw cause;
+      log.warn({ kind, error: describeError(cause) }, "could not look for rules of others in iptables");
+    }
+  }
+  return needed;
 }

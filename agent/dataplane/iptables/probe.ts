@@ -45,9 +45,7 @@ export async function missingParts(tools: KernelTools, target: Target, signal: A
 async function attempt(tools: KernelTools, target: Target, parts: readonly Part[], signal: AbortSignal): Promise<string | undefined> {
   const lines = (["nat", "filter"] as const).flatMap((table) => {
     const rules = parts.filter((part) => part.table === table).map(({ rule }) => `-A ${target.words.prefix}PROBE ${rule(target)}`);
-    // A target of nat is refused in a chain that no hook of nat leads to.
-    const hook = table === "nat" ? "PREROUTING" : "FORWARD";
-    return [`*${table}`, `:${target.words.prefix}PROBE - [0:0]`, ...rules, `-A ${hook} -j ${target.words.prefix}PROBE`, "COMMIT"];
+    return [`*${table}`, `:${target.words.prefix}PROBE - [0:0]`, ...rules, "COMMIT"];
   });
   const program = `${target.words.program}-${target.kind}-restore`;
   try {
