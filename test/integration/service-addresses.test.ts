@@ -265,19 +265,22 @@ test("an external IP is shared by port and protocol; a load balancer's address b
 
 test("of those who ask for one address at once, one gets it", async () => {
   const api = await startApi();
-  const { send } = api;
-  const asks: (() => Promise<RawAnswer>)[] = [
-    () => create(send, "lb-1", balancer({ loadBalancerIP: "198.51.100.7" })),
-    () => create(send, "lb-2", balancer({ loadBalancerIP: "198.51.100.7" })),
-    () => create(send, "ext-1", { externalIPs: ["198.51.100.7"] }),
-    () => create(send, "ext-2", { externalIPs: ["198.51.100.7"] }),
-    () => aHost(api, "vm-3", ["198.51.100.7"]).then(() => send({ path: "/api/v1/nodes/vm-3" })),
-  ];
-  const answers = await Promise.allSettled(asks.map((ask) => ask()));
-  const got = answers.filter((answer) => answer.status === "fulfilled" && answer.value.status < 300);
-  expect(got).toHaveLength(1);
-  const [claims, hosts] = [await api.store.claims("load-balancer/"), await api.store.claims("node-address/198.51.100.7")];
-  expect([...claims, ...hosts, ...(await api.store.claims("external-ip/"))]).toHaveLength(1);
+  const addresses = Array.from({ length: 16 }, (_, i) => `198.51.100.${i + 1}`);
+  // Each over connections of its own: what one client sends comes one after the other.
+  const clients = Array.from({ length: 4 }, () => api.clientOf(api.tokens.admin));
+  await Promise.all(clients.map((client) => client.list("Namespace")));
+  for (const [i, ip] of addresses.entries()) {
+    const name = `vm-${i + 3}`;
+    await api.client.create("Node", { apiVersion: "v1", kind: "Node", metadata: { name } });
+    const specs = [balancer({ loadBalancerIP: ip }), { externalIPs: [ip] }, { externalIPs: [ip] }];
+    const answers = await Promise.allSettled([
+      ...specs.map((spec, n) => clients[n]?.create("Service", { ...serviceBody(`s-${i}-${n}`), spec: { ports: [{ port: 80 }], ...spec } })),
+      clients[3]?.patch("Node", name, { status: { addresses: internal([ip]) } }, { subresource: "status" }),
+    ]);
+    expect(answers.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
+    const holders = [`load-balancer/${ip}`, `external-ip/${ip}/TCP/80`, `node-address/${ip}`].map((claim) => api.store.claimOwner(claim));
+    expect((await Promise.all(holders)).filter((owner) => owner !== undefined)).toHaveLength(1);
+  }
 });
 
 test("a host's further address that a service has is left out of the host's, and the Node and an Event name both", async () => {
