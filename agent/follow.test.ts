@@ -20,16 +20,14 @@ const touchedBy = (more: Partial<Touched>): Touched => ({
 function aFollower(state: ClusterState) {
   const held = { state, node: { ...aNode, zone: "z1" } as NodeContext };
   const puts: TableUpdate[] = [];
-  const told: (readonly string[])[] = [];
   const follower = createFollower({
     state: new Proxy(state, { get: (_, field) => Reflect.get(held.state, field) as unknown }),
     node: () => held.node,
     mailbox: { put: (update) => puts.push(update) },
     dns: { apply: () => undefined },
     applied: { want: () => undefined },
-    onNotes: ({ refused, healthChecks, nodePorts }) => told.push([...refused.keys(), ...healthChecks.keys(), ...nodePorts.keys()]),
   });
-  return { held, puts, told, follower };
+  return { held, puts, follower };
 }
 
 const hints = (zone: string) => ({ forZones: [{ name: zone }] });
@@ -66,31 +64,29 @@ test("this host in another zone means all services anew; another host, or a hear
   expect(backends()).toEqual(["10.0.0.2"]);
 });
 
-test("refused addresses, health-check ports and node ports are noted, and told when they change", () => {
-  const noted = aService({
-    type: "LoadBalancer",
-    ports: [{ name: "http", port: 80, nodePort: 30080 }],
-    externalTrafficPolicy: "Local",
-    healthCheckNodePort: 32000,
-    externalIPs: ["127.0.0.1"],
-  });
-  const slice = aSlice({ endpoints: [{ addresses: ["10.200.1.11"], nodeName: "h1" }] });
-  const { held, told, follower } = aFollower(aState([aService({}, "plain"), noted], [slice]));
+test("refused addresses are noted for as long as they are asked for", () => {
+  const asking = aService({ externalIPs: ["127.0.0.1"] });
+  const { held, follower } = aFollower(aState([aService({}, "plain"), asking], []));
   const { notes } = follower;
   follower.follow(touchedBy({ all: true }));
-  expect(notes.refused.get("default/web")).toEqual([{ address: "127.0.0.1", why: expect.stringContaining("loopback") as string }]);
-  expect(notes.healthChecks).toEqual(new Map([["default/web", { port: 32000, localEndpoints: 1 }]]));
-  expect(notes.nodePorts.get("default/web")).toMatchObject([{ scope: "nodePort", port: 30080 }]);
+  expect([...notes.refused]).toEqual([["default/web", [{ address: "127.0.0.1", why: expect.stringContaining("loopback") as string }]]]);
+  held.state = { ...held.state, services: new Map([["default/plain", asking]]) };
+  follower.follow(touchedBy({ services: new Set(["default/web", "default/plain"]) }));
+  expect([...notes.refused.keys()]).toEqual(["default/plain"]);
+});
 
-  held.state = { ...held.state, services: new Map([["default/web", noted], ["default/plain", aService({ clusterIP: "10.96.0.9" }, "plain")]]) }; // prettier-ignore
-  follower.follow(touchedBy({ services: new Set(["default/plain"]) }));
-  expect(told).toHaveLength(1);
-  held.state = { ...held.state, slicesByService: new Map() };
-  follower.follow(touchedBy({ services: new Set(["default/web"]) }));
-  expect(notes.healthChecks.get("default/web")?.localEndpoints).toBe(0);
-  held.state = { ...held.state, services: new Map() };
-  follower.follow(touchedBy({ services: new Set(["default/web"]) }));
-  expect(told).toEqual([["default/web", "default/web", "default/web"], ["default/web", "default/web", "default/web"], []]);
+test("the first service that is reached from elsewhere changes what holds for the host, the next one does not", () => {
+  const nodePort = (port: number) => aService({ type: "NodePort", ports: [{ name: "http", port: 80, nodePort: port }] });
+  const { held, puts, follower } = aFollower(aState([aService()], []));
+  follower.follow(touchedBy({ all: true }));
+  expect(puts[0]?.table?.host.forwards).toEqual([]);
+  for (const port of [30080, 30081]) {
+    held.state = { ...held.state, services: new Map([["default/web", nodePort(port)]]) };
+    follower.follow(touchedBy({ services: new Set(["default/web"]) }));
+  }
+  expect(puts[1]?.table?.host.forwards).toEqual(["IPv4"]);
+  expect(puts[2]?.table).toBeUndefined();
+  expect(puts[2]?.changes).toHaveLength(1);
 });
 
 test("nothing is put before the server was heard once", () => {

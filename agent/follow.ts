@@ -1,8 +1,9 @@
+import type { IpFamily } from "#proto/ip.ts";
 import type { AppliedTracker } from "./sync/applied.ts";
 import type { ClusterState, Touched } from "./sync/state.ts";
 import type { TableMailbox } from "./dataplane/mailbox.ts";
 import type { DnsResponder } from "./dns/responder.ts";
-import { compileChanges, compileTable, type NodeContext } from "./compile/compile.ts";
+import { compileChanges, compileTable, forwardedFamilies, type NodeContext } from "./compile/compile.ts";
 import { compileDnsChanges, compileDnsDomain } from "./compile/dns-view.ts";
 import { createServiceNotes, type ServiceNotes } from "./compile/service-notes.ts";
 import type { CompiledService, ServiceKey } from "./compile/table.ts";
@@ -14,8 +15,6 @@ export interface FollowDeps {
   readonly mailbox: Pick<TableMailbox, "put">;
   readonly dns: Pick<DnsResponder, "apply">;
   readonly applied: Pick<AppliedTracker, "want">;
-  /** The notes may be others now; at once, and before the kernel has followed. Must not throw, and not wait. */
-  readonly onNotes?: (notes: ServiceNotes) => void;
 }
 
 export interface Follower {
@@ -23,36 +22,42 @@ export interface Follower {
   follow(touched: Touched): void;
   /** The same from scratch: this host's own addresses are others now, or the data plane begins anew. */
   recompile(): void;
-  /** What the Services mean besides packets: refused addresses, health-check ports, node ports. Always the current state. */
+  /** Always the current state. */
   readonly notes: ServiceNotes;
 }
 
-export function createFollower({ state, node, mailbox, dns, applied, onNotes }: FollowDeps): Follower {
+export function createFollower({ state, node, mailbox, dns, applied }: FollowDeps): Follower {
   const compiled = new Map<ServiceKey, CompiledService>();
   const keeper = createServiceNotes();
   let compiledZone: string | undefined;
+  let forwards: readonly IpFamily[] = [];
 
   function putTable(): void {
     if (state.cluster === undefined) return; // nothing heard yet: what an earlier agent left in the kernel stays
     const context = node();
     const table = compileTable(state, context);
     compiledZone = context.zone;
+    forwards = table.host.forwards;
     compiled.clear();
     for (const [key, service] of table.services) compiled.set(key, service);
     keeper.replace(table.services);
     mailbox.put({ revision: state.revision, table, changes: [] });
-    onNotes?.(keeper.notes);
   }
 
   function putChanges(touched: Touched, context: NodeContext): void {
     const changes = compileChanges(compiled, state, touched, context);
+    const forwarded = forwardedFamilies(changes.flatMap(({ next }) => next ?? []));
+    // The first Service that is reached from elsewhere: what holds for the host as a whole is different now.
+    if (forwarded.some((family) => !forwards.includes(family))) {
+      putTable();
+      return;
+    }
     for (const { key, next } of changes) {
       if (next) compiled.set(key, next);
       else compiled.delete(key);
     }
-    const isNoted = keeper.follow(changes);
+    keeper.follow(changes);
     mailbox.put({ revision: touched.revision, changes });
-    if (isNoted) onNotes?.(keeper.notes);
   }
 
   return {

@@ -30,7 +30,7 @@ export function aCompiled(frontends: readonly Frontend[], key = "default/web", m
 }
 
 export function aHostTable(more: Partial<HostTable> = {}): HostTable {
-  return { serviceCidrs: ["10.96.0.0/16"], nodeIps: [], localCidrs: [], masqueradeAll: false, nodePortCidrs: [], ...more };
+  return { serviceCidrs: ["10.96.0.0/16"], nodeIps: [], localCidrs: [], masqueradeAll: false, nodePortCidrs: [], forwards: [], ...more };
 }
 
 export function aTable(services: readonly CompiledService[], host: HostTable = aHostTable()): ForwardingTable {

@@ -187,14 +187,33 @@ describe("changes", () => {
       ]);
   });
 
+  test("a host forwards in the families in which services are reached from elsewhere", () => {
+    const nodePort = { type: "NodePort" as const, ports: [{ name: "http", port: 80, nodePort: 30080 }] };
+    const forwards = (...specs: Spec[]) =>
+      compileTable(
+        aState(
+          specs.map((spec, i) => aService(spec, `s${i}`)),
+          [],
+        ),
+        node,
+      ).host.forwards;
+    expect(forwards({})).toEqual([]);
+    expect(forwards({}, nodePort)).toEqual(["IPv4"]);
+    expect(forwards({ ...nodePort, clusterIPs: ["10.96.0.10", "fd10::10"] })).toEqual(["IPv4", "IPv6"]);
+    expect(forwards({ externalIPs: ["127.0.0.1"] })).toEqual([]);
+  });
+
   test("the host's part is canonical", () => {
-    const host = compileHost(aState([], []), { ...node, localCidrs: ["10.200.2.0/24", "10.200.1.0/24", "10.200.1.0/24", "junk"] });
+    const host = compileHost(aState([], []), { ...node, localCidrs: ["10.200.2.0/24", "10.200.1.0/24", "10.200.1.0/24", "junk"] }, [
+      "IPv4",
+    ]);
     expect(host).toEqual({
       serviceCidrs: ["10.96.0.0/16", "fd10::/112"],
       nodeIps: ["172.30.0.1"],
       localCidrs: ["10.200.1.0/24", "10.200.2.0/24"],
       masqueradeAll: false,
       nodePortCidrs: [],
+      forwards: ["IPv4"],
     });
   });
 });

@@ -1,4 +1,4 @@
-import { formatCidr } from "#proto/ip.ts";
+import { formatCidr, type IpFamily } from "#proto/ip.ts";
 import { DEFAULT_AFFINITY_SECONDS, SCHEDULER_ANNOTATION, type Service } from "#proto/service.ts";
 import type { EndpointSlice } from "#proto/endpoint-slice.ts";
 import type { ClusterState, Touched } from "#agent/sync/state.ts";
@@ -32,7 +32,7 @@ export function compileTable(state: ClusterState, node: NodeContext): Forwarding
     const compiled = compileWith(state, facts, key);
     if (compiled) services.set(key, compiled);
   }
-  return { host: compileHost(state, node), services };
+  return { host: compileHost(state, node, forwardedFamilies(services.values())), services };
 }
 
 /** Only of the services that were touched, and only of those that now mean something else to the kernel. `touched.all`: use compileTable. */
@@ -53,13 +53,21 @@ export function compileChanges(
   return changes;
 }
 
-export function compileHost(state: ClusterState, node: NodeContext): HostTable {
+/** Families with places besides virtual IPs, sorted. */
+export function forwardedFamilies(services: Iterable<CompiledService>): readonly IpFamily[] {
+  const found = new Set<IpFamily>();
+  for (const { frontends } of services) for (const { scope, family } of frontends) if (scope !== "cluster") found.add(family);
+  return [...found].toSorted();
+}
+
+export function compileHost(state: ClusterState, node: NodeContext, forwards: readonly IpFamily[]): HostTable {
   return {
     serviceCidrs: cidrsIn(state.cluster?.serviceCidrs ?? []).map(formatCidr),
     nodeIps: canonicalIps(node.addresses),
     localCidrs: canonicalCidrs(cidrsIn(node.localCidrs)),
     masqueradeAll: node.masqueradeAll,
     nodePortCidrs: canonicalCidrs(node.nodePortCidrs.map(sloppyCidr).filter((cidr) => cidr !== undefined)),
+    forwards,
   };
 }
 

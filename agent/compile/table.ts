@@ -85,6 +85,8 @@ export interface HostTable {
   readonly masqueradeAll: boolean;
   /** Addresses of the host at which node ports are; empty (or none of a family) = all of it but loopback. Virtual IPs never. */
   readonly nodePortCidrs: readonly string[];
+  /** Families in which Services are reached from off the host: such connections may have to go on to other hosts, so the kernel must forward. */
+  readonly forwards: readonly IpFamily[];
 }
 
 export interface ForwardingTable {

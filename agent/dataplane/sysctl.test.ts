@@ -78,6 +78,13 @@ test("IPv6 forwarding is for dual-stack fleets whose containers have IPv6, and e
   expect(await single.open().ensure({ ...behindBoth, localCidrs: ["172.17.0.0/16"] }, { family: "IPv6" })).toEqual([]);
 });
 
+test("a host without containers forwards where services are reached from elsewhere", async () => {
+  const { open, value } = await aHost({ [FORWARD]: "0", [FORWARD6]: "0" });
+  expect(await open().ensure(aHostTable({ forwards: ["IPv4"] }))).toEqual(["net.ipv4.ip_forward=1 (was 0)"]);
+  expect(await value(FORWARD6)).toBe("0");
+  expect(await open().ensure(aHostTable({ forwards: ["IPv4", "IPv6"] }))).toEqual(["net.ipv6.conf.all.forwarding=1 (was 0)"]);
+});
+
 test("a host that learns its routes from router advertisements goes on doing so, and is put back as it was", async () => {
   const before = {
     [FORWARD6]: "0",

@@ -23,6 +23,7 @@ export interface Requirement {
   readonly mayLack?: boolean;
 }
 
+const FORWARDED = "containers of this host, and whoever connects from elsewhere, reach other hosts' endpoints by being forwarded";
 const IPV6_FORWARDING = "net.ipv6.conf.all.forwarding";
 
 const REQUIREMENTS: readonly Requirement[] = [
@@ -30,17 +31,18 @@ const REQUIREMENTS: readonly Requirement[] = [
     // Docker gives FORWARD the policy DROP only if this was off when it started: an agent that starts first takes that away.
     name: "net.ipv4.ip_forward",
     value: "1",
-    why: "containers of this host reach virtual IPs by being forwarded",
+    why: FORWARDED,
     family: "IPv4",
-    neededBy: ({ localCidrs }) => localCidrs.some((cidr) => !cidr.includes(":")),
+    neededBy: ({ localCidrs, forwards }) => forwards.includes("IPv4") || localCidrs.some((cidr) => !cidr.includes(":")),
   },
   {
     name: IPV6_FORWARDING,
     value: "1",
-    why: "containers of this host reach virtual IPs by being forwarded",
+    why: FORWARDED,
     family: "IPv6",
     mayLack: true,
-    neededBy: ({ localCidrs, serviceCidrs }) => [localCidrs, serviceCidrs].every((cidrs) => cidrs.some((cidr) => cidr.includes(":"))),
+    neededBy: ({ localCidrs, serviceCidrs, forwards }) =>
+      forwards.includes("IPv6") || [localCidrs, serviceCidrs].every((cidrs) => cidrs.some((cidr) => cidr.includes(":"))),
   },
 ];
 

@@ -18,6 +18,7 @@ export const host: HostTable = {
   localCidrs: ["10.200.1.0/24"],
   masqueradeAll: false,
   nodePortCidrs: [],
+  forwards: [],
 };
 
 export interface Flow {
