@@ -9,13 +9,14 @@ import { rows, rowsBySetting } from "./flows/table.ts";
 import { FAMILIES, HOST_1_IPS } from "./flows/world.ts";
 import { walkIptables } from "./iptables-walk.ts";
 import { walkNftables } from "./nft-tracer.ts";
+import { walkIpvs } from "./ipvs-tracer.ts";
 import type { Outcome, Packet, Surroundings } from "./packet.ts";
 
 /** Every row of the flow table × family × driver: compiled, rendered, and walked in memory. All rows of a setting are in one table. */
 
 type Walk = (table: ForwardingTable, family: IpFamily, packet: Packet, around: Surroundings) => readonly Outcome[];
 
-const walks: Partial<Record<Mode, Walk>> = { iptables: walkIptables, nftables: walkNftables };
+const walks: Record<Mode, Walk> = { iptables: walkIptables, nftables: walkNftables, ipvs: walkIpvs };
 const around: Surroundings = { hostIps: HOST_1_IPS };
 
 const tables = new Map<Setting, ForwardingTable>(Array.from(rowsBySetting, ([setting, some]) => [setting, tableOf(some, setting)]));
