@@ -50,8 +50,8 @@ export function editServer(
     return edits;
   }
   const now = before ?? { ...wordsOf(next), reals: new Map<string, number>(), address: next.address };
-  if (!before) edits.first.push(`-A ${name} ${definition(next)}`);
-  else if (definition(before) !== definition(next)) edits.first.push(`-E ${name} ${definition(next)}`);
+  if (!before) edits.first.push(`-A ${name} ${definitionOf(next)}`);
+  else if (definitionOf(before) !== definitionOf(next)) edits.first.push(`-E ${name} ${definitionOf(next)}`);
   held.set(key, now);
   Object.assign(now, wordsOf(next));
   for (const [real, weight] of next.reals) {
@@ -120,7 +120,8 @@ function wordsOf({ scheduler, flags, persistence }: Server): Pick<HeldServer, "s
   return { scheduler, flags, persistence };
 }
 
-function definition({ scheduler, flags, persistence }: Pick<Server, "scheduler" | "flags" | "persistence">): string {
+/** As ipvsadm takes it. */
+export function definitionOf({ scheduler, flags, persistence }: Pick<Server, "scheduler" | "flags" | "persistence">): string {
   return `-s ${scheduler}${flags === "" ? "" : ` -b ${flags}`}${persistence === 0 ? "" : ` -p ${persistence}`}`;
 }
 

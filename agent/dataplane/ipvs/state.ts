@@ -235,6 +235,11 @@ export class Marks {
     if (read) this.#numbers.delete(read.number);
   }
 
+  /** Forgets the legs of all other servers. */
+  keepOnly(servers: ReadonlyMap<ServerKey, unknown>): void {
+    for (const mark of [...this.#legs.keys()]) if (!servers.has(mark)) this.release(mark);
+  }
+
   /** From what the kernel holds. A server that no entry leads to is one whose connections are ending. */
   learn({ servers, sets }: Held): void {
     for (const key of servers.keys()) {

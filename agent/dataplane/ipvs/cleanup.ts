@@ -1,0 +1,132 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { performance } from "node:perf_hooks";
+import { AppError } from "#proto/error.ts";
+import type { IpFamily } from "#proto/ip.ts";
+import { pause } from "#proto/backoff.ts";
+import type { KernelTools } from "../exec.ts";
+import { legacyTables, type IptablesKind } from "../iptables/apply.ts";
+import { NO_EXTERNAL_LINES, openDevice } from "./device.ts";
+import type { Edge } from "./edge.ts";
+import { oursOf, parseActivity } from "./listing.ts";
+import { DEVICE, setWord } from "./names.ts";
+import { TABLES, type TableName } from "./render.ts";
+import { namesOfOurs, renderTable } from "./rules-text.ts";
+import type { HeldServer, ServerKey } from "./servers.ts";
+import { IDLE_SECONDS, idleTimeout, KERNEL_SECONDS, setIdleTimeout } from "./timeouts.ts";
+
+/** Takes out what is ours and nothing else, and looks whether it is gone. */
+
+export interface Cleanup {
+  readonly tools: KernelTools;
+  readonly edge: Edge;
+  readonly family: IpFamily;
+  readonly kinds: readonly IptablesKind[];
+  readonly procNet: string;
+  readonly dryRun: boolean;
+}
+
+/** Another data plane may have taken over: new connections are its own, and those that run here get a moment to end. */
+const GRACE_MS = 2_000;
+
+export async function cleanupIpvs(cleanup: Cleanup, signal: AbortSignal): Promise<readonly string[]> {
+  const found = await lookFor(cleanup, signal);
+  const names = namesIn(found, cleanup);
+  if (cleanup.dryRun || names.length === 0) return names;
+  await removeRules(cleanup, found, ["nat"], signal);
+  await connectionsEnd(cleanup, found.servers, signal);
+  await removeRules(cleanup, found, ["filter", "mangle"], signal);
+  await removeRest(cleanup, found, signal);
+  const left = namesIn(await lookFor(cleanup, signal), cleanup);
+  if (left.length > 0) throw new AppError("KernelRejected", `still there after the clean-up: ${left.slice(0, 5).join(", ")}`);
+  return names;
+}
+
+interface Found {
+  readonly rules: readonly { readonly kind: IptablesKind; readonly table: TableName; readonly names: readonly string[] }[];
+  readonly servers: ReadonlyMap<ServerKey, HeldServer>;
+  readonly sets: readonly string[];
+  readonly addresses: readonly string[];
+  readonly device: "none" | "ours" | "shared";
+  readonly hasRule: boolean;
+  readonly idleSeconds: number | undefined;
+}
+
+async function lookFor({ tools, edge, family, kinds }: Cleanup, signal: AbortSignal): Promise<Found> {
+  const rules: Found["rules"][number][] = [];
+  for (const kind of kinds)
+    for (const table of kind === "nft" ? TABLES : await tablesThere(tools, family, signal))
+      rules.push({ kind, table, names: namesOfOurs(table, await edge.listRules(kind, table, signal)) });
+  const sets = await edge.listSets(signal).catch(ifMissing(signal, new Map<never, never>()));
+  const device = openDevice(tools, family);
+  const addresses = await device.addresses(signal);
+  // A kernel without virtual servers says so with an exit code: there are none of ours.
+  const all = await edge.listServers(signal).catch(ifMissing(signal, new Map<ServerKey, HeldServer>()));
+  return {
+    rules: rules.filter(({ names }) => names.length > 0),
+    servers: oursOf(all, { ranges: addresses, sets }),
+    sets: Array.from(sets.keys(), (set) => setWord(family, set)),
+    addresses,
+    device: await device.standing(signal),
+    hasRule: await device.hasExternalRule(signal),
+    idleSeconds: all.size > 0 || sets.size > 0 ? await idleTimeout(tools, signal).catch(ifMissing(signal, undefined)) : undefined,
+  };
+}
+
+function namesIn({ rules, servers, sets, addresses, device, hasRule, idleSeconds }: Found, { family, dryRun }: Cleanup): readonly string[] {
+  const program = family === "IPv4" ? "iptables" : "ip6tables";
+  // IPv6 is cleaned up last, and takes along what both have.
+  const isLast = device === "ours" || (device === "shared" && dryRun && family === "IPv6");
+  return [
+    ...rules.flatMap(({ kind, names }) => names.map((name) => `${program}-${kind} ${name}`)),
+    ...Array.from(servers.keys(), (key) => `virtual server ${typeof key === "number" ? `FWM ${key}` : key}`),
+    ...sets.map((set) => `set ${set}`),
+    ...addresses.map((address) => `route local ${address} dev ${DEVICE}`),
+    ...(hasRule ? [`${family} routing rule for external IPs`] : []),
+    ...(isLast ? [`device ${DEVICE}`] : []),
+    ...(isLast && idleSeconds === IDLE_SECONDS ? [`idle time of virtual servers, ${IDLE_SECONDS} s`] : []),
+  ];
+}
+
+async function removeRules({ edge }: Cleanup, { rules }: Found, tables: readonly TableName[], signal: AbortSignal): Promise<void> {
+  for (const { kind, table } of rules.filter((one) => tables.includes(one.table)))
+    await edge.rules(kind, renderTable(table, { wanted: undefined, listing: await edge.listRules(kind, table, signal) }, ""));
+}
+
+async function removeRest(
+  { tools, edge, family }: Cleanup,
+  { servers, sets, addresses, device, hasRule }: Found,
+  signal: AbortSignal,
+): Promise<void> {
+  const option = family === "IPv6" ? " -6" : "";
+  await edge.servers(Array.from(servers.keys(), (key) => `-D ${typeof key === "number" ? `-f ${key}${option}` : key}\n`).join(""));
+  await edge.sets(sets.map((set) => `destroy ${set}\n`).join(""));
+  if (hasRule) await edge.ip(NO_EXTERNAL_LINES);
+  await edge.ip(addresses.map((address) => `route del local ${address} dev ${DEVICE}`));
+  if (device !== "ours") return;
+  await tools.run("ip", ["link", "del", "dev", DEVICE], { signal });
+  await setIdleTimeout(tools, { from: IDLE_SECONDS, to: KERNEL_SECONDS }, signal).catch(ifMissing(signal, []));
+}
+
+async function connectionsEnd({ family, procNet }: Cleanup, servers: Found["servers"], signal: AbortSignal): Promise<void> {
+  const end = performance.now() + GRACE_MS;
+  while (performance.now() < end && !signal.aborted) {
+    const activity = parseActivity(await readFile(join(procNet, "ip_vs"), "utf8").catch(() => ""), family);
+    const busy = [...activity].some(([key, reals]) => servers.has(key) && [...reals.values()].some((connections) => connections > 0));
+    if (!busy) return;
+    await pause(50, signal);
+  }
+}
+
+async function tablesThere(tools: KernelTools, family: IpFamily, signal: AbortSignal): Promise<readonly TableName[]> {
+  const there = await legacyTables(tools, family, signal);
+  return TABLES.filter((table) => there.has(table));
+}
+
+/** A tool, or a part of the kernel, that is not there holds nothing of ours. */
+function ifMissing<T>(signal: AbortSignal, instead: T): (cause: unknown) => T {
+  return (cause) => {
+    if (signal.aborted) throw cause;
+    return instead;
+  };
+}

@@ -1,0 +1,146 @@
+import { existsSync } from "node:fs";
+import { open, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { performance } from "node:perf_hooks";
+import type { IpFamily } from "#proto/ip.ts";
+import type { IptablesKind } from "../iptables/apply.ts";
+import type { DeviceEdge } from "./device.ts";
+import type { Edge } from "./edge.ts";
+import { parseActivity } from "./listing.ts";
+import { DEVICE, SET_NAMES, setWord } from "./names.ts";
+import { TABLES } from "./render.ts";
+import { canariesOf, ruleDrift } from "./rules-text.ts";
+import { definitionOf, type ServerKey } from "./servers.ts";
+import type { IpvsState } from "./state.ts";
+import type { Written } from "./writer.ts";
+
+/**
+ * Is what we wrote still there? Asked often, so the first look costs no process: rules name lists of xt_recent, which are files as long as they do; the
+ * device is in a file of the kernel, and so are the virtual servers, of which the first are read. What these cannot see is looked up with the tools,
+ * as seldom as it is expensive.
+ */
+export interface Inspector {
+  inspect(held: Written, signal: AbortSignal): Promise<readonly string[]>;
+}
+
+interface Check {
+  readonly minIntervalMs: number;
+  readonly shareOfACore: number;
+  run(held: Written, signal: AbortSignal): Promise<readonly string[]>;
+}
+
+const SLOWEST_INTERVAL_MS = 300_000;
+/** Of the virtual servers; enough to see that all are gone, whoever came after. */
+const HEAD_BYTES = 16 * 1024;
+
+export interface InspectorDeps {
+  readonly edge: Edge;
+  readonly device: DeviceEdge;
+  readonly family: IpFamily;
+  readonly kind: IptablesKind;
+  readonly procNet: string;
+}
+
+export function openInspector(deps: InspectorDeps): Inspector {
+  const scheduled = checksOf(deps).map(scheduleOf);
+  return {
+    async inspect(held, signal) {
+      const missing = await glance(deps, held);
+      if (missing.length > 0) return missing;
+      for (const run of scheduled) {
+        const found = await run(held, signal);
+        if (found.length > 0) return found;
+      }
+      return [];
+    },
+  };
+}
+
+async function glance({ procNet, family }: InspectorDeps, { rules, writes, state }: Written): Promise<readonly string[]> {
+  const missing = [...canariesOf(rules, writes)].filter(([list]) => !existsSync(join(procNet, "xt_recent", list))).map(([, what]) => what);
+  const devices = await readFile(join(procNet, "dev"), "utf8");
+  if (!devices.includes(` ${DEVICE}:`) && !devices.startsWith(`${DEVICE}:`)) missing.push(`the device ${DEVICE}`);
+  if (state.servers.size > 0) missing.push(...(await serversGone(join(procNet, "ip_vs"), family, state)));
+  return missing;
+}
+
+/** The kernel has them in no order of ours: one of ours among the first ones is enough, and when all are seen, as many as there should be. */
+async function serversGone(file: string, family: IpFamily, { servers }: IpvsState): Promise<string[]> {
+  const { text, isAll } = await headOf(file, HEAD_BYTES);
+  const seen = [...parseActivity(text, family).keys()].filter((key) => servers.has(key)).length;
+  if (isAll ? seen === servers.size : seen > 0) return [];
+  return [isAll ? `${servers.size - seen} of ${servers.size} virtual servers` : "the virtual servers"];
+}
+
+async function headOf(file: string, bytes: number): Promise<{ text: string; isAll: boolean }> {
+  await using handle = await open(file, "r");
+  const buffer = Buffer.alloc(bytes);
+  let length = 0;
+  while (length < bytes) {
+    const { bytesRead } = await handle.read(buffer, length, bytes - length, null);
+    if (bytesRead === 0) return { text: buffer.toString("latin1", 0, length), isAll: true };
+    length += bytesRead;
+  }
+  return { text: buffer.toString("latin1", 0, buffer.lastIndexOf("\n") + 1), isAll: false };
+}
+
+function checksOf({ edge, device, family, kind }: InspectorDeps): readonly Check[] {
+  return [
+    {
+      minIntervalMs: 500,
+      shareOfACore: 0.01, // emptied sets stop everything, and nothing else shows it
+      async run({ state }, signal) {
+        const sizes = await edge.listSetSizes(signal);
+        return SET_NAMES.filter((set) => sizes.get(set) !== state.entriesOf(set).size).map(
+          (set) => `the set ${setWord(family, set)}: ${sizes.get(set) ?? "none"} of ${state.entriesOf(set).size} entries`,
+        );
+      },
+    },
+    {
+      minIntervalMs: 2_000,
+      shareOfACore: 0.002,
+      async run({ state, rules, hasExternal }, signal) {
+        const missing: string[] = [];
+        for (const table of TABLES) missing.push(...ruleDrift(table, rules, await edge.listRules(kind, table, signal)));
+        const addresses = new Set(await device.addresses(signal));
+        const lost = [...state.entriesOf("VIPS").keys()].filter((prefix) => !addresses.has(prefix));
+        if (lost.length > 0) missing.push(`${lost.length} addresses of ${DEVICE}`);
+        if (hasExternal && !(await device.hasExternalRule(signal))) missing.push("the routing rule for external IPs");
+        return missing;
+      },
+    },
+    { minIntervalMs: 5_000, shareOfACore: 0.002, run: async ({ state }, signal) => serverDrift(state, await edge.listServers(signal)) },
+  ];
+}
+
+function serverDrift({ servers }: IpvsState, found: Awaited<ReturnType<Edge["listServers"]>>): string[] {
+  const missing: string[] = [];
+  const nameOf = (key: ServerKey): string => (typeof key === "number" ? `FWM ${key}` : key);
+  for (const [key, { reals, ...server }] of servers) {
+    const there = found.get(key);
+    const same =
+      there !== undefined &&
+      definitionOf(there) === definitionOf(server) &&
+      there.reals.size === reals.size &&
+      [...reals].every(([real, weight]) => there.reals.get(real) === weight);
+    if (!same) missing.push(`the virtual server ${nameOf(key)}`);
+  }
+  return missing.length > 12 ? [...missing.slice(0, 12), `and ${missing.length - 12} more`] : missing;
+}
+
+/** Runs the check when it is due; the more it costs, the later the next. */
+function scheduleOf(check: Check): Check["run"] {
+  let dueAt = performance.now() + check.minIntervalMs;
+  let patience = 1;
+  return async (held, signal) => {
+    const startedAt = performance.now();
+    if (startedAt < dueAt) return [];
+    dueAt = startedAt + check.minIntervalMs; // also when it is called off
+    const found = await check.run(held, signal);
+    const endedAt = performance.now();
+    patience = found.length > 0 ? patience * 2 : 1;
+    const pause = Math.max(check.minIntervalMs, (endedAt - startedAt) / check.shareOfACore) * patience;
+    dueAt = endedAt + Math.min(pause, SLOWEST_INTERVAL_MS);
+    return found;
+  };
+}
