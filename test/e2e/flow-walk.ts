@@ -1,15 +1,16 @@
+import { sameService, type ForwardingTable, type ServiceChange } from "#agent/compile/table.ts";
 import type { DataplaneDriver } from "#agent/dataplane/driver.ts";
 import type { IpFamily } from "#proto/ip.ts";
 import type { Ask, Seen } from "#test/fleet/stations.ts";
 import { exceptionOf, holdsFor, isSticky, seenAsHost } from "#test/packet/flows/expect.ts";
 import type { Flow, Mode } from "#test/packet/flows/flow.ts";
 import { isEndpoints, targetOf, wantedOf, type Row } from "#test/packet/flows/names.ts";
-import { tableOf } from "#test/packet/flows/state.ts";
+import { earlierTableOf, tableOf } from "#test/packet/flows/state.ts";
 import { rowsBySetting } from "#test/packet/flows/table.ts";
 import { addressOf, FAMILIES, HOST_1_IPS, LOOPBACK } from "#test/packet/flows/world.ts";
 import type { FlowWorld } from "./flow-world.ts";
 
-/** The flow table through a kernel: one sync per setting, all flows side by side, with real sockets. */
+/** The flow table through a kernel: one table per setting, all flows side by side, with real sockets. */
 
 export interface Walked {
   /** Row.index. */
@@ -38,8 +39,10 @@ export async function walkFlows(
   const walked: Walked[] = [];
   const families = FAMILIES.filter((family) => drivers[family]);
   for (const [setting, rows] of rowsBySetting) {
-    const table = tableOf(rows, setting);
-    for (const family of families) await drivers[family]?.sync(table, AbortSignal.timeout(120_000));
+    for (const [turn, family] of families.entries()) {
+      const driver = drivers[family];
+      if (driver) await bring(driver, earlierTableOf(rows, setting, turn), tableOf(rows, setting));
+    }
     const flows = families.flatMap((family) => rows.filter((row) => isAsked(row, mode, family)).map((row) => ({ row, family })));
     const lane = async (): Promise<void> => {
       for (let next = flows.pop(); next; next = flows.pop()) {
@@ -51,6 +54,19 @@ export async function walkFlows(
     await Promise.all(Array.from({ length: SIDE_BY_SIDE }, lane));
   }
   return walked;
+}
+
+const CHANGES_AT_ONCE = 40;
+
+/** What the walk finds was partly written by a sync, partly by updates. */
+async function bring(driver: DataplaneDriver, earlier: ForwardingTable, table: ForwardingTable): Promise<void> {
+  const signal = AbortSignal.timeout(120_000);
+  await driver.sync(earlier, signal);
+  const keys = [...new Set([...earlier.services.keys(), ...table.services.keys()])];
+  const changes = keys
+    .map((key): ServiceChange => ({ key, previous: earlier.services.get(key), next: table.services.get(key) }))
+    .filter(({ previous, next }) => !sameService(previous, next));
+  for (let at = 0; at < changes.length; at += CHANGES_AT_ONCE) await driver.update(changes.slice(at, at + CHANGES_AT_ONCE), signal);
 }
 
 function wantOf(row: Row, mode: Mode, family: IpFamily): Flow["want"] {

@@ -16,6 +16,35 @@ export function tableOf(rows: readonly Row[], setting: Setting): ForwardingTable
   return compileTable(stateOf(rows), nodeIn(setting));
 }
 
+/**
+ * Where a host may have come from to `tableOf(rows)`: some services are new, some had no endpoints, some were limited otherwise, the rest is as it will be.
+ * `turn` says which; a walk of the table that follows by updates shows that they leave nothing behind.
+ */
+export function earlierTableOf(rows: readonly Row[], setting: Setting, turn: number): ForwardingTable {
+  return tableOf(
+    rows.flatMap((row) => {
+      const kind = (row.index + turn) % 4;
+      if (kind === 0) return [row];
+      if (kind === 1) return [];
+      return [{ ...row, services: row.services.map(kind === 2 ? withoutEndpoints : otherwiseLimited) }];
+    }),
+    setting,
+  );
+}
+
+const withoutEndpoints = (service: ServiceSketch): ServiceSketch => ({ ...service, endpoints: [] });
+
+const otherwiseLimited = ({ spec = {}, endpoints = [], ...service }: ServiceSketch): ServiceSketch => ({
+  ...service,
+  endpoints: endpoints.map(({ weight = 1, ...endpoint }) => ({ ...endpoint, weight: weight + 1 })),
+  spec: {
+    ...spec,
+    internalTrafficPolicy: spec["internalTrafficPolicy"] === "Local" ? "Cluster" : "Local",
+    externalTrafficPolicy: spec["externalTrafficPolicy"] === "Local" ? "Cluster" : "Local",
+    loadBalancerSourceRanges: spec["loadBalancerSourceRanges"] ? [] : ["192.0.2.0/24", "2001:db8::/32"],
+  },
+});
+
 export function nodeIn(setting: Setting): NodeContext {
   return {
     name: "h1",
