@@ -1,17 +1,20 @@
 // `npm test`: runs the vitest projects and ends with the line `N passed, N failed, N skipped`. See test/README.md.
 import { spawnSync } from "node:child_process";
 import { createVitest, parseCLI, type TestModule, type Vitest } from "vitest/node";
+import { missingNeighbours, suitesWithout } from "./neighbours.ts";
 import { closingLine, complaints, kernelProject, type ProjectCounts, type Run, succeeded } from "./tally.ts";
 
 const skipKernelSuites = process.env["FAIRLEAD_SKIP_E2E"] === "1";
 const skippedLoudly = "!!! The kernel suites (e2e) are NOT run: FAIRLEAD_SKIP_E2E=1. This says nothing about the data plane.";
 
+let notRun: readonly string[] = [];
 const run = await runTests(process.argv.slice(2)).catch((error: unknown): Run => {
   console.error("npm test: the test runner itself failed:", error);
   return { counts: {}, strayErrors: 1, partial: true };
 });
 for (const complaint of complaints(run)) console.error(`npm test: ${complaint}`);
 if (skipKernelSuites) console.error(skippedLoudly);
+for (const suite of notRun) console.error(`!!! NOT run: ${suite}`);
 process.stdout.write(`\n${closingLine(run)}\n`);
 process.exit(succeeded(run) ? 0 : 1); // a handle that a test left open does not keep the run from ending
 
@@ -22,14 +25,28 @@ async function runTests(argv: string[]): Promise<Run> {
     console.error(skippedLoudly);
     projects.push(`!${kernelProject}`);
   }
-  const vitest = await createVitest({ ...options, project: projects, watch: false, run: true });
+  const settings = { ...options, project: projects, watch: false, run: true };
+  let vitest = await createVitest(settings);
   try {
-    const files = await vitest.globTestSpecifications(filter);
+    let files = await vitest.globTestSpecifications(filter);
     const partial = filter.length > 0 || vitest.config.testNamePattern !== undefined;
     const asked = vitest.projects
       .map((project) => project.name)
       .filter((name) => !partial || files.some((file) => file.project.name === name));
-    const refused = asked.includes(kernelProject) && !prepareKernelSuites();
+    let refused = asked.includes(kernelProject) && !prepareKernelSuites();
+    const withheld = refused
+      ? []
+      : suitesWithout(
+          files.map(({ moduleId }) => moduleId),
+          missingNeighbours,
+        );
+    if (withheld === undefined) refused = true;
+    else if (withheld.length > 0) {
+      notRun = withheld.map(({ file, why }) => `${file}: ${why}`);
+      await vitest.close();
+      vitest = await createVitest({ ...settings, cliExclude: withheld.map(({ file }) => `**/${file}`) });
+      files = await vitest.globTestSpecifications(filter);
+    }
     if (!refused && files.length > 0) await vitest.start(filter);
     return { counts: countByProject(vitest, asked), strayErrors: vitest.state.getUnhandledErrors().length, partial };
   } finally {

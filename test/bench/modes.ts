@@ -1,31 +1,16 @@
-import { openFlowCleaner } from "#agent/dataplane/conntrack.ts";
 import type { DataplaneDriver } from "#agent/dataplane/driver.ts";
 import type { KernelTools, StandbyTools } from "#agent/dataplane/exec.ts";
-import { createIptablesDriver } from "#agent/dataplane/iptables/driver.ts";
+import { openDriver as selected } from "#agent/dataplane/select.ts";
 import { openSysctls } from "#agent/dataplane/sysctl.ts";
 
 /** The data planes as the benches name them, and their real drivers. */
 export const MODES = ["nftables", "iptables_nft", "iptables_legacy", "ipvs"] as const;
 export type Mode = (typeof MODES)[number];
 
-export interface DriverDeps {
-  readonly tools: KernelTools & StandbyTools;
-  readonly stateDir: string;
-}
-
 const quiet = { info: () => undefined, warn: complain, error: complain };
 
-export function openDriver(mode: Mode, { tools, stateDir }: DriverDeps): DataplaneDriver {
-  const common = { tools, log: quiet, flows: openFlowCleaner({ tools, log: quiet }), sysctls: openSysctls({ stateDir }) };
-  switch (mode) {
-    case "iptables_nft":
-      return createIptablesDriver({ ...common, kind: "nft" });
-    case "iptables_legacy":
-      return createIptablesDriver({ ...common, kind: "legacy" });
-    case "nftables":
-    case "ipvs":
-      throw new Error(`there is no driver ${mode} yet`);
-  }
+export function openDriver(mode: Mode, tools: KernelTools & StandbyTools, stateDir: string): DataplaneDriver {
+  return selected({ dataplane: mode.replace("_", "-"), family: "IPv4", tools, sysctls: openSysctls({ stateDir }), log: quiet });
 }
 
 export function modesOf(asked: readonly string[] | undefined): readonly Mode[] {
