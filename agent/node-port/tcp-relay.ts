@@ -32,9 +32,9 @@ export async function openTcpRelay({ address, port }: Place, onward: () => Place
   };
 }
 
-/** Ends when both directions have; never rejects. What breaks on one side breaks the other, as it would without us. */
+/** Ends when both directions have; never rejects. What breaks off on one side breaks off on the other, as it would without us. */
 async function relay(client: Socket, to: Place | undefined): Promise<void> {
-  client.on("error", () => undefined);
+  client.on("error", () => undefined); // 'close' follows
   if (!to) {
     client.resetAndDestroy();
     return;
@@ -42,18 +42,26 @@ async function relay(client: Socket, to: Place | undefined): Promise<void> {
   const upstream = connect({ host: to.address, port: to.port, allowHalfOpen: true, noDelay: true });
   upstream.on("error", () => undefined);
   const gone = new AbortController();
-  const end = (): void => gone.abort(GONE);
-  client.once("close", end);
-  const late = setTimeout(end, CONNECT_WITHIN_MS);
+  const late = setTimeout(() => gone.abort(GONE), CONNECT_WITHIN_MS);
+  // Both before the pipeline sees it, which would end the other side as if all had been said.
+  client.once("error", () => breakOff(upstream));
+  client.once("close", () => {
+    gone.abort(GONE);
+    if (!(client.readableEnded && client.writableFinished)) breakOff(upstream);
+  });
   try {
     await once(upstream, "connect", { signal: gone.signal });
     clearTimeout(late);
     await Promise.all([pipeline(client, upstream), pipeline(upstream, client)]);
   } catch {
-    upstream.destroy();
-    client.resetAndDestroy();
+    breakOff(upstream);
+    breakOff(client);
   } finally {
     clearTimeout(late);
-    client.off("close", end);
   }
+}
+
+function breakOff(socket: Socket): void {
+  if (socket.connecting) socket.destroy();
+  else socket.resetAndDestroy();
 }

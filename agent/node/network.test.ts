@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { IpAddressJson, IpRouteJson, networkOf, overlappingRoute } from "./network.ts";
+import { gatewaysOf, IpAddressJson, IpRouteJson, networkOf, overlappingRoute, reservedOf } from "./network.ts";
 
 const at = (ifname: string, ...addresses: string[]) => ({
   ifname,
@@ -30,6 +30,32 @@ test("the prefixes of container bridges are told apart from those of the host", 
   expect(containerCidrs).toEqual(["172.17.0.0/16", "172.18.0.0/16"]);
   expect(localCidrs).toContain("192.168.56.0/24");
   expect(localCidrs).toContain("172.17.0.0/16");
+});
+
+test("an address that a Service has is not the host's own, unless the way to the server begins there", () => {
+  const claimed = new Set(["10.1.0.11", "fd00::11", "192.168.56.11"]);
+  const isClaimed = (address: string): boolean => claimed.has(address);
+  const { addresses, localCidrs } = networkOf(host, { ...options, first: "192.168.56.11", isClaimed });
+  expect(addresses).toEqual(["192.168.56.11", "10.2.0.11"]);
+  expect(localCidrs).not.toContain("10.1.0.0/16");
+});
+
+test("gateways and name servers of the host are nobody's to take; its own stubs need no care", () => {
+  const routes = IpRouteJson.parse([
+    { dst: "default", gateway: "10.1.0.1" },
+    { dst: "default", nexthops: [{ gateway: "10.2.0.1" }, { dev: "wg0" }] },
+    { dst: "default", via: { family: "inet6", host: "fe80::1" } },
+    { dst: "10.5.0.0/16", gateway: "10.1.0.9" },
+    { dst: "default", dev: "ppp0" },
+  ]);
+  const gateways = gatewaysOf(routes);
+  expect(gateways).toEqual(["10.1.0.1", "10.2.0.1", "fe80::1"]);
+  expect(reservedOf(gateways, ["127.0.0.53", "10.1.0.1", "192.168.1.1", "fe80::1%eth0"])).toEqual([
+    { address: "10.1.0.1", why: "it is a gateway of this host" },
+    { address: "10.2.0.1", why: "it is a gateway of this host" },
+    { address: "192.168.1.1", why: "it is a name server of this host" },
+    { address: "fe80::1", why: "it is a gateway of this host" },
+  ]);
 });
 
 const rows = [
