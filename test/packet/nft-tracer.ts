@@ -1,5 +1,6 @@
 import type { ForwardingTable } from "#agent/compile/table.ts";
-import { heldOf, planSync } from "#agent/dataplane/nftables/plan.ts";
+import { heldOf } from "#agent/dataplane/nftables/held.ts";
+import { planSync } from "#agent/dataplane/nftables/plan.ts";
 import type { IpFamily } from "#proto/ip.ts";
 import { applyNft, emptyNft, type NftTable } from "./nft-model.ts";
 import { inRange, isHere, isIn, lookUp, valuesOf, type State, type Walk } from "./nft-expression.ts";
@@ -22,7 +23,7 @@ const rendered = new WeakMap<ForwardingTable, Map<IpFamily, NftTable>>();
 
 function renderedTable(table: ForwardingTable, family: IpFamily): NftTable {
   const planned = heldOf(table, family, { liberal: false });
-  const text = planSync(planned, { isCurrent: false, chains: [] }, { mark: { epoch: 1, number: 1 } });
+  const text = planSync(planned, { isCurrent: false, chains: [] }, "0x1 . 0x1");
   const made = applyNft(emptyNft(), text).tables.get(family === "IPv4" ? "ip fairlead" : "ip6 fairlead");
   if (!made) throw new Error("the text makes no table");
   return made;

@@ -230,3 +230,13 @@ function filterChains(words: NftWords, host: HostFacts): [string, FixedChain][] 
 export function tableWord({ ip }: NftWords): string {
   return `${ip} ${TABLE}`;
 }
+
+/** The name of a chain that says how everything of the table is declared: what another layout made is replaced whole. */
+export function layoutOf(words: NftWords, digest: (text: string) => string): string {
+  const hooks = [...chainsOf(words, ANY_HOST)].map(([chain, { hook }]) => [chain, hook]);
+  return `layout_${digest(JSON.stringify([LAYOUT, [...setsOf(words)], [...mapsOf(words)], [...memoriesOf(words)], hooks]))}`;
+}
+
+/** To be raised when chains that are made as needed change their meaning. */
+const LAYOUT = 1;
+const ANY_HOST: HostFacts = { serviceCidrs: [], masqueradeAll: false, nodePortCidrs: [], liberal: false };
