@@ -1,7 +1,7 @@
 import type { Bench } from "./bench.ts";
 import { modesOf, toolsOf } from "./modes.ts";
 import { limitMs, runProgram } from "./program.ts";
-import { requireTools } from "./requirements.ts";
+import { requirePerl, requireTools } from "./requirements.ts";
 
 const ROUNDS = 200;
 
@@ -12,7 +12,8 @@ export const connect: Bench = {
     "a connection to the first and last virtual IP of 1, 1,000 and 10,000 services, next to a direct one, on a host with and without rules",
   async run(say, { rounds = ROUNDS, modes }) {
     const asked = modesOf(modes);
-    requireTools(["unshare", "perl", "taskset", ...toolsOf(asked)]);
+    requireTools(["unshare", "taskset", ...toolsOf(asked)]);
+    requirePerl();
     const figures: Record<string, number> = {};
     for (const mode of asked) {
       say(mode);
