@@ -3,6 +3,7 @@ import { openFlowCleaner } from "#agent/dataplane/conntrack.ts";
 import type { DataplaneDriver } from "#agent/dataplane/driver.ts";
 import { openKernelTools } from "#agent/dataplane/exec.ts";
 import { createIptablesDriver } from "#agent/dataplane/iptables/driver.ts";
+import type { IpFamily } from "#proto/ip.ts";
 import type { Host, IptablesKind } from "#test/fleet/host.ts";
 import { host as hostTable } from "#test/packet/flows.ts";
 
@@ -14,7 +15,7 @@ export interface LogLine {
   readonly message: string;
 }
 
-export function driverOn(machine: Host, kind?: IptablesKind): { driver: DataplaneDriver; logged: LogLine[] } {
+export function driverOn(machine: Host, kind?: IptablesKind, family: IpFamily = "IPv4"): { driver: DataplaneDriver; logged: LogLine[] } {
   const logged: LogLine[] = [];
   const at =
     (level: LogLine["level"]) =>
@@ -23,17 +24,23 @@ export function driverOn(machine: Host, kind?: IptablesKind): { driver: Dataplan
     };
   const log = { info: at("info"), warn: at("warn"), error: at("error") };
   const tools = openKernelTools({ enter: machine.enter });
-  const pid = machine.enter.map((word) => /^--target=(\d+)$/.exec(word)?.[1]).find((found) => found !== undefined);
   const driver = createIptablesDriver({
     tools,
     log,
     kind,
-    flows: openFlowCleaner({ tools, log }),
+    family,
+    flows: openFlowCleaner({ family, tools, log }),
     // /proc/sys shows the settings of who opens it, which is this process: they have a test of their own.
     sysctls: { ensure: async () => [], restore: async () => [] },
-    procNet: `/proc/${pid ?? "self"}/net`,
+    procNet: procNetOf(machine),
   });
   return { driver, logged };
+}
+
+/** /proc/net shows the namespace of who opens it: this is the one of the machine. */
+export function procNetOf(machine: Host): string {
+  const pid = machine.enter.map((word) => /^--target=(\d+)$/.exec(word)?.[1]).find((found) => found !== undefined);
+  return `/proc/${pid ?? "self"}/net`;
 }
 
 export function tableOf(services: readonly CompiledService[]): ForwardingTable {
@@ -41,8 +48,13 @@ export function tableOf(services: readonly CompiledService[]): ForwardingTable {
 }
 
 /** iptables-save without what is not state: comments with the time, counters, and the canary that names the last write. */
-export async function saved(machine: Host, kind: IptablesKind, which: "all" | "foreign" | "ours" = "all"): Promise<string> {
-  const { stdout } = await machine.run(`iptables-${kind}-save`);
+export async function saved(
+  machine: Host,
+  kind: IptablesKind,
+  which: "all" | "foreign" | "ours" = "all",
+  program = "iptables",
+): Promise<string> {
+  const { stdout } = await machine.run(`${program}-${kind}-save`);
   const lines = stdout.split("\n").filter((line) => line !== "" && !line.startsWith("#") && !line.startsWith("-A FL-CANARY "));
   const isOurs = (line: string): boolean => /^(:|-A )FL-/.test(line) || / -j FL-\S+$/.test(line);
   const wanted = which === "all" ? lines : lines.filter((line) => /^[*C]/.test(line) || isOurs(line) === (which === "ours"));

@@ -15,31 +15,6 @@ import { askHttp, askUdp, driverOn, saved, tableOf } from "./dataplane-rig.ts";
 const signal = new AbortController().signal;
 const VIP = "10.96.0.10";
 
-// Rules as Docker, ufw and an operator write them; none may move or change.
-const FOREIGN = `*nat
-:DOCKER - [0:0]
--A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
--A OUTPUT ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -j DOCKER
--A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE
--A DOCKER ! -i docker0 -p tcp -m tcp --dport 9999 -j DNAT --to-destination 172.17.0.2:80
-COMMIT
-*filter
-:DOCKER-USER - [0:0]
-:DOCKER-ISOLATION-STAGE-1 - [0:0]
-:ufw-before-forward - [0:0]
--A FORWARD -j DOCKER-USER
--A FORWARD -j DOCKER-ISOLATION-STAGE-1
--A FORWARD -j ufw-before-forward
--A DOCKER-USER -j RETURN
--A DOCKER-ISOLATION-STAGE-1 -j RETURN
--A ufw-before-forward -m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment "ufw says \\"hello\\" to FL-SERVICES" -j ACCEPT
--A INPUT -s 192.0.2.0/24 -j DROP
-COMMIT
-*mangle
--A PREROUTING -s 192.0.2.7/32 -j MARK --set-xmark 0x4000/0x4000
-COMMIT
-`;
-
 describe.for(["nft", "legacy"] as const)("iptables-%s", (kind) => {
   let fleet: Fleet<readonly [Host, Host, Host]>;
   let a: Host;
@@ -140,40 +115,6 @@ describe.for(["nft", "legacy"] as const)("iptables-%s", (kind) => {
       },
       { what: "both endpoints to be chosen once affinity of a second has run out", timeoutMs: 40_000, intervalMs: 1_200 },
     );
-  });
-
-  test("300 random changes end in what one sync of the last table makes, and rules of others stay byte for byte, to the end", async () => {
-    await a.run(`iptables-${kind}-restore`, ["--noflush"], { input: FOREIGN });
-    onTestFinished(async () => {
-      for (const table of ["nat", "filter", "mangle"])
-        for (const verb of ["-F", "-X"]) await a.run(`iptables-${kind}`, ["-t", table, verb]);
-    });
-    const before = await saved(a, kind);
-    const { driver } = driverOn(a, kind);
-    await driver.sync(tableOf([]), signal);
-    const services = new Map<string, CompiledService>();
-    const random = mulberry(20_261_121);
-    const below = (n: number): number => Math.floor(random() * n);
-    for (let i = 0; i < 300; i++) {
-      const n = below(40);
-      const key = `default/s${n}`;
-      const next = below(4) === 0 ? undefined : aRandomService(n, below);
-      const previous = services.get(key);
-      if (!previous && !next) continue;
-      await driver.update([change(previous, next)], signal);
-      if (next) services.set(key, next);
-      else services.delete(key);
-      if (i % 100 === 99) expect(await saved(a, kind, "foreign")).toBe(before);
-    }
-    const updated = await saved(a, kind, "ours");
-    expect(services.size).toBeGreaterThan(10);
-    expect(await driver.cleanup({ dryRun: false }, signal)).not.toEqual([]);
-    expect(await saved(a, kind)).toBe(before);
-    await driverOn(a, kind).driver.sync(tableOf([...services.values()]), signal);
-    expect(sorted(await saved(a, kind, "ours"))).toBe(sorted(updated));
-    expect(await saved(a, kind, "foreign")).toBe(before);
-    await driver.cleanup({ dryRun: false }, signal);
-    expect(await saved(a, kind)).toBe(before);
   });
 
   test("a restart of the agent disturbs neither an open connection nor a new one, and its jumps stand there once", async () => {
@@ -429,34 +370,10 @@ describe.for(["nft", "legacy"] as const)("iptables-%s", (kind) => {
   });
 });
 
-function aRandomService(n: number, below: (limit: number) => number): CompiledService {
-  const frontend = aFrontend(
-    Array.from({ length: below(11) }, (_, i) => backend(`172.30.1.${i * 3 + 1}`)),
-    {
-      id: `default/s${n}:http`,
-      address: `10.96.${n % 3}.${n}`,
-      protocol: n % 5 === 0 ? "UDP" : "TCP",
-      affinitySeconds: below(5) === 0 ? 60 : undefined,
-      whenEmpty: below(6) === 0 ? "drop" : "reject",
-    },
-  );
-  return aCompiled([frontend], `default/s${n}`);
-}
-
 /** iptables-legacy keeps chains in the order in which they came. */
 function sorted(text: string): string {
   const chains = text.split("\n").filter((line) => line.startsWith(":"));
   const rules = text.split("\n").filter((line) => !line.startsWith(":"));
   const ofChain = (line: string): string => line.split(" ")[1] ?? "";
   return [...chains.toSorted(), ...rules.toSorted((x, y) => (ofChain(x) < ofChain(y) ? -1 : ofChain(x) > ofChain(y) ? 1 : 0))].join("\n");
-}
-
-function mulberry(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
 }
