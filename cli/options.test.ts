@@ -5,9 +5,10 @@ test("ports are numbers with an optional name and protocol", () => {
   expect(portOption("8080")).toEqual({ port: 8080, protocol: "TCP" });
   expect(portOption("http=8080")).toEqual({ name: "http", port: 8080, protocol: "TCP" });
   expect(portOption("dns=53/udp")).toEqual({ name: "dns", port: 53, protocol: "UDP" });
+  expect(portOption("2905/SCTP")).toEqual({ port: 2905, protocol: "SCTP" });
 });
 
-test.for(["0", "65536", "80.5", "-1", "http", "=80", "80/sctp", "a=b=80", "", "80/", "1e3"])("--port %s is refused and named", (text) => {
+test.for(["0", "65536", "80.5", "-1", "http", "=80", "80/dccp", "a=b=80", "", "80/", "1e3"])("--port %s is refused and named", (text) => {
   expect(() => portOption(text)).toThrow(`--port ${text}`);
 });
 

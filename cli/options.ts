@@ -1,5 +1,5 @@
 import { AppError } from "#proto/error.ts";
-import { Duration, durationMs } from "#proto/meta.ts";
+import { Duration, durationMs, Protocol } from "#proto/meta.ts";
 
 /** Values of options, checked. All throw Usage that names the option. */
 
@@ -32,17 +32,17 @@ export function labelOptions(flag: string, texts: readonly string[]): Record<str
 export type PortOption = {
   readonly name?: string;
   readonly port: number;
-  readonly protocol: "TCP" | "UDP";
+  readonly protocol: Protocol;
 };
 
-/** `8080`, `http=8080`, `dns=53/udp`. */
+/** `8080`, `http=8080`, `dns=53/udp`, `sig=2905/sctp`. */
 export function portOption(text: string): PortOption {
-  const match = /^(?:([^=/]+)=)?(\d{1,6})(?:\/(tcp|udp))?$/i.exec(text);
+  const match = /^(?:([^=/]+)=)?(\d{1,6})(?:\/(tcp|udp|sctp))?$/i.exec(text);
   if (!match) throw new AppError("Usage", `--port ${text}: must be [NAME=]PORT[/PROTOCOL], as in 8080, http=8080 or dns=53/udp`);
   const [, name, number, protocol = "TCP"] = match;
   const port = Number(number);
   if (port < 1 || port > 65535) throw new AppError("Usage", `--port ${text}: the port must be between 1 and 65535, inclusive`);
-  return { ...(name !== undefined && { name }), port, protocol: protocol.toUpperCase() === "UDP" ? "UDP" : "TCP" };
+  return { ...(name !== undefined && { name }), port, protocol: Protocol.parse(protocol.toUpperCase()) };
 }
 
 /** A port by number or by name. */

@@ -7,13 +7,13 @@ import type { Invocation, Io } from "../io.ts";
 import { durationOption, labelOptions, portOption, portRef, type PortOption } from "../options.ts";
 import { lastRevision, waitUntilLive } from "../receipts.ts";
 import { openSession, warnTo, type Session } from "../session.ts";
+import { outsideOf, withNodePort, type OutsideOptions } from "./expose-spec.ts";
 
-interface ExposeOptions {
+interface ExposeOptions extends OutsideOptions {
   readonly port: readonly string[];
   readonly targetPort?: string;
   readonly selector?: string;
   readonly workload?: string;
-  readonly type: "ClusterIP" | "NodePort" | "LoadBalancer";
   readonly headless?: true;
   readonly wait?: true;
   readonly timeout: string;
@@ -27,6 +27,7 @@ export async function expose({ args, options, io }: Invocation<ExposeOptions>): 
   if (options.targetPort !== undefined && given.length !== 1) throw new AppError("Usage", "--target-port needs exactly one --port");
   if (options.selector !== undefined && options.workload !== undefined)
     throw new AppError("Usage", "--selector and --workload contradict each other");
+  const { spec, annotations } = outsideOf(options);
   await using session = await openSession(options, io);
   const workload = options.selector === undefined ? await workloadFor(session, io, options.workload ?? name) : undefined;
   const selector =
@@ -34,11 +35,11 @@ export async function expose({ args, options, io }: Invocation<ExposeOptions>): 
   const service: InputOf<"Service"> = {
     apiVersion: "v1",
     kind: "Service",
-    metadata: { name, namespace: session.namespace },
+    metadata: { name, namespace: session.namespace, ...(Object.keys(annotations).length > 0 && { annotations }) },
     spec: {
-      type: options.type,
+      ...spec,
       selector,
-      ports: portsFor(given, options.targetPort, workload),
+      ports: withNodePort(portsFor(given, options.targetPort, workload), options.nodePort),
       ...(options.headless && { clusterIP: "None" as const }),
     },
   };
@@ -72,9 +73,7 @@ export function portsFor(
   if (given.length === 0) {
     if (listening.length === 0)
       throw new AppError("Usage", "which port?", { hint: "give --port 80, or --port http=80 --target-port 8080" });
-    return listening.flatMap(({ name, port, protocol }) =>
-      protocol === "SCTP" ? [] : [{ ...(name !== undefined && { name }), port, protocol }],
-    );
+    return listening.map(({ name, port, protocol }) => ({ ...(name !== undefined && { name }), port, protocol }));
   }
   return given.map((port) => {
     if (targetPort !== undefined) return { ...port, targetPort: portRef(targetPort) };

@@ -40,16 +40,32 @@ test("services look as kubectl shows them", () => {
       { type: "LoadBalancer", clusterIP: "10.96.0.13", ports: [{ port: 80 }] },
       { loadBalancer: { ingress: [{ ip: "192.0.2.7" }] } },
     ),
+    service(
+      "lb3",
+      {
+        type: "LoadBalancer",
+        clusterIP: "10.96.0.14",
+        externalIPs: ["198.51.100.1"],
+        ports: [
+          { name: "a", port: 53, nodePort: 30053, protocol: "UDP" },
+          { name: "b", port: 54, protocol: "SCTP" },
+        ],
+      },
+      { loadBalancer: { ingress: [{ ip: "192.0.2.8", ipMode: "VIP" }, { ip: "fd00::8" }, { hostname: "lb.example.com" }] } },
+    ),
+    service("xip", { clusterIP: "10.96.0.15", externalIPs: ["198.51.100.1", "198.51.100.2"], ports: [{ port: 80 }] }),
     service("ext", { type: "ExternalName", externalName: "example.com" }),
   ]);
   expect(lines).toEqual([
-    "NAME   TYPE           CLUSTER-IP   EXTERNAL-IP   PORT(S)          AGE",
-    "web    ClusterIP      10.96.0.10   <none>        80/TCP,443/UDP   2m19s",
-    "db     ClusterIP      None         <none>        <none>           2m19s",
-    "np     NodePort       10.96.0.11   <none>        80:30080/TCP     2m19s",
-    "lb     LoadBalancer   10.96.0.12   <pending>     80/TCP           2m19s",
-    "lb2    LoadBalancer   10.96.0.13   192.0.2.7     80/TCP           2m19s",
-    "ext    ExternalName   <none>       example.com   <none>           2m19s",
+    "NAME   TYPE           CLUSTER-IP   EXTERNAL-IP                                     PORT(S)                AGE",
+    "web    ClusterIP      10.96.0.10   <none>                                          80/TCP,443/UDP         2m19s",
+    "db     ClusterIP      None         <none>                                          <none>                 2m19s",
+    "np     NodePort       10.96.0.11   <none>                                          80:30080/TCP           2m19s",
+    "lb     LoadBalancer   10.96.0.12   <pending>                                       80/TCP                 2m19s",
+    "lb2    LoadBalancer   10.96.0.13   192.0.2.7                                       80/TCP                 2m19s",
+    "lb3    LoadBalancer   10.96.0.14   192.0.2.8,fd00::8,lb.example.com,198.51.100.1   53:30053/UDP,54/SCTP   2m19s",
+    "xip    ClusterIP      10.96.0.15   198.51.100.1,198.51.100.2                       80/TCP                 2m19s",
+    "ext    ExternalName   <none>       example.com                                     <none>                 2m19s",
   ]);
 });
 

@@ -22,34 +22,54 @@ export function describeService(facts: ServiceFacts): string {
     ...metadataFields(service.metadata),
     ["Selector", pairs(spec.selector)],
     ["Type", spec.type],
+    ...optional("IP Family Policy", spec.ipFamilyPolicy),
     ["IP Families", spec.ipFamilies?.join(",") ?? "<none>"],
     ["IP", isHeadless(service) ? "None" : (clusterIpsOf(service)[0] ?? "<none>")],
     ["IPs", clusterIpsOf(service).join(",") || (isHeadless(service) ? "None" : "<none>")],
-    ...(spec.externalIPs ? [["External IPs", spec.externalIPs.join(",")] as const] : []),
-    ...(spec.externalName === undefined ? [] : [["External Name", spec.externalName] as const]),
+    ...optional("External IPs", spec.externalIPs?.join(",")),
+    ...optional("Desired LoadBalancer IP", spec.loadBalancerIP),
+    ...(spec.type === "LoadBalancer" ? [["LoadBalancer Ingress", ingressText(service)] as const] : []),
+    ...optional("External Name", spec.externalName),
     ...spec.ports.flatMap((port) => portFields(port, slices)),
     ["Session Affinity", affinityText(service)],
-    ...(spec.externalTrafficPolicy === undefined ? [] : [["External Traffic Policy", spec.externalTrafficPolicy] as const]),
+    ...optional("External Traffic Policy", spec.externalTrafficPolicy),
     ["Internal Traffic Policy", spec.internalTrafficPolicy],
+    ...optional("Traffic Distribution", spec.trafficDistribution),
+    ...optional("HealthCheck NodePort", spec.healthCheckNodePort?.toString()),
+    ...optional("LoadBalancer Source Ranges", spec.loadBalancerSourceRanges?.join(",")),
   ]);
-  const endpoints = slices.flatMap((slice) => slice.endpoints);
+  const lines = remarks(facts).map((text) => `  ${text}\n`);
+  return head + endpointTable(facts) + lines.join("");
+}
+
+/** Weights are shown where one is not the usual. */
+function endpointTable(facts: ServiceFacts): string {
+  const endpoints = facts.slices.flatMap((slice) => slice.endpoints);
+  const isWeighted = endpoints.some(({ weight = 1 }) => weight !== 1);
   const rows = endpoints.map((endpoint) => [
     endpoint.addresses.join(","),
     yesNo(endpoint.conditions.ready ?? true),
     yesNo(endpoint.conditions.serving ?? endpoint.conditions.ready ?? true),
     yesNo(endpoint.conditions.terminating ?? false),
+    ...(isWeighted ? [String(endpoint.weight ?? 1)] : []),
     endpoint.nodeName ?? "<none>",
     endpoint.targetRef?.name ?? "<none>",
     whyNot(endpoint, facts),
   ]);
-  const table = section("Endpoint conditions", ["ADDRESS", "READY", "SERVING", "TERMINATING", "NODE", "WORKLOAD", "WHY"], rows);
-  return (
-    head +
-    table +
-    remarks(facts)
-      .map((text) => `  ${text}\n`)
-      .join("")
+  const columns = ["ADDRESS", "READY", "SERVING", "TERMINATING", ...(isWeighted ? ["WEIGHT"] : []), "NODE", "WORKLOAD", "WHY"];
+  return section("Endpoint conditions", columns, rows);
+}
+
+function optional(name: string, text: string | undefined): Field[] {
+  return text === undefined || text === "" ? [] : [[name, text]];
+}
+
+/** `192.0.2.7 (VIP)`, as kubectl shows it. */
+function ingressText({ status }: Service): string {
+  const entries = (status.loadBalancer.ingress ?? []).map(({ ip, hostname, ipMode }) =>
+    ip === undefined ? (hostname ?? "") : `${ip}${ipMode === undefined ? "" : ` (${ipMode})`}`,
   );
+  return entries.join(", ") || "<pending>";
 }
 
 function portFields(port: Service["spec"]["ports"][number], slices: readonly EndpointSlice[]): Field[] {
@@ -80,10 +100,11 @@ function affinityText({ spec }: Service): string {
 }
 
 /** Nearest cause first: the workload is leaving, was drained, or fails its checks; its host is silent or drained. */
-function whyNot({ conditions, nodeName, targetRef }: Endpoint, { workloads, nodes }: ServiceFacts): string {
+function whyNot({ conditions, nodeName, targetRef, weight }: Endpoint, { workloads, nodes }: ServiceFacts): string {
   const node = nodes.get(nodeName ?? "");
   const silent = node && isKeptByBrake(node) ? [`node ${node.metadata.name} silent, kept by the mass-failure brake`] : [];
-  if (conditions.ready !== false && conditions.terminating !== true) return silent.join("");
+  const weightless = weight === 0 ? ["its weight is 0"] : [];
+  if (conditions.ready !== false && conditions.terminating !== true) return [...weightless, ...silent].join("; ");
   const workload = targetRef?.kind === "Workload" || targetRef?.kind === undefined ? workloads.get(targetRef?.name ?? "") : undefined;
   const drained = node?.spec.unschedulable === true;
   const leaving = workload ? workload.metadata.deletionTimestamp !== undefined : conditions.terminating === true && !drained;
@@ -115,7 +136,9 @@ function remarks(facts: ServiceFacts): string[] {
   const missing = missingPorts(facts);
   if (endpoints.length === 0)
     return missing.length > 0 ? missing : [`${matching(workloads.size)}, but none has an address of the service's IP families.`];
-  if (endpoints.some(({ conditions }) => conditions.ready !== false)) return missing;
+  const ready = endpoints.filter(({ conditions }) => conditions.ready !== false);
+  if (ready.length > 0 && ready.every(({ weight }) => weight === 0)) return [...missing, "All endpoints that are ready have the weight 0."];
+  if (ready.length > 0) return missing;
   const reasons = new Set(endpoints.map((endpoint) => whyNot(endpoint, facts)).filter((text) => text !== ""));
   const why = reasons.size === 0 ? "" : `: ${[...reasons].slice(0, 3).join(" · ")}${reasons.size > 3 ? " · …" : ""}`;
   return [...missing, `No endpoint is ready${why}.`];

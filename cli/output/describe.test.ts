@@ -153,6 +153,65 @@ test("a workload with checks in a file of its host is not called ready before th
   expect(text).toMatch(/vm-1 +a +not checked yet\n/);
 });
 
+test("a load balancer shows its addresses, ports of hosts, policies and who may connect", () => {
+  const balancer = parseObject("Service", {
+    ...service,
+    spec: {
+      ...service.spec,
+      type: "LoadBalancer",
+      ipFamilyPolicy: "RequireDualStack",
+      ipFamilies: ["IPv4", "IPv6"],
+      clusterIPs: ["10.96.0.10", "fd00:96::a"],
+      externalIPs: ["198.51.100.1"],
+      loadBalancerIP: "192.0.2.7",
+      ports: [{ name: "http", port: 80, targetPort: "http", nodePort: 30_080 }],
+      sessionAffinity: "ClientIP",
+      sessionAffinityConfig: { clientIP: { timeoutSeconds: 600 } },
+      externalTrafficPolicy: "Local",
+      healthCheckNodePort: 30_081,
+      loadBalancerSourceRanges: ["192.168.0.0/16", "10.0.0.0/8"],
+      trafficDistribution: "PreferSameZone",
+    },
+    status: { loadBalancer: { ingress: [{ ip: "192.0.2.7", ipMode: "VIP" }, { hostname: "lb.example.com" }] } },
+  });
+  const text = describeService({ service: balancer, slices: [], workloads: new Map(), nodes: new Map() });
+  const shown = new Map(text.split("\n").map((line) => [line.split(":")[0], line.replace(/^[^:]*: */, "")]));
+  expect(Object.fromEntries(shown)).toMatchObject({
+    Type: "LoadBalancer",
+    "IP Family Policy": "RequireDualStack",
+    "IP Families": "IPv4,IPv6",
+    IPs: "10.96.0.10,fd00:96::a",
+    "External IPs": "198.51.100.1",
+    "Desired LoadBalancer IP": "192.0.2.7",
+    "LoadBalancer Ingress": "192.0.2.7 (VIP), lb.example.com",
+    NodePort: "http  30080/TCP",
+    "Session Affinity": "ClientIP (600 s)",
+    "External Traffic Policy": "Local",
+    "Internal Traffic Policy": "Cluster",
+    "Traffic Distribution": "PreferSameZone",
+    "HealthCheck NodePort": "30081",
+    "LoadBalancer Source Ranges": "192.168.0.0/16,10.0.0.0/8",
+  });
+  const waiting = parseObject("Service", { ...balancer, status: {} });
+  expect(describeService({ service: waiting, slices: [], workloads: new Map(), nodes: new Map() })).toMatch(
+    /^LoadBalancer Ingress: +<pending>$/m,
+  );
+});
+
+test("weights are shown where one is not the usual, and 0 is a reason to get no connections", () => {
+  const pair = (weight: number) => [
+    { ...endpoint("10.0.0.1", "a", "vm-1", { ready: true }), weight },
+    { ...endpoint("10.0.0.2", "b", "vm-1", { ready: true }), weight: 0 },
+  ];
+  const nodes = new Map([["vm-1", node("vm-1", true)]]);
+  const text = (endpoints: object[]) =>
+    describeService({ service, slices: [slice(endpoints)], workloads: named(workload("a"), workload("b")), nodes });
+  expect(text(pair(3))).toMatch(/ADDRESS +READY +SERVING +TERMINATING +WEIGHT +NODE/);
+  expect(text(pair(3))).toMatch(/10\.0\.0\.1 +yes +yes +no +3 +vm-1 +a\n.*10\.0\.0\.2 +yes +yes +no +0 +vm-1 +b +its weight is 0\n$/);
+  expect(text(pair(0))).toMatch(/All endpoints that are ready have the weight 0\.\n$/);
+  expect(text([endpoint("10.0.0.1", "a", "vm-1", { ready: true })])).not.toContain("WEIGHT");
+});
+
 test("an endpoint of a drained host is not said to be removed", () => {
   const drained = [endpoint("10.0.0.1", "a", "vm-1", { ready: false, serving: true, terminating: true })];
   const nodes = new Map([["vm-1", node("vm-1", true, { unschedulable: true })]]);

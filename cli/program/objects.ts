@@ -101,10 +101,28 @@ export function declareObjects({ program, bind }: Tree): void {
     .option("--selector <labels>", "labels of the workloads: app=web,tier=front")
     .option("--workload <name>", "take the labels of this workload")
     .addOption(
-      new Option("--type <type>", "kind of service; of NodePort and LoadBalancer hosts serve only the cluster IP so far")
-        .choices(["ClusterIP", "NodePort", "LoadBalancer"])
-        .default("ClusterIP"),
+      new Option("--type <type>", "kind of service; default: what the other options ask for, else ClusterIP").choices([
+        "ClusterIP",
+        "NodePort",
+        "LoadBalancer",
+      ]),
     )
+    .option("--node-port <port>", "port at every host's own addresses; default for the type NodePort: the server chooses")
+    .addOption(repeated("--external-ip <address>", "further address, routed to the hosts, at which they answer; may be repeated"))
+    .addOption(
+      repeated(
+        "--load-balancer-ip <address>",
+        "address of the load balancer; default: one of the server's pool; twice for two IP families",
+      ),
+    )
+    .addOption(repeated("--source-range <prefix>", "who may connect to the load balancer's address; may be repeated; default: everybody"))
+    .addOption(
+      new Option("--external-traffic-policy <policy>", "Local: hosts lead clients from outside only to workloads of their own").choices([
+        "Cluster",
+        "Local",
+      ]),
+    )
+    .addOption(new Option("--session-affinity <kind>", "ClientIP: a client stays with its workload").choices(["None", "ClientIP"]))
     .option("--headless", "no virtual IP: the name resolves to the workloads' addresses")
     .addOption(waitOption())
     .addOption(timeoutOption());
@@ -112,6 +130,8 @@ export function declareObjects({ program, bind }: Tree): void {
     "fairlead expose web --port http=80 --target-port 8080 --selector app=web",
     "fairlead expose web --workload web-1 --port 80 --wait",
     "fairlead expose db --workload db-1 --headless",
+    "fairlead expose web --selector app=web --port 80 --node-port 30080",
+    "fairlead expose web --selector app=web --port 80 --load-balancer-ip 192.168.56.240 --source-range 192.168.0.0/16",
   ]);
   bind(expose, async () => (await import("../commands/expose.ts")).expose);
 }

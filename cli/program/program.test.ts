@@ -5,6 +5,7 @@ import { completionScript } from "../completion/scripts.ts";
 import { parseObject } from "#proto/parse.ts";
 import { drainTargets } from "../commands/drain.ts";
 import { portsFor } from "../commands/expose.ts";
+import { outsideOf, withNodePort } from "../commands/expose-spec.ts";
 import { specOf } from "../commands/register.ts";
 import type { Io } from "../io.ts";
 
@@ -105,6 +106,42 @@ test("expose takes the ports of the workload, or leads the given one to its only
     { port: 80, protocol: "TCP" },
   ]);
   expect(() => portsFor([], undefined, undefined)).toThrow("which port?");
+});
+
+const nothing = { externalIp: [], loadBalancerIp: [], sourceRange: [] };
+
+test("expose takes the type from what only it can have, and turns options into fields", () => {
+  expect(outsideOf(nothing)).toEqual({ spec: { type: "ClusterIP" }, annotations: {} });
+  expect(outsideOf({ ...nothing, nodePort: "30080" }).spec.type).toBe("NodePort");
+  expect(outsideOf({ ...nothing, nodePort: "30080", type: "LoadBalancer" }).spec.type).toBe("LoadBalancer");
+  const outside = outsideOf({
+    ...nothing,
+    externalIp: ["198.51.100.1"],
+    loadBalancerIp: ["192.0.2.7"],
+    sourceRange: ["10.0.0.0/8"],
+    externalTrafficPolicy: "Local",
+    sessionAffinity: "ClientIP",
+  });
+  expect(outside.spec).toEqual({
+    type: "LoadBalancer",
+    externalIPs: ["198.51.100.1"],
+    loadBalancerIP: "192.0.2.7",
+    loadBalancerSourceRanges: ["10.0.0.0/8"],
+    externalTrafficPolicy: "Local",
+    sessionAffinity: "ClientIP",
+  });
+  expect(outsideOf({ ...nothing, loadBalancerIp: ["192.0.2.7", "fd00::7"] })).toEqual({
+    spec: { type: "LoadBalancer" },
+    annotations: { "fairlead.dev/load-balancer-ips": "192.0.2.7,fd00::7" },
+  });
+  const port = { port: 80, protocol: "TCP" } as const;
+  expect(withNodePort([port], "30080")).toEqual([{ ...port, nodePort: 30_080 }]);
+  expect(() => withNodePort([port, { ...port, port: 81 }], "30080")).toThrow("--node-port needs exactly one --port");
+  expect(() => withNodePort([port], "x")).toThrow("--node-port x");
+  expect(() => outsideOf({ ...nothing, type: "ClusterIP", nodePort: "30080" })).toThrow("--node-port is for");
+  expect(() => outsideOf({ ...nothing, type: "NodePort", sourceRange: ["10.0.0.0/8"] })).toThrow(
+    "--source-range is for --type LoadBalancer",
+  );
 });
 
 test("drain takes nodes by their bare names, and workloads", () => {

@@ -28,7 +28,7 @@ export function declareWorkloads({ program, bind }: Tree): void {
     .option("--check-fall <count>", "so many bad results in a row make it not ready (3)")
     .option("--address <ip>", "where it listens; default: the node's own first address")
     .option("--node <name>", "the host that it runs on; default: this one")
-    .option("--weight <number>", "share of new connections relative to the others (1)")
+    .option("--weight <number>", "share of new connections relative to the others (1); 0 = none")
     .option("--ttl <duration>", "gone unless renewed in this time")
     .option("--renew", "stay and renew it; on a signal take it out of service and end")
     .addOption(waitOption())
@@ -36,6 +36,7 @@ export function declareWorkloads({ program, bind }: Tree): void {
   examples(register, [
     "fairlead register web-1 --label app=web --port http=8080 --check http:/healthz",
     "fairlead register db-1 --port 5432 --check tcp:5432 --check-interval 2s --wait",
+    "fairlead register web-big --label app=web --port http=8080 --weight 3",
     "fairlead register job-7 --label app=job --port 9000 --ttl 30s --renew",
   ]);
   bind(register, async () => (await import("../commands/register.ts")).register);
