@@ -1,6 +1,6 @@
 import { parseCidr, type IpFamily } from "#proto/ip.ts";
 import type { AgentConfig } from "./agent-config.ts";
-import type { KernelTools, StandbyTools } from "./dataplane/exec.ts";
+import type { HostTools } from "./dataplane/exec.ts";
 import { createFamilyRecord, type FamilyRecord } from "./dataplane/family-record.ts";
 import { createTableMailbox, onlyOf, putInAll, type TableSink } from "./dataplane/mailbox.ts";
 import { openSysctls } from "./dataplane/sysctl.ts";
@@ -14,9 +14,9 @@ import type { Trouble } from "./trouble.ts";
 /** The kernel's part of the agent: a data plane for each family of addresses that the fleet has. One that fails does not stop the other. */
 
 export interface KernelDeps {
-  readonly config: Pick<AgentConfig, "dataplane" | "stateDir" | "log">;
+  readonly config: Pick<AgentConfig, "dataplane" | "stateDir" | "membership" | "log">;
   readonly families: readonly IpFamily[];
-  readonly tools: KernelTools & StandbyTools;
+  readonly tools: HostTools;
   readonly applied: AppliedTracker;
   readonly trouble: Trouble;
   readonly events: NodeEvents;

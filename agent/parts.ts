@@ -5,7 +5,7 @@ import type { ObjectKey } from "#proto/meta.ts";
 import { internalIpsOf, type Node } from "#proto/node.ts";
 import type { AgentConfig } from "./agent-config.ts";
 import { upstreamsFile } from "./config.ts";
-import type { KernelTools, StandbyTools } from "./dataplane/exec.ts";
+import type { HostTools } from "./dataplane/exec.ts";
 import { putInAll } from "./dataplane/mailbox.ts";
 import { HOST_LOCAL_ADDRESS } from "./dns/address.ts";
 import type { ListenAddress } from "./dns/listen.ts";
@@ -28,7 +28,7 @@ import { createWorkloadFiles, type WorkloadFiles } from "./workloads/loop.ts";
 /** What the agent consists of, put together; nothing runs yet. */
 export interface Parts {
   readonly config: AgentConfig;
-  readonly tools: KernelTools & StandbyTools;
+  readonly tools: HostTools;
   readonly replica: Replica;
   readonly store: ReplicaStore;
   readonly network: OwnNetwork;
@@ -52,7 +52,7 @@ export interface Parts {
 
 const DNS_PORT = 53;
 
-export async function openParts(config: AgentConfig, tools: KernelTools & StandbyTools, signal: AbortSignal): Promise<Parts> {
+export async function openParts(config: AgentConfig, tools: HostTools, signal: AbortSignal): Promise<Parts> {
   const { connection, membership, stateDir, log } = config;
   const { node: nodeName, cluster: facts } = membership;
   const trouble = createTrouble();
@@ -100,7 +100,7 @@ export async function openParts(config: AgentConfig, tools: KernelTools & Standb
 
 interface DataplaneParts {
   readonly config: AgentConfig;
-  readonly tools: KernelTools & StandbyTools;
+  readonly tools: HostTools;
   readonly trouble: Trouble;
   readonly client: Client;
   readonly wanted: () => number;

@@ -55,13 +55,16 @@ export interface FollowTools {
   follow(file: string, args: readonly string[], told: Told): Followed;
 }
 
+/** All that tools can be asked for. */
+export type HostTools = KernelTools & StandbyTools & FollowTools;
+
 const MAX_OUTPUT = 128 * 1024 * 1024; // iptables-save of 100,000 services is 40 MB
 
 /** After a run, before the next is begun: what else has to be done for the same change comes first. */
 const PREPARE_AFTER_MS = 30;
 
 /** `enter` stands before every command line: a way into another network namespace, for tests. */
-export function openKernelTools({ enter = [] }: { readonly enter?: readonly string[] } = {}): KernelTools & StandbyTools & FollowTools {
+export function openKernelTools({ enter = [] }: { readonly enter?: readonly string[] } = {}): HostTools {
   const run = async (file: string, args: readonly string[], options: ToolOptions = {}): Promise<ToolResult> => {
     const [program = file, ...rest] = [...enter, file, ...args];
     const ran = await execa(program, rest, {

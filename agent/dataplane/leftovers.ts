@@ -1,6 +1,6 @@
 import { describeError } from "#proto/error.ts";
 import type { IpFamily } from "#proto/ip.ts";
-import type { KernelTools } from "./exec.ts";
+import type { HostTools } from "./exec.ts";
 import type { DataplaneLog } from "./log.ts";
 import { MODES, openDriver, type Mode } from "./select.ts";
 import type { Sysctls } from "./sysctl.ts";
@@ -8,7 +8,7 @@ import type { Sysctls } from "./sysctl.ts";
 /** What data planes have left on a host: that of an agent that ran in another mode, of one that was killed, or all of it for cleanup. */
 
 export interface Leftovers {
-  readonly tools: KernelTools;
+  readonly tools: HostTools;
   readonly log: DataplaneLog;
   readonly modes: readonly Mode[];
   readonly families: readonly IpFamily[];

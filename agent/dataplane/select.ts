@@ -2,11 +2,13 @@ import { stat } from "node:fs/promises";
 import { AppError } from "#proto/error.ts";
 import type { IpFamily } from "#proto/ip.ts";
 import { openFlowCleaner } from "./conntrack.ts";
-import type { DataplaneDriver, DriverDeps } from "./driver.ts";
-import type { KernelTools, StandbyTools } from "./exec.ts";
+import type { DataplaneDriver } from "./driver.ts";
+import type { HostTools } from "./exec.ts";
 import type { IptablesKind } from "./iptables/apply.ts";
 import { createIptablesDriver } from "./iptables/driver.ts";
+import { createIpvsDriver } from "./ipvs/driver.ts";
 import type { DataplaneLog } from "./log.ts";
+import { createNftablesDriver } from "./nftables/driver.ts";
 import type { Sysctls } from "./sysctl.ts";
 
 /** What `--dataplane` may say. */
@@ -15,17 +17,19 @@ export const DEFAULT_DATAPLANE = "iptables";
 
 /** The best first, by what a change and a connection cost (docs/adr/0124). */
 export type Mode = DataplaneDriver["name"];
-export const MODES: readonly Mode[] = ["iptables"];
+export const MODES: readonly Mode[] = ["nftables", "iptables", "ipvs"];
 
 export interface DriverChoice {
   /** `iptables` takes the kind that the host's other rules are in. */
   readonly dataplane: string;
   readonly family: IpFamily;
-  readonly tools: KernelTools & Partial<StandbyTools>;
+  readonly tools: HostTools;
   readonly sysctls: Sysctls;
   readonly log: DataplaneLog;
   /** What goes worse than it might; `undefined` = nothing any more. */
   readonly onProblem?: ((problem: string | undefined) => void) | undefined;
+  /** Addresses in the ranges of virtual IPs that are the host's own: the agent's DNS. */
+  readonly hostAddresses?: readonly string[];
   /** Where the kernel says what it has. */
   readonly procNet?: string;
 }
@@ -60,10 +64,14 @@ export async function chooseDriver(choice: DriverChoice, signal: AbortSignal): P
 }
 
 /** Without a look at the host: for cleanup, which must also work where the rest does not. */
-export function openDriver({ dataplane, family, tools, sysctls, log, onProblem }: DriverChoice): DataplaneDriver {
-  const deps: DriverDeps = { family, tools, sysctls, log, flows: openFlowCleaner({ family, tools, log, onProblem }) };
+export function openDriver({ dataplane, family, tools, sysctls, log, onProblem, hostAddresses = [] }: DriverChoice): DataplaneDriver {
+  const deps = { family, tools, sysctls, log, flows: openFlowCleaner({ family, tools, log, onProblem }) };
   const withIptables = (kind?: IptablesKind): DataplaneDriver => createIptablesDriver({ ...deps, kind });
   switch (dataplane) {
+    case "nftables":
+      return createNftablesDriver(deps);
+    case "ipvs":
+      return createIpvsDriver({ ...deps, hostAddresses });
     case "iptables":
       return withIptables();
     case "iptables-nft":
