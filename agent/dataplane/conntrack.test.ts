@@ -37,7 +37,7 @@ test("only the changed UDP frontend is asked about, and only its stale flows are
 });
 
 test("several stale kinds of flows take one listing and one run", async () => {
-  const { ran, flows } = toolsWith([flow("10.1.1.1", "10.2.0.1"), flow("10.1.1.2", "10.2.0.3"), flow("10.1.1.3", "10.2.0.9", "10.96.0.11")].join("\n")); // prettier-ignore
+  const { ran, flows } = toolsWith([flow("10.1.1.1", "10.2.0.1"), flow("10.1.1.2", "10.2.0.3"), flow("10.1.1.2", "10.2.0.2"), flow("10.1.1.3", "10.2.0.9", "10.96.0.11")].join("\n")); // prettier-ignore
   const other = (backends: string[]): Frontend => dns(backends, { address: "10.96.0.11" });
   const changes = [
     { previous: dns(["10.2.0.1", "10.2.0.3"]), next: dns(["10.2.0.2"]) },
@@ -53,6 +53,23 @@ test("several stale kinds of flows take one listing and one run", async () => {
     deletion("10.96.0.10", "10.2.0.3"),
     deletion("10.96.0.11", "10.2.0.9"),
   ]);
+});
+
+test("a tool that takes no commands from a file is asked one by one, a hundred times at most", async () => {
+  const endpoints = Array.from({ length: 150 }, (_, i) => `10.2.0.${i + 1}`);
+  const listing = [...endpoints, "10.2.1.1"].map((ip) => flow("10.1.1.1", ip)).join("\n");
+  let deletions = 0;
+  const warned: object[] = [];
+  const run: KernelTools["run"] = async (_file, [command]) => {
+    if (command === "-R") throw new Error("unknown option");
+    if (command === "-D") deletions++;
+    return { stdout: listing, stderr: "", exitCode: 0 };
+  };
+  const log = { info: () => undefined, warn: (fields: object) => warned.push(fields), error: () => undefined };
+  const flows = openFlowCleaner({ family: "IPv4", tools: { has: async () => true, run }, log });
+  await flows.afterChange([{ previous: dns(endpoints), next: dns(["10.2.1.1"]) }], signal);
+  expect(deletions).toBe(100);
+  expect(warned).toEqual([{ kindsOfFlows: 50 }]);
 });
 
 test("a node port is asked about by its number, and only at addresses of the host", async () => {
@@ -120,6 +137,7 @@ test("that the tool is missing is a problem of the host while there are UDP fron
   let isInstalled = false;
   const problems: (string | undefined)[] = [];
   const flows = openFlowCleaner({
+    family: "IPv4",
     tools: { has: async () => isInstalled, run: async () => ({ stdout: "", stderr: "", exitCode: 0 }) },
     log: { info: () => undefined, warn: () => undefined, error: () => undefined },
     onProblem: (problem) => problems.push(problem),

@@ -17,7 +17,7 @@ const watched = (mayAnswer: readonly string[], more: Partial<Watched> = {}): Wat
 const around = { hostIps: new Set(["172.30.0.1", "172.17.0.1", "fd30::1"]), isFrontend: (_place: string) => false };
 const stale = (lines: readonly string[], places: readonly Watched[], more: Partial<typeof around> = {}): string[] =>
   staleFlows(lines.join("\n"), places, { ...around, ...more }).map(
-    ({ address, port, replyAddress }) => `${address}:${port} ${replyAddress}`,
+    ({ address, port, reply }) => `${address}:${port} ${reply?.address ?? "all"}`,
   );
 
 describe("which flows are stale", () => {
@@ -33,6 +33,16 @@ describe("which flows are stale", () => {
       "conntrack v1.4.7: 5 flow entries have been shown.",
     ];
     expect(stale(listing, [watched(["10.2.0.2"])])).toEqual(["10.96.0.10:53 10.2.0.1", "10.96.0.10:53 10.96.0.10"]);
+  });
+
+  test("where no flow to a place may stay, they are one kind; but a flow that stays keeps them apart", () => {
+    const two = [flow("10.1.1.1", "10.2.0.1"), flow("10.1.1.2", "10.2.0.3"), flow("10.1.1.2", "10.2.0.9", "10.96.0.11")];
+    expect(stale(two, [watched(["10.2.0.2"])])).toEqual(["10.96.0.10:53 all"]);
+    expect(stale([...two, flow("10.1.1.3", "10.2.0.2")], [watched(["10.2.0.2"])])).toEqual([
+      "10.96.0.10:53 10.2.0.1",
+      "10.96.0.10:53 10.2.0.3",
+    ]);
+    expect(stale([...two, untranslated()], [watched([], { isGone: true })])).toHaveLength(2);
   });
 
   test("an address that went from one service to another at once keeps the flows of the new one", () => {

@@ -15,12 +15,12 @@ export interface Watched {
   readonly isGone: boolean;
 }
 
-/** All flows from and to the same. */
+/** Flows of one kind: all to one place that one endpoint answers. */
 export interface StaleFlow {
   readonly address: string;
   readonly port: number;
-  readonly replyAddress: string;
-  readonly replyPort: number;
+  /** undefined = whoever answers: no flow to that place may stay. */
+  readonly reply: { readonly address: string; readonly port: number } | undefined;
 }
 
 export interface Surroundings {
@@ -64,22 +64,31 @@ export function staleFlows(listing: string, watched: readonly Watched[], { hostI
   const byTarget = joined(watched);
   const ports = new Set(watched.map(({ port }) => String(port)));
   const stale = new Map<string, StaleFlow>();
+  /** Places with a flow that stays. */
+  const alive = new Set<string>();
   for (const line of listing.split("\n")) {
     const [question, answer] = [...line.matchAll(/src=\S+ dst=\S+ sport=\d+ dport=\d+/g)].map(([tuple]) => tuple);
     const asked = question === undefined ? undefined : fieldsOf(question);
     if (!asked || answer === undefined || !ports.has(asked.dport)) continue;
-    const address = canonical(asked.dst);
-    const port = Number(asked.dport);
-    const isNodePort = hostIps.has(address) && !isFrontend(placeOf({ address, protocol: "UDP", port }));
-    const place = byTarget.get(targetOf({ address, port })) ?? (isNodePort ? byTarget.get(targetOf({ address: "", port })) : undefined);
+    const to = { address: canonical(asked.dst), port: Number(asked.dport) };
+    const isNodePort = hostIps.has(to.address) && !isFrontend(placeOf({ ...to, protocol: "UDP" }));
+    const place = byTarget.get(targetOf(to)) ?? (isNodePort ? byTarget.get(targetOf({ ...to, address: "" })) : undefined);
     if (!place) continue;
     const answered = fieldsOf(answer);
     const reply = { address: canonical(answered.src), port: Number(answered.sport) };
-    const isTranslated = reply.address !== address || reply.port !== port;
-    if (place.mayAnswer.has(targetOf(reply)) || (place.isGone && !isTranslated)) continue;
-    stale.set(`${targetOf({ address, port })} ${targetOf(reply)}`, { address, port, replyAddress: reply.address, replyPort: reply.port });
+    const isTranslated = targetOf(reply) !== targetOf(to);
+    if (place.mayAnswer.has(targetOf(reply)) || (place.isGone && !isTranslated)) alive.add(targetOf(to));
+    else stale.set(`${targetOf(to)} ${targetOf(reply)}`, { ...to, reply });
   }
-  return [...stale.values()];
+  return together([...stale.values()], alive);
+}
+
+/** As few kinds as can be: each is looked for by itself. */
+function together(stale: readonly StaleFlow[], alive: ReadonlySet<string>): readonly StaleFlow[] {
+  return [...Map.groupBy(stale, targetOf)].flatMap(([place, [first, ...others]]) => {
+    if (!first) return [];
+    return others.length === 0 || alive.has(place) ? [first, ...others] : [{ ...first, reply: undefined }];
+  });
 }
 
 /** Two of the same place: it went from one service to another at once. */
