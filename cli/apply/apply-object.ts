@@ -40,11 +40,14 @@ export async function applyObject(session: Session, wanted: ApplyObject, options
       checkClusterIp(current, manifest);
       const patch = patchFor(current, withNote);
       if (Object.keys(patch).length === 0) {
-        if (isServedInPart(current)) await session.client.patch(kind, name, {}, { ...write, dryRun: true }); // for what the server has to say of it
+        if (mayBeWarnedOf(current)) await session.client.patch(kind, name, {}, { ...write, dryRun: true }); // for what the server has to say of it
         return { outcome: "unchanged", object: current };
       }
       const guarded = pinned ? patch : guard(patch, current);
-      return { outcome: "configured", object: await session.client.patch(kind, name, guarded, write) };
+      const object = await session.client.patch(kind, name, guarded, write);
+      // What the server keeps in another form than the manifest has it (a prefix without its host bits) differs each time, and is the same.
+      const isSame = object.metadata.resourceVersion === current.metadata.resourceVersion && write.dryRun !== true;
+      return { outcome: isSame ? "unchanged" : "configured", object };
     } catch (error) {
       const raced = isAppError(error, "Conflict") || (!current && isAppError(error, "AlreadyExists"));
       if (!raced || pinned || attempt >= ATTEMPTS) throw error;
@@ -74,11 +77,16 @@ function sameIp(a: string, b: string): boolean {
   return a === b || (first !== undefined && second !== undefined && formatIp(first) === formatIp(second));
 }
 
-/** Then each apply is to say so, not only the one that changed something. */
-function isServedInPart(object: AnyObject): boolean {
+/** Of what the server keeps and does not act on, each apply is to say so, not only the one that changed something. */
+function mayBeWarnedOf(object: AnyObject): boolean {
   if (object.kind !== "Service") return false;
-  const { type, externalIPs = [] } = object.spec;
-  return type === "NodePort" || type === "LoadBalancer" || externalIPs.length > 0;
+  const { type, externalIPs = [], loadBalancerIP, ports } = object.spec;
+  return (
+    type === "LoadBalancer" ||
+    externalIPs.length > 0 ||
+    loadBalancerIP !== undefined ||
+    ports.some(({ appProtocol }) => appProtocol !== undefined)
+  );
 }
 
 function patchFor(current: AnyObject, manifest: JsonObject): JsonObject {

@@ -37,14 +37,14 @@ test("another clusterIP is refused in the words of the manifest, and the same on
   expect((await cli(`apply -n ${ns} -f -`, { input: at("10.222.9.1") })).stdout).toBe("service/fixed unchanged\n");
 });
 
-test("what is not served yet is said at each apply, also when nothing changes", async () => {
+test("what is kept and not acted on is said at each apply, also when nothing changes", async () => {
   const ns = await namespace();
-  const input = manifest("outward", "type: NodePort\nports: [{ port: 80 }]");
+  const input = manifest("outward", "ports: [{ port: 80, appProtocol: http }]");
   for (const outcome of ["created", "unchanged"])
     expect(await cli(`apply -n ${ns} -f -`, { input })).toMatchObject({
       exitCode: 0,
       stdout: `service/outward ${outcome}\n`,
-      stderr: expect.stringMatching(/^Warning: spec\.type: NodePort is kept/) as string,
+      stderr: expect.stringMatching(/^Warning: spec\.ports\[0\]\.appProtocol is kept/) as string,
     });
 });
 

@@ -46,6 +46,27 @@ describe("apply", () => {
     expect((await server.client.get("Service", "web", { namespace: ns })).metadata.labels).toEqual({ a: "x", theirs: "z" });
   });
 
+  test("a load balancer keeps what the server gave it, and applying it again changes nothing", async () => {
+    const ns = await namespace();
+    const balancer = manifest(
+      "lb",
+      "type: LoadBalancer\nexternalTrafficPolicy: Local\nloadBalancerIP: 198.51.100.7\nloadBalancerSourceRanges: ['192.168.1.5/24 ']\nports: [{ port: 80 }]",
+    );
+    expect(await cli(`apply -n ${ns} -f -`, { input: balancer })).toMatchObject({ stdout: "service/lb created\n", stderr: "" });
+    const made = await server.client.get("Service", "lb", { namespace: ns });
+    expect(made.status.loadBalancer.ingress).toEqual([{ ip: "198.51.100.7", ipMode: "VIP" }]);
+    expect(await cli(`apply -n ${ns} -f -`, { input: balancer })).toMatchObject({ stdout: "service/lb unchanged\n", stderr: "" });
+    expect(await server.client.get("Service", "lb", { namespace: ns })).toEqual(made);
+    const { nodePort } = made.spec.ports[0] ?? {};
+    expect((await cli(`get svc lb -n ${ns}`)).stdout).toMatch(
+      new RegExp(`^lb +LoadBalancer +${made.spec.clusterIP ?? ""} +198\\.51\\.100\\.7 +80:${nodePort ?? ""}/TCP +\\d+s$`, "m"),
+    );
+    const { stdout } = await cli(`describe svc lb -n ${ns}`);
+    expect(stdout).toMatch(/^LoadBalancer Ingress: +198\.51\.100\.7 \(VIP\)$/m);
+    expect(stdout).toMatch(new RegExp(`^HealthCheck NodePort: +${made.spec.healthCheckNodePort ?? ""}$`, "m"));
+    expect(stdout).toMatch(/^LoadBalancer Source Ranges: +192\.168\.1\.0\/24$/m);
+  });
+
   test("a node port that the server chose stays with its port", async () => {
     const ns = await namespace();
     await cli(`apply -n ${ns} -f -`, { input: manifest("np", "type: NodePort\nports: [{ name: a, port: 80 }]") });
@@ -273,5 +294,37 @@ describe("the rest", () => {
       env: { FAIRLEAD_KUBECONFIG: server.kubeconfig, node: process.execPath },
     });
     expect(completed.stdout).toBe("web");
+  });
+});
+
+describe("expose", () => {
+  test("makes services that clients from outside reach, and tells what is wrong with an address", async () => {
+    const ns = await namespace();
+    const made = async (name: string, options: string): Promise<unknown> => {
+      const { exitCode, stderr } = await cli(`expose ${name} -n ${ns} --selector app=web --port 80 ${options}`);
+      expect([exitCode, stderr]).toEqual([0, ""]);
+      return (await server.client.get("Service", name, { namespace: ns })).spec;
+    };
+    expect(await made("np", "--node-port 30333")).toMatchObject({ type: "NodePort", ports: [{ port: 80, nodePort: 30_333 }] });
+    expect(await made("ext", "--external-ip 198.51.100.21 --session-affinity ClientIP")).toMatchObject({
+      type: "ClusterIP",
+      externalIPs: ["198.51.100.21"],
+      sessionAffinity: "ClientIP",
+    });
+    const limited = "--load-balancer-ip 198.51.100.22 --source-range 10.0.0.0/8 --external-traffic-policy Local";
+    expect(await made("lb", limited)).toMatchObject({
+      type: "LoadBalancer",
+      loadBalancerIP: "198.51.100.22",
+      loadBalancerSourceRanges: ["10.0.0.0/8"],
+      externalTrafficPolicy: "Local",
+    });
+    const taken = await cli(`expose x -n ${ns} --selector app=web --port 80 --external-ip 198.51.100.22`);
+    expect(taken.exitCode).toBe(6);
+    expect(taken.stderr).toContain(
+      `spec.externalIPs[0]: Invalid value: "198.51.100.22": is already the load balancer address of the service ${ns}/lb`,
+    );
+    const waiting = await cli(`expose waiting -n ${ns} --selector app=web --port 80 --type LoadBalancer`);
+    expect(waiting.stderr).toContain("Warning: spec.type LoadBalancer: no address is given out");
+    expect((await cli(`get svc waiting -n ${ns}`)).stdout).toContain("<pending>");
   });
 });
