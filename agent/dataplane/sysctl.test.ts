@@ -92,6 +92,8 @@ test("a host that learns its routes from router advertisements goes on doing so,
     [acceptRa("eth0.5")]: "1",
     [acceptRa("eth1")]: "0",
     [acceptRa("eth2")]: "2",
+    [acceptRa("br-lan")]: "1",
+    [acceptRa("br-0123456789ab")]: "1",
     [acceptRa("docker0")]: "1",
     [acceptRa("vethab12")]: "1",
     [acceptRa("all")]: "1",
@@ -99,13 +101,15 @@ test("a host that learns its routes from router advertisements goes on doing so,
   };
   const { open, value } = await aHost(before);
   expect(await open().ensure(behindBoth, { family: "IPv6" })).toEqual([
+    "net/ipv6/conf/br-lan/accept_ra=2 (was 1)",
     "net/ipv6/conf/eth0/accept_ra=2 (was 1)",
     "net/ipv6/conf/eth0.5/accept_ra=2 (was 1)",
     "net.ipv6.conf.all.forwarding=1 (was 0)",
   ]);
+  const changed = { [acceptRa("br-lan")]: "2", [acceptRa("eth0")]: "2", [acceptRa("eth0.5")]: "2" };
   const now = () => Promise.all(Object.keys(before).map(async (name) => [name, await value(name)]));
-  expect(Object.fromEntries(await now())).toEqual({ ...before, [FORWARD6]: "1", [acceptRa("eth0")]: "2", [acceptRa("eth0.5")]: "2" });
-  expect(await open().restore({ dryRun: false })).toHaveLength(3);
+  expect(Object.fromEntries(await now())).toEqual({ ...before, [FORWARD6]: "1", ...changed });
+  expect(await open().restore({ dryRun: false })).toHaveLength(4);
   expect(Object.fromEntries(await now())).toEqual(before);
 });
 

@@ -140,7 +140,7 @@ async function isWrong(kernel: Kernel, { name, value, why, mayLack = false }: Re
 }
 
 /** Interfaces on which only containers and virtual machines could advertise themselves as routers. */
-const OF_CONTAINERS = /^(lo|all|default|docker|br-|veth|vnet|tap|podman|cni|virbr|lxdbr|incusbr|cali|flannel)/;
+const OF_CONTAINERS = /^((lo|all|default)$|br-[0-9a-f]{12}$|docker|veth|vnet|tap|podman|cni|virbr|lxdbr|incusbr|cali|flannel)/;
 
 /**
  * A kernel that forwards ignores router advertisements where accept_ra is 1, and a host that has its address and its default route from them would lose
