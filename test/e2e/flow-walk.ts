@@ -60,7 +60,7 @@ const CHANGES_AT_ONCE = 40;
 
 /** What the walk finds was partly written by a sync, partly by updates. */
 async function bring(driver: DataplaneDriver, earlier: ForwardingTable, table: ForwardingTable): Promise<void> {
-  const signal = AbortSignal.timeout(120_000);
+  const signal = AbortSignal.timeout(600_000);
   await driver.sync(earlier, signal);
   const keys = [...new Set([...earlier.services.keys(), ...table.services.keys()])];
   const changes = keys

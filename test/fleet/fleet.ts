@@ -21,7 +21,7 @@ export type { Program } from "./program.ts";
 
 export interface FleetOptions<N extends number = number> {
   hosts: N;
-  containersPerHost?: number; // 0: no docker0 either
+  containersPerHost?: number | readonly number[]; // 0: no docker0 either; a list: of each host, the last one of all that follow
   containerNetwork?: "masqueraded" | "routed"; // as plain Docker does it, or with a route to every host's containers
   backend?: IptablesKind; // what `iptables` is on every machine
   name?: string; // to find it again; leftovers of the same name are removed first
@@ -47,7 +47,7 @@ type Machines<N extends number, T extends Host[] = []> = number extends N
 interface Plan {
   name: string;
   hosts: number;
-  containersPerHost: number;
+  containersOf: (host: number) => number;
   routed: boolean;
   backend: IptablesKind;
 }
@@ -76,9 +76,11 @@ function planOf({
   if (process.getuid?.() !== 0) throw new Error("a fleet consists of network namespaces: making them takes root");
   if (!/^[a-z0-9]{1,10}$/.test(name)) throw new Error(`bad fleet name ${name}: 1 to 10 of a-z and 0-9`);
   if (!(hosts >= 1 && hosts <= maxHosts)) throw new Error(`${hosts} hosts: a fleet has 1 to ${maxHosts}`);
-  if (!(containersPerHost >= 0 && containersPerHost <= maxContainersPerHost))
-    throw new Error(`${containersPerHost} containers: 0 to ${maxContainersPerHost}`);
-  return { name, hosts, containersPerHost, routed: containerNetwork === "routed", backend };
+  const counts = [containersPerHost].flat();
+  for (const containers of counts)
+    if (!(containers >= 0 && containers <= maxContainersPerHost)) throw new Error(`${containers} containers: 0 to ${maxContainersPerHost}`);
+  const containersOf = (host: number): number => counts[host - 1] ?? counts.at(-1) ?? 0;
+  return { name, hosts, containersOf, routed: containerNetwork === "routed", backend };
 }
 
 function uniqueName(): string {
@@ -87,7 +89,7 @@ function uniqueName(): string {
 
 async function build<N extends number>(plan: Plan): Promise<Fleet<Machines<N>>> {
   const numbers = count(plan.hosts);
-  const containers = numbers.flatMap((host) => count(plan.containersPerHost).map((container) => ({ host, container })));
+  const containers = numbers.flatMap((host) => count(plan.containersOf(host)).map((container) => ({ host, container })));
   const names = ["sw", "out", ...numbers.map((host) => `h${host}`), ...containers.map(({ host, container }) => `h${host}c${container}`)];
   await ip(
     [],
@@ -102,7 +104,7 @@ async function build<N extends number>(plan: Plan): Promise<Fleet<Machines<N>>> 
     return machine;
   };
   const startContainers = (host: number) =>
-    all(count(plan.containersPerHost), (container) => start(`h${host}c${container}`, containerPlace(host, container)));
+    all(count(plan.containersOf(host)), (container) => start(`h${host}c${container}`, containerPlace(host, container)));
 
   const sw = await start("sw", switchPlace);
   await wireSwitch(plan, sw);
@@ -111,7 +113,8 @@ async function build<N extends number>(plan: Plan): Promise<Fleet<Machines<N>>> 
   const hosts = await all(numbers, async (number) => {
     const host = await start(`h${number}`, hostPlace(number), await startContainers(number));
     await plugIn(plan, host, hostPlace(number));
-    if (plan.containersPerHost > 0) await wireContainers(plan, host, number);
+    if (plan.containersOf(number) > 0) await wireContainers(plan, host, number);
+    if (plan.routed) await ip(["-n", host.netns], routesToOthers(plan, number));
     return host;
   });
 
@@ -156,8 +159,7 @@ async function wireContainers(plan: Plan, host: Host, number: number): Promise<v
   const cables = host.containers.flatMap((container) => cable(`v-${container.name}`, container.netns, "docker0"));
   await ip(["-n", host.netns], [...bridge("docker0", dockerPlace(number)), ...cables]);
   await all(host.containers, (container, index) => ip(["-n", container.netns], eth0(containerPlace(number, index + 1))));
-  if (plan.routed) await ip(["-n", host.netns], routesToOthers(plan, number));
-  else
+  if (!plan.routed)
     await host.run("iptables", [
       "-w",
       "-t",
@@ -175,7 +177,7 @@ async function wireContainers(plan: Plan, host: Host, number: number): Promise<v
 }
 
 function routesToOthers(plan: Plan, number: number): string[] {
-  const others = count(plan.hosts).filter((other) => other !== number);
+  const others = count(plan.hosts).filter((other) => other !== number && plan.containersOf(other) > 0);
   return others.flatMap((other) => [
     `route add ${containerSubnets(other).v4} via ${hostPlace(other).ip}`,
     `route add ${containerSubnets(other).v6} via ${hostPlace(other).ip6}`,
