@@ -2,14 +2,13 @@ import { createHash } from "node:crypto";
 import type { ForwardingTable, HostTable } from "#agent/compile/table.ts";
 import type { IpFamily } from "#proto/ip.ts";
 import { frontendsOf, UseCount } from "../frontends.ts";
-import { ipWord } from "../iptables/names.ts";
 import { ElementSums, type TableSum } from "./listing.ts";
 import { frontendText, type Element, type FrontendText, type HostView } from "./render-frontend.ts";
 import { chainOf, objectText, slotText, type ChainText, type NeededObject, type SlotText } from "./render-objects.ts";
-import { chainsOf, cidrsOf, layoutOf, mapsOf, setsOf, type HostFacts } from "./render.ts";
+import { chainsOf, cidrsOf, layoutOf, mapsOf, setsOf, within, type HostFacts } from "./render.ts";
 import { SharedElements } from "./shared-elements.ts";
 import { spacesOf, type Side } from "./space.ts";
-import { wordsOf, type NftWords } from "./words.ts";
+import { addressWord, wordsOf, type NftWords } from "./words.ts";
 
 /** What must be known of the kernel's table to write the next change. Nothing in it grows with the services but three counts an address. */
 export interface Held {
@@ -84,10 +83,8 @@ export function slotsSince({ words, slots }: Held, before: ReadonlyMap<string, n
   });
 }
 
-/** Each once, whoever needs it. */
 export function chainTexts({ words }: Held, objects: Iterable<NeededObject>): readonly ChainText[] {
-  const texts = Array.from(objects, (object) => objectText(words, object)).flat();
-  return [...new Map(texts.map((text) => [text.chain, text])).values()];
+  return Array.from(objects, (object) => objectText(words, object));
 }
 
 /** What a listing of the table must show. */
@@ -111,11 +108,13 @@ export function digest(text: string): string {
 }
 
 function viewOf(words: NftWords, { serviceCidrs, localCidrs, nodeIps }: HostTable): HostView {
+  const local = cidrsOf(words, localCidrs);
   return {
     words,
-    serviceCidrs: cidrsOf(words, serviceCidrs),
-    localCidrs: cidrsOf(words, localCidrs),
-    nodeIps: nodeIps.map(ipWord).filter((ip) => ip.includes(":") === (words.family === "IPv6")),
+    localCidrs: local,
+    isInLocalCidr: within(local),
+    isInServiceCidr: within(cidrsOf(words, serviceCidrs)),
+    nodeIps: nodeIps.map(addressWord).filter((ip) => ip.includes(":") === (words.family === "IPv6")),
     fromChain: (texts, { loops }) => {
       const ranges = cidrsOf(words, texts);
       return { ranges, name: `from_${digest(ranges.join())}${loops ? "_loops" : ""}` };

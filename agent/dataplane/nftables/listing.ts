@@ -75,7 +75,7 @@ function elementsOf(text: string): readonly { readonly key: string; readonly val
     .filter((part) => part !== "")
     .map((part) => {
       const [, key = "", value] = /^(.*?)(?: comment "[^"]*")?(?: : (.*))?$/.exec(part) ?? [];
-      return { key, value };
+      return { key: canonical(key), value: value === undefined ? undefined : canonical(value) };
     });
 }
 
@@ -100,7 +100,7 @@ export function tableDrift(wanted: TableSum, found: TableSum): readonly string[]
 
 function hashOf(key: string, value: string | undefined): number {
   let hash = 0x811c_9dc5;
-  const text = `${canonical(key)} : ${canonical(value ?? "")}`;
+  const text = value === undefined ? key : `${key} : ${value}`;
   for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x0100_0193) >>> 0;
   return hash;
 }
@@ -113,9 +113,9 @@ const PROTOCOLS: ReadonlyMap<string, string> = new Map([
 
 /** The tool prints protocols and priorities in its own way: `6`, and `f0fe:68ae` for 0xf0fe68ae. */
 function canonical(words: string): string {
-  if (words.startsWith("goto ") || words === "drop") return words;
   const parts = words.split(" . ");
-  const at = parts.findIndex((part) => part === "tcp" || part === "udp" || part === "sctp" || PROTOCOLS.has(part));
+  if (parts.length === 1) return priorityOf(words);
+  const at = parts.findIndex((part) => PROTOCOLS.has(part));
   return parts.map((part, i) => (i === at && i <= 1 ? (PROTOCOLS.get(part) ?? part) : priorityOf(part))).join(" . ");
 }
 

@@ -43,7 +43,7 @@ export function planSync(
   for (const [chain, { rules }] of fixed) rewrite(lines, table, { chain, rules });
   for (const text of made) rewrite(lines, table, text);
   held.chains.take();
-  addElements(lines, held, [...hostElements(held), ...slotElements(slots), ...own, ...held.shared.take().added]);
+  addElements(lines, held, [...hostElements(held), ...slotElements(slots), ...own, ...held.shared.all()]);
   addElements(lines, held, [markElement(mark)]);
   held.mark = mark;
   return `${lines.join("\n")}\n`;
@@ -73,10 +73,9 @@ export function planUpdate(held: Held, changes: readonly FrontendChange[], mark:
   const lines: string[] = [];
   const slots = slotsSince(held, slotsBefore);
   for (const { map, declaration } of slots) lines.push(`add map ${table} ${map} { ${declaration} }`);
-  for (const text of [...slots, ...changedChains(held)]) {
-    lines.push(`add chain ${table} ${text.chain}`);
-    rewrite(lines, table, text);
-  }
+  const chains = [...slots, ...changedChains(held)];
+  for (const { chain } of chains) lines.push(`add chain ${table} ${chain}`);
+  for (const text of chains) rewrite(lines, table, text);
   removeElements(lines, held, [...own.removed, ...shared.removed]);
   addElements(lines, held, [...slotElements(slots), ...own.added, ...shared.added]);
   return signed(lines, held, mark);

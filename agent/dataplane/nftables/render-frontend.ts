@@ -1,10 +1,10 @@
 import type { Backend, Frontend } from "#agent/compile/table.ts";
-import { commentWord, ipWord, portWord, protocolWord } from "../iptables/names.ts";
+import { commentWord, portWord, protocolWord } from "../iptables/names.ts";
 import { chainOf, slotMap, type NeededObject } from "./render-objects.ts";
-import { isWithin, SCRATCH } from "./render.ts";
+import { SCRATCH, within } from "./render.ts";
 import { slotsOf } from "./slots.ts";
 import { spacesOf, type Side, type Space } from "./space.ts";
-import type { NftWords } from "./words.ts";
+import { addressWord, type NftWords } from "./words.ts";
 
 /** What one frontend puts into the sets and maps. Pure; a change of a frontend is the difference of two of these. */
 
@@ -31,9 +31,10 @@ export interface FrontendText {
 export interface HostView {
   readonly words: NftWords;
   /** Canonical and disjoint, of the family. */
-  readonly serviceCidrs: readonly string[];
   readonly localCidrs: readonly string[];
   readonly nodeIps: readonly string[];
+  readonly isInServiceCidr: (address: string) => boolean;
+  readonly isInLocalCidr: (address: string) => boolean;
   /** The name of the chain for this list of ranges, canonical. */
   readonly fromChain: (
     ranges: readonly string[],
@@ -66,7 +67,7 @@ export function frontendText(view: HostView, frontend: Frontend): FrontendText {
     frontend,
     space: spacesOf(view.words)[kind],
     kind,
-    place: kind === "node" ? port : `${ipWord(frontend.address)} . ${port}`,
+    place: kind === "node" ? port : `${addressWord(frontend.address)} . ${port}`,
     into: { own: [], shared: [], needs: [], slots: [] },
   };
   enter(at);
@@ -102,8 +103,9 @@ function enter(at: At): void {
 }
 
 function restrict({ view, frontend, into }: At, sourceRanges: readonly string[]): string {
-  const loops = view.nodeIps.some((ip) => isWithin(sourceRanges, ip));
-  if (loops) into.shared.push({ map: "loops", key: `${ipWord(frontend.address)} . ${ipWord(frontend.address)}`, value: undefined });
+  const loops = view.nodeIps.some(within(sourceRanges));
+  if (loops)
+    into.shared.push({ map: "loops", key: `${addressWord(frontend.address)} . ${addressWord(frontend.address)}`, value: undefined });
   const { name, ranges } = view.fromChain(sourceRanges, { loops });
   into.needs.push({ kind: "from", name, ranges, loops });
   return name;
@@ -134,8 +136,9 @@ function stickyChoice({ frontend, space, kind, place, into }: At, side: Side, sl
       value: ids.get(endpointWord(backend)) ?? "",
     });
   });
-  const stick: NeededObject = { kind: "stick", space: kind, side, slots: slots.length, seconds: frontend.affinitySeconds ?? 0 };
-  into.needs.push(stick);
+  const seconds = frontend.affinitySeconds ?? 0;
+  const stick: NeededObject = { kind: "stick", space: kind, side, slots: slots.length, seconds };
+  into.needs.push({ kind: "recall", space: kind, seconds }, stick);
   return `goto ${chainOf(stick)}`;
 }
 
@@ -169,7 +172,8 @@ function refuse(at: At): void {
   const chain = kind === "node" ? `goto node_${verdict}` : verdict === "drop" ? "drop" : `goto ${verdict}`;
   if (kind === "vip" && verdict === "refuse" && frontend.scope !== "external") return;
   into.own.push({ map: `${space.prefix}refusals`, key: place, value: chain, comment: commentWord(frontend.id) });
-  if (frontend.scope === "external") into.shared.push({ map: "guarded", key: ipWord(frontend.address), value: "goto refuse_external" });
+  if (frontend.scope === "external")
+    into.shared.push({ map: "guarded", key: addressWord(frontend.address), value: "goto refuse_external" });
 }
 
 type Refusal = "refuse" | "drop" | "drop_outside" | "drop_inside";
@@ -190,23 +194,23 @@ function claimPort({ place, frontend, into }: At): void {
 }
 
 function claimAddress({ view, frontend, place, into }: At): void {
-  const address = ipWord(frontend.address);
+  const address = addressWord(frontend.address);
   if (frontend.scope === "external") {
     into.own.push({ map: "external", key: place, value: undefined });
     return;
   }
   into.shared.push({ map: "virtual", key: address, value: undefined });
   if (everyBackend(frontend).length > 0) into.shared.push({ map: "answering", key: address, value: undefined });
-  if (!isWithin(view.serviceCidrs, address)) into.shared.push({ map: "guarded", key: address, value: "goto refuse_virtual" });
+  if (!view.isInServiceCidr(address)) into.shared.push({ map: "guarded", key: address, value: "goto refuse_virtual" });
 }
 
 /** Endpoints of this host that neither are the host nor are behind it: a machine on a bridge of the LAN, a macvlan. */
 function noteLocalEndpoints({ view, frontend, into }: At): void {
   const addresses = everyBackend(frontend)
     .filter(({ isLocal }) => isLocal)
-    .map(({ address }) => ipWord(address));
+    .map(({ address }) => addressWord(address));
   for (const address of new Set(addresses)) {
-    if (view.nodeIps.includes(address) || isWithin(view.localCidrs, address)) continue;
+    if (view.nodeIps.includes(address) || view.isInLocalCidr(address)) continue;
     into.shared.push(
       { map: "local_elsewhere", key: address, value: undefined },
       { map: "hairpin", key: `${address} . ${address}`, value: undefined },
@@ -219,5 +223,5 @@ function everyBackend({ backends, outside }: Frontend): readonly Backend[] {
 }
 
 function endpointWord({ address, port }: Backend): string {
-  return `${ipWord(address)} . ${portWord(port)}`;
+  return `${addressWord(address)} . ${portWord(port)}`;
 }

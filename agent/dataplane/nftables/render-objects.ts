@@ -10,6 +10,7 @@ import type { NftWords } from "./words.ts";
 export type NeededObject =
   | { readonly kind: "pick"; readonly space: "vip" | "node"; readonly side: Side; readonly slots: number }
   | { readonly kind: "stick"; readonly space: "vip" | "node"; readonly side: Side; readonly slots: number; readonly seconds: number }
+  | { readonly kind: "recall"; readonly space: "vip" | "node"; readonly seconds: number }
   | { readonly kind: "from"; readonly ranges: readonly string[]; readonly name: string; readonly loops: boolean };
 
 /** A chain and its rules; a slot's chain also has a map, and is named in the map of all slots. */
@@ -27,6 +28,7 @@ export interface SlotText extends ChainText {
 export function chainOf(object: NeededObject): string {
   if (object.kind === "from") return object.name;
   const prefix = object.space === "vip" ? "" : "node_";
+  if (object.kind === "recall") return `${prefix}recall_${secondsWord(object.seconds)}`;
   const stem = `${prefix}${object.kind}_${sideWord(object.side)}${object.slots}`;
   return object.kind === "stick" ? `${stem}_${secondsWord(object.seconds)}` : stem;
 }
@@ -50,49 +52,47 @@ function slotChain({ prefix }: Space, side: Side, slot: number): string {
   return `${prefix}${sideWord(side)}slot_${slot}`;
 }
 
-/** The chain of the object, after those that it leads to. */
-export function objectText(words: NftWords, object: NeededObject): readonly ChainText[] {
-  if (object.kind === "from") return [{ chain: object.name, rules: fromRules(words, object.ranges, object.loops) }];
+export function objectText(words: NftWords, object: NeededObject): ChainText {
+  return { chain: chainOf(object), rules: rulesOf(words, object) };
+}
+
+function rulesOf(words: NftWords, object: NeededObject): readonly string[] {
+  if (object.kind === "from") return fromRules(words, object.ranges, object.loops);
   const space = spacesOf(words)[object.space];
+  if (object.kind === "recall") return recallRules(words, space, object.seconds);
   const offset = space.firstSlot[object.side];
   const draw = `numgen random mod ${object.slots}${offset === 0 ? "" : ` offset ${offset}`}`;
-  const chain = chainOf(object);
-  if (object.kind === "stick") return stickText(words, space, { chain, draw, seconds: secondsWord(object.seconds) });
+  if (object.kind === "stick") return stickRules(words, space, { draw, seconds: object.seconds });
   // The second rule is for the packet between whose two lookups the number of slots has become smaller.
-  return [{ chain, rules: [`${draw} vmap @slots`, `goto ${slotChain(space, object.side, 0)}`] }];
+  return [`${draw} vmap @slots`, `goto ${slotChain(space, object.side, 0)}`];
 }
 
 /**
  * What a client got is remembered as a number of its endpoint, which is looked up again each time: an endpoint that has gone is not found, and
  * another is drawn. Between the two lookups the number is in the packet's priority, marked by its four highest bits (restore_priority).
  */
-function stickText(
+function stickRules(
   words: NftWords,
   space: Space,
-  { chain, draw, seconds }: { readonly chain: string; readonly draw: string; readonly seconds: string },
-): readonly ChainText[] {
+  { draw, seconds }: { readonly draw: string; readonly seconds: number },
+): readonly string[] {
   const { prefix, place } = space;
   const client = space.client.expression;
-  const remember = `update @${prefix}affinity { ${client} timeout ${seconds}s : meta priority }`;
-  const translate = `dnat ${words.ip} to ${place} . meta priority map @${prefix}sticky_endpoints`;
   return [
-    { chain: recallChain(space, seconds), rules: [remember, translate] },
-    {
-      chain,
-      rules: [
-        `meta priority != 0 update @priorities { ${words.sender.expression} timeout 5s : meta priority }`,
-        `meta priority set ${client} map @${prefix}affinity jump ${recallChain(space, seconds)}`,
-        `delete @${prefix}affinity { ${client} : meta priority }`, // an update would keep what it had
-        `meta priority set ${place} . ${draw} map @${prefix}sticky_slots`,
-        remember,
-        translate,
-      ],
-    },
+    `meta priority != 0 update @priorities { ${words.sender.expression} timeout 5s : meta priority }`,
+    `meta priority set ${client} map @${prefix}affinity jump ${prefix}recall_${secondsWord(seconds)}`,
+    `delete @${prefix}affinity { ${client} : meta priority }`, // an update would keep what it had
+    `meta priority set ${place} . ${draw} map @${prefix}sticky_slots`,
+    ...recallRules(words, space, seconds),
   ];
 }
 
-function recallChain({ prefix }: Space, seconds: string): string {
-  return `${prefix}recall_${seconds}`;
+/** Remembers for as long again, and goes where the number says. */
+function recallRules({ ip }: NftWords, { prefix, place, client }: Space, seconds: number): readonly string[] {
+  return [
+    `update @${prefix}affinity { ${client.expression} timeout ${secondsWord(seconds)}s : meta priority }`,
+    `dnat ${ip} to ${place} . meta priority map @${prefix}sticky_endpoints`,
+  ];
 }
 
 /** Who is in no range is dropped, before anything is translated. `loops`: the host may call the address from the address itself. */

@@ -1,4 +1,4 @@
-import { formatCidr, overlaps, contains, parseCidr, type Cidr } from "#proto/ip.ts";
+import { formatCidr, overlaps, contains, parseCidr, parseIp, type Cidr } from "#proto/ip.ts";
 import type { HostTable } from "#agent/compile/table.ts";
 import { cidrWord } from "../iptables/names.ts";
 import { spacesOf, type Space } from "./space.ts";
@@ -84,15 +84,12 @@ export function cidrsOf(words: NftWords, texts: readonly string[]): readonly str
   return widestFirst.filter((cidr, i) => !widestFirst.slice(0, i).some((other) => overlaps(other, cidr))).map(formatCidr);
 }
 
-export function isWithin(cidrs: readonly string[], address: string): boolean {
-  const ip = parseCidr(`${address}/${address.includes(":") ? 128 : 32}`);
-  return (
-    ip !== undefined &&
-    cidrs.some((text) => {
-      const cidr = parseCidr(text);
-      return cidr !== undefined && contains(cidr, { family: ip.family, value: ip.base });
-    })
-  );
+export function within(cidrs: readonly string[]): (address: string) => boolean {
+  const parsed = cidrs.map(parseCidr).filter((cidr) => cidr !== undefined);
+  return (address) => {
+    const ip = parsed.length === 0 ? undefined : parseIp(address);
+    return ip !== undefined && parsed.some((cidr) => contains(cidr, ip));
+  };
 }
 
 function natChains(words: NftWords, host: HostFacts): [string, FixedChain][] {

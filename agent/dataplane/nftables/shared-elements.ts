@@ -1,35 +1,56 @@
 import type { Element } from "./render-frontend.ts";
 
-/** Elements that several frontends want: how many, and what becomes of the element of the kernel. */
+/** Who wants an element; nearly always with one value. */
+interface Uses {
+  readonly value: string | undefined;
+  count: number;
+}
+
+/** Elements that several frontends want: how many do, and what becomes of the element of the kernel. */
 export class SharedElements {
-  /** map → key → value ("" in a set) → how many want it. */
-  readonly #uses = new Map<string, Map<string, Map<string, number>>>();
-  /** What was there when it was asked last, of those that were touched since. */
-  #before = new Map<string, { readonly map: string; readonly key: string; readonly element: Element | undefined }>();
+  /** map → key → the values that are wanted. */
+  readonly #uses = new Map<string, Map<string, Uses[]>>();
+  /** What was there when it was asked last, of those that were touched since; undefined = nobody has asked yet. */
+  #before: Map<string, { readonly map: string; readonly key: string; readonly element: Element | undefined }> | undefined;
 
   add(element: Element): void {
     this.#touch(element);
-    const values = this.#valuesOf(element);
-    values.set(element.value ?? "", (values.get(element.value ?? "") ?? 0) + 1);
+    const { map, key, value } = element;
+    const keys = this.#uses.get(map) ?? new Map<string, Uses[]>();
+    this.#uses.set(map, keys);
+    const wanted = keys.get(key);
+    const same = wanted?.find((uses) => uses.value === value);
+    if (same) same.count++;
+    else if (wanted) wanted.push({ value, count: 1 });
+    else keys.set(key, [{ value, count: 1 }]);
   }
 
   remove(element: Element): void {
     this.#touch(element);
-    const values = this.#valuesOf(element);
-    const left = (values.get(element.value ?? "") ?? 0) - 1;
-    if (left > 0) values.set(element.value ?? "", left);
-    else values.delete(element.value ?? "");
-    if (values.size === 0) this.#uses.get(element.map)?.delete(element.key);
+    const keys = this.#uses.get(element.map);
+    const wanted = keys?.get(element.key) ?? [];
+    const same = wanted.find((uses) => uses.value === element.value);
+    if (!same || --same.count > 0) return;
+    if (wanted.length === 1) keys?.delete(element.key);
+    else wanted.splice(wanted.indexOf(same), 1);
+  }
+
+  /** Everything that is wanted; from now on `take` tells what becomes different. */
+  all(): readonly Element[] {
+    this.#before = new Map();
+    return [...this.#uses].flatMap(([map, keys]) =>
+      Array.from(keys.keys(), (key) => this.#elementOf(map, key)).filter((one) => one !== undefined),
+    );
   }
 
   take(): { readonly added: readonly Element[]; readonly removed: readonly Element[] } {
     const added: Element[] = [];
     const removed: Element[] = [];
-    for (const { map, key, element: before } of this.#before.values()) {
+    for (const { map, key, element: before } of this.#before?.values() ?? []) {
       const now = this.#elementOf(map, key);
-      if (before && before.value !== now?.value) removed.push(before);
-      else if (before && !now) removed.push(before);
-      if (now && (!before || before.value !== now.value)) added.push(now);
+      if (before && now && before.value === now.value) continue;
+      if (before) removed.push(before);
+      if (now) added.push(now);
     }
     this.#before = new Map();
     return { added, removed };
@@ -37,22 +58,14 @@ export class SharedElements {
 
   #touch({ map, key }: Element): void {
     const word = `${map} ${key}`;
-    if (!this.#before.has(word)) this.#before.set(word, { map, key, element: this.#elementOf(map, key) });
-  }
-
-  #valuesOf({ map, key }: Element): Map<string, number> {
-    const keys = this.#uses.get(map) ?? new Map<string, Map<string, number>>();
-    this.#uses.set(map, keys);
-    const values = keys.get(key) ?? new Map<string, number>();
-    keys.set(key, values);
-    return values;
+    if (this.#before && !this.#before.has(word)) this.#before.set(word, { map, key, element: this.#elementOf(map, key) });
   }
 
   /** Of several values the last by name: `goto refuse_virtual` before `goto refuse_external`. */
   #elementOf(map: string, key: string): Element | undefined {
-    const values = this.#uses.get(map)?.get(key);
-    if (!values || values.size === 0) return undefined;
-    const value = [...values.keys()].toSorted().at(-1);
-    return { map, key, value: value === "" ? undefined : value };
+    const wanted = this.#uses.get(map)?.get(key);
+    if (wanted?.[0] === undefined) return undefined;
+    const value = wanted.length === 1 ? wanted[0].value : wanted.map((uses) => uses.value ?? "").toSorted().at(-1); // prettier-ignore
+    return { map, key, value };
   }
 }

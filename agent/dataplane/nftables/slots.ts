@@ -10,6 +10,7 @@ const TOLERANCE = 0.005;
 
 /** Each backend as often as it has slots, in the order of the backends; never fewer than one. */
 export function slotsOf(backends: readonly Backend[]): readonly Backend[] {
+  if (backends.every(({ weight }) => weight === backends[0]?.weight)) return backends;
   return countsOf(backends.map(({ weight }) => weight)).flatMap((count, i) => Array.from({ length: count }, () => backends[i] as Backend));
 }
 

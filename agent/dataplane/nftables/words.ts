@@ -1,4 +1,5 @@
 import type { IpFamily } from "#proto/ip.ts";
+import { ipWord } from "../iptables/names.ts";
 
 /** What differs between IPv4 and IPv6 in the language of nft, and the expressions that the rules are made of. */
 export interface NftWords {
@@ -63,3 +64,11 @@ export function wordsOf(family: IpFamily): NftWords {
 function same(expression: string): Keyed {
   return { expression, typeOf: expression };
 }
+
+/** An address as it may stand in text for the kernel. Of IPv4, which has one way to be written, nothing needs to be computed. */
+export function addressWord(text: string): string {
+  return CANONICAL_IPV4.test(text) ? text : ipWord(text);
+}
+
+const BYTE = String.raw`(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)`;
+const CANONICAL_IPV4 = new RegExp(String.raw`^${BYTE}(?:\.${BYTE}){3}$`);
