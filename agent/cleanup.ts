@@ -7,8 +7,7 @@ import { parseIp } from "#proto/ip.ts";
 import { membershipFile, readMembership, stateDirOf, upstreamsFile } from "./config.ts";
 import { openKernelTools, type KernelTools } from "./dataplane/exec.ts";
 import { removeRangeRoutes } from "./dataplane/route.ts";
-import { removeLeftovers } from "./dataplane/leftovers.ts";
-import { MODES } from "./dataplane/select.ts";
+import { EVERY_PART, removeLeftovers } from "./dataplane/leftovers.ts";
 import { openSysctls } from "./dataplane/sysctl.ts";
 import { ADDRESS_LABEL, HOST_LOCAL_ADDRESS, removeDnsAddresses } from "./dns/address.ts";
 import { readKnownUpstreams } from "./dns/known-upstreams.ts";
@@ -44,7 +43,7 @@ export async function cleanUp(
   const dnsIps = joined?.membership.cluster.dnsIps ?? [];
   const tools = openKernelTools();
   const sysctls = openSysctls({ stateDir });
-  const all = { tools, log, modes: MODES, families: ["IPv4", "IPv6"] } as const;
+  const all = { tools, log, parts: EVERY_PART };
   const find = async (): Promise<string[]> => [
     ...(await removeLeftovers({ ...all, dryRun: true }, signal)),
     ...(await removeRangeRoutes(tools, { dryRun: true }, signal)),

@@ -2,7 +2,7 @@ import { backoffMs, pause } from "#proto/backoff.ts";
 import { describeError } from "#proto/error.ts";
 import type { DataplaneDriver } from "./dataplane/driver.ts";
 import type { FamilyRecord } from "./dataplane/family-record.ts";
-import { othersThan, removeLeftovers } from "./dataplane/leftovers.ts";
+import { hasTraces, partsBeside, removeLeftovers } from "./dataplane/leftovers.ts";
 import { dataplaneLoop, type DataplaneDeps } from "./dataplane/loop.ts";
 import type { TableMailbox } from "./dataplane/mailbox.ts";
 import { chooseDriver } from "./dataplane/select.ts";
@@ -120,8 +120,10 @@ async function clearLeftovers(
   const { log } = config;
   for (let failures = 1; !signal.aborted; failures++) {
     try {
-      for (const part of othersThan(name, family, families))
-        for (const what of await removeLeftovers({ tools, log, ...part, dryRun: false }, signal)) log.info({ what }, "removed leftover");
+      for (const part of partsBeside({ mode: name, family }, families))
+        if (await hasTraces(part, { tools }, signal))
+          for (const what of await removeLeftovers({ tools, log, parts: [part], dryRun: false }, signal))
+            log.info({ what }, "removed leftover");
       trouble.set(`leftovers of ${family}`, undefined);
       return;
     } catch (error) {
