@@ -32,9 +32,8 @@ export function portsOf({ spec }: Service): string[] {
   return spec.ports.map(({ protocol, port }) => `${protocol}/${port}`);
 }
 
-/** Ports of an external IP that the service does not hold yet. */
-export function newPortsOf(previous: Service | undefined, next: Service, ip: string): string[] {
-  const held = new Set(previous ? outsideClaims(previous) : []);
+/** Ports of an external IP that are not among the claims that the service holds. */
+export function newPortsOf(held: ReadonlySet<string>, next: Service, ip: string): string[] {
   return portsOf(next).filter((port) => !held.has(externalClaim(ip, port)));
 }
 

@@ -106,9 +106,10 @@ function withBalancerFields(previous: Spec | undefined, spec: Spec, faults: Caus
 /** Only what is new: a service that was fine stays fine. */
 async function checkExternalIps(previous: Service | undefined, next: Service, parts: OutsideParts, faults: Cause[]): Promise<void> {
   if (outsideClaims(next).length === 0) return;
+  const held = new Set(previous ? outsideClaims(previous) : []);
   for (const [i, text] of (next.spec.externalIPs ?? []).entries()) {
     const ip = canonicalIp(text);
-    const ports = newPortsOf(previous, next, ip);
+    const ports = newPortsOf(held, next, ip);
     const why = ports.length === 0 ? undefined : await outsideFault(ip, ports, parts);
     if (why !== undefined) faults.push(fault(`spec.externalIPs[${i}]`, why, { value: text }));
   }
