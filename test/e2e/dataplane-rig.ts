@@ -5,7 +5,7 @@ import { openKernelTools } from "#agent/dataplane/exec.ts";
 import { createIptablesDriver } from "#agent/dataplane/iptables/driver.ts";
 import type { IpFamily } from "#proto/ip.ts";
 import type { Host, IptablesKind } from "#test/fleet/host.ts";
-import { host as hostTable } from "#test/packet/flows.ts";
+import { fleetHost } from "#test/tables.ts";
 
 /** The real driver, in this process, whose tools run on a host of the fleet. */
 
@@ -44,7 +44,7 @@ export function procNetOf(machine: Host): string {
 }
 
 export function tableOf(services: readonly CompiledService[]): ForwardingTable {
-  return { host: hostTable, services: new Map(services.map((service) => [service.key, service])) };
+  return { host: fleetHost, services: new Map(services.map((service) => [service.key, service])) };
 }
 
 /** iptables-save without what is not state: comments with the time, counters, and the canary that names the last write. */

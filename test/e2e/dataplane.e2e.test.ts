@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from "vitest";
-import type { CompiledService, Frontend, ServiceChange } from "#agent/compile/table.ts";
+import type { Backend, CompiledService, Frontend, ServiceChange } from "#agent/compile/table.ts";
 import { openKernelTools } from "#agent/dataplane/exec.ts";
 import { restore } from "#agent/dataplane/iptables/apply.ts";
 import { wordsOf } from "#agent/dataplane/iptables/words.ts";
 import { dataplaneLoop } from "#agent/dataplane/loop.ts";
 import { createTableMailbox } from "#agent/dataplane/mailbox.ts";
 import { createFleet, type Fleet, type Host } from "#test/fleet/fleet.ts";
-import { aCompiled, aFrontend, backend } from "#test/packet/flows.ts";
+import { aBackend, aCompiled, aFrontend } from "#test/tables.ts";
 import { waitFor } from "#test/wait-for.ts";
 import { askHttp, askUdp, driverOn, saved, tableOf } from "./dataplane-rig.ts";
 
@@ -14,6 +14,7 @@ import { askHttp, askUdp, driverOn, saved, tableOf } from "./dataplane-rig.ts";
 
 const signal = new AbortController().signal;
 const VIP = "10.96.0.10";
+const backendAt = (ip: string, port?: number): Backend => aBackend(ip, port, { isLocal: ip.startsWith("10.200.1.") });
 
 describe.for(["nft", "legacy"] as const)("iptables-%s", (kind) => {
   let fleet: Fleet<readonly [Host, Host, Host]>;
@@ -41,20 +42,10 @@ describe.for(["nft", "legacy"] as const)("iptables-%s", (kind) => {
   });
 
   const web = (backends: readonly Host[], more: Partial<Frontend> = {}): CompiledService =>
-    aCompiled([
-      aFrontend(
-        backends.map(({ ip }) => backend(ip)),
-        more,
-      ),
-    ]);
+    aCompiled([aFrontend({ backends: backends.map(({ ip }) => backendAt(ip)), ...more })]);
   const log = (backends: readonly Host[]): CompiledService =>
     aCompiled(
-      [
-        aFrontend(
-          backends.map(({ ip }) => backend(ip, 5353)),
-          { id: "default/log", protocol: "UDP", port: 53 },
-        ),
-      ],
+      [aFrontend({ backends: backends.map(({ ip }) => backendAt(ip, 5353)), id: "default/log", protocol: "UDP", port: 53 })],
       "default/log",
     );
   const change = (previous: CompiledService | undefined, next: CompiledService | undefined): ServiceChange => ({
@@ -94,7 +85,7 @@ describe.for(["nft", "legacy"] as const)("iptables-%s", (kind) => {
     await driver.sync(tableOf([sticky([b, c])]), signal);
     const [first = ""] = Object.keys((await askHttp(a, VIP)).answers);
     expect((await askHttp(a, VIP, { requests: 30 })).answers).toEqual({ [first]: 30 });
-    const api = aCompiled([aFrontend([backend(b.ip)], { id: "default/api", address: "10.96.0.11" })], "default/api");
+    const api = aCompiled([aFrontend({ backends: [backendAt(b.ip)], id: "default/api", address: "10.96.0.11" })], "default/api");
     await driver.update([change(undefined, api)], signal);
     const restarted = driverOn(a, kind).driver;
     await restarted.sync(tableOf([sticky([b, c]), api]), signal);
@@ -183,7 +174,7 @@ describe.for(["nft", "legacy"] as const)("iptables-%s", (kind) => {
         end.abort();
         await running;
       });
-      const none = aCompiled([aFrontend([], { id: "default/none", address: "10.96.3.3" })], "default/none");
+      const none = aCompiled([aFrontend({ id: "default/none", address: "10.96.3.3" })], "default/none");
       mailbox.put({ revision: 7, table: tableOf([web([b]), none]), changes: [] });
       await waitFor(() => applied.includes(7), { what: "the first sync" });
       return { drifts, errors };

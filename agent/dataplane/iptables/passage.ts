@@ -55,7 +55,9 @@ export function openPassage(deps: PassageDeps): Passage {
   const services = new Map<string, CompiledService>();
 
   const follow = (key: string, service: CompiledService | undefined): void => {
-    const counts = service?.frontends.some((frontend) => frontend.family === family && host && !isInRange(host, frontend.address));
+    const counts = service?.frontends.some(
+      (frontend) => frontend.family === family && host && (frontend.address === "" || !isInRange(host, frontend.address)),
+    );
     if (service && counts) services.set(key, service);
     else services.delete(key);
   };

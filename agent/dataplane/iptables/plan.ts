@@ -161,7 +161,8 @@ function filterPlan(ground: Ground, { liberal }: { readonly liberal: boolean }):
       return new Map<string, readonly string[]>([
         [
           chains.ours,
-          [...(invalid.length > 0 ? [`-p tcp -m conntrack --ctstate INVALID -j ${chains.invalid}`] : []), ...ours(), guard(chains.ours)],
+          // No INVALID packet matches what stands before that.
+          [...ours(), ...(invalid.length > 0 ? [`-p tcp -m conntrack --ctstate INVALID -j ${chains.invalid}`] : []), guard(chains.ours)],
         ],
         ...(invalid.length > 0 ? [[chains.invalid, invalid] as const] : []),
         ...(some || ports ? [[chains.undelivered, [...undeliveredRules(words, host, present()), guard(chains.undelivered)]] as const] : []),

@@ -1,4 +1,4 @@
-import { contains, parseCidr, parseIp } from "#proto/ip.ts";
+import { contains, parseCidr, parseIp, type Cidr } from "#proto/ip.ts";
 import type { Backend, Frontend, HostTable, OutsideChoice } from "#agent/compile/table.ts";
 import type { PlaceRules } from "./chain-tree.ts";
 import {
@@ -8,6 +8,7 @@ import {
   commentWord,
   hostWord,
   ipWord,
+  isWithin,
   ownChain,
   portWord,
   protocolWord,
@@ -155,16 +156,20 @@ export function refusals(words: Words): string[] {
   return ["-p tcp -j REJECT --reject-with tcp-reset", `-j REJECT --reject-with ${words.unreachable}`];
 }
 
-export function isInRange({ serviceCidrs }: HostTable, address: string): boolean {
-  const ip = parseIp(address);
-  return (
-    ip !== undefined &&
-    serviceCidrs.some((text) => {
-      const cidr = parseCidr(text);
-      return cidr !== undefined && contains(cidr, ip);
-    })
-  );
+export function isInRange(host: HostTable, address: string): boolean {
+  return isWithin(rangesOf(host), address);
 }
+
+function rangesOf(host: HostTable): readonly Cidr[] {
+  const known = RANGES.get(host);
+  if (known) return known;
+  const ranges = host.serviceCidrs.flatMap((text) => parseCidr(text) ?? []);
+  RANGES.set(host, ranges);
+  return ranges;
+}
+
+/** Read once for each table, and asked for each frontend. */
+const RANGES = new WeakMap<HostTable, readonly Cidr[]>();
 
 type Verdict = "reject" | "drop";
 
