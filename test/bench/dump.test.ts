@@ -11,3 +11,11 @@ test("two dumps of the same rules are equal, whatever was written last and in wh
 test("rules of a chain in another order are not the same", () => {
   expect(linesOf("-A B -j one\n-A B -j two\n")).not.toEqual(linesOf("-A B -j two\n-A B -j one\n"));
 });
+
+test("elements of a map of nftables are in no order, and belong to their map", () => {
+  const one = "table ip t {\n\tmap a {\n\t\telements = { 1 : 2,\n\t\t\t3 : 4 }\n\t}\n\tmap b {\n\t\telements = { 5 : 6 }\n\t}\n}\n";
+  const other = "table ip t {\n\tmap a {\n\t\telements = { 3 : 4, 1 : 2 }\n\t}\n\tmap b {\n\t\telements = { 5 : 6 }\n\t}\n}\n";
+  const swapped = "table ip t {\n\tmap a {\n\t\telements = { 1 : 2, 5 : 6 }\n\t}\n\tmap b {\n\t\telements = { 3 : 4 }\n\t}\n}\n";
+  expect(linesOf(one)).toEqual(linesOf(other));
+  expect(linesOf(one)).not.toEqual(linesOf(swapped));
+});

@@ -17,17 +17,31 @@ export async function dumpOf(tools: KernelTools, mode: Mode): Promise<readonly s
   return lines;
 }
 
-/** Pure. Rules keep their order within their chain. */
+/** Pure. Rules keep their order within their chain; elements of a set have none. */
 export function linesOf(text: string): readonly string[] {
-  const chains = new Map<string, string[]>();
-  for (const line of text.split("\n")) {
-    if (line === "" || line.startsWith("#") || line.startsWith("-A FL-CANARY ")) continue;
-    const chain = /^-A (\S+) /.exec(line)?.[1] ?? "";
-    const lines = chains.get(chain) ?? [];
-    chains.set(chain, lines);
-    lines.push(line.replace(/ \[\d+:\d+\]$/, ""));
+  const groups = new Map<string, string[]>();
+  let object = ""; // of nftables, in which the lines stand
+  for (const raw of text.split("\n")) {
+    const line = raw.trim().replace(/ \[\d+:\d+\]$/, "");
+    if (line === "" || line.startsWith("#") || isCanary(line)) continue;
+    object = /^((?:map|set|chain) \S+) \{$/.exec(line)?.[1] ?? object;
+    const group = /^-A (\S+) /.exec(line)?.[1] ?? object;
+    const lines = groups.get(group) ?? [];
+    groups.set(group, lines);
+    if (/^(map|set) /.test(group))
+      lines.push(
+        ...line
+          .replace(/^elements = \{ /, "")
+          .replace(/[ ,}]+$/, "")
+          .split(", "),
+      );
+    else lines.push(line);
   }
-  const others = chains.get("")?.toSorted() ?? [];
-  const rules = [...chains].filter(([chain]) => chain !== "").toSorted(([a], [b]) => (a < b ? -1 : 1));
-  return [...others, ...rules.flatMap(([, found]) => found)];
+  const sorted = [...groups].toSorted(([a], [b]) => (a < b ? -1 : 1));
+  return sorted.flatMap(([group, lines]) => (/^(map|set) |^$/.test(group) ? lines.toSorted() : lines).map((line) => `${group}: ${line}`));
+}
+
+/** What differs from write to write and from agent to agent. */
+function isCanary(line: string): boolean {
+  return line.startsWith("-A FL-CANARY ") || /^elements = \{ 0x[0-9a-f]{8} \. 0x[0-9a-f]{8} \}$/.test(line);
 }

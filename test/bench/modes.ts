@@ -1,5 +1,5 @@
 import type { DataplaneDriver } from "#agent/dataplane/driver.ts";
-import type { KernelTools, StandbyTools } from "#agent/dataplane/exec.ts";
+import type { HostTools } from "#agent/dataplane/exec.ts";
 import { openDriver as selected } from "#agent/dataplane/select.ts";
 import { openSysctls } from "#agent/dataplane/sysctl.ts";
 
@@ -9,7 +9,7 @@ export type Mode = (typeof MODES)[number];
 
 const quiet = { info: () => undefined, warn: complain, error: complain };
 
-export function openDriver(mode: Mode, tools: KernelTools & StandbyTools, stateDir: string): DataplaneDriver {
+export function openDriver(mode: Mode, tools: HostTools, stateDir: string): DataplaneDriver {
   return selected({ dataplane: mode.replace("_", "-"), family: "IPv4", tools, sysctls: openSysctls({ stateDir }), log: quiet });
 }
 
@@ -29,7 +29,7 @@ export function modesOf(asked: readonly string[] | undefined): readonly Mode[] {
 export function emptyHookOf(mode: Mode): [string, readonly string[], { readonly input: string }] {
   if (mode === "nftables") {
     const hooks = ["prerouting", "output", "postrouting"].map((hook) => `chain ${hook} { type nat hook ${hook} priority 0; }`);
-    return ["nft", ["-f", "-"], { input: `table ip bench {\n${hooks.join("\n")}\nchain nobody { ct state new }\n}\n` }];
+    return ["nft", ["-f", "-"], { input: `table ip bench {\n${hooks.join("\n")}\nchain nobody { ct state new; }\n}\n` }];
   }
   const chains = ["PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"].map((chain) => `:${chain} ACCEPT [0:0]\n`);
   const input = `*nat\n${chains.join("")}:NOBODY - [0:0]\n-A NOBODY -m conntrack --ctstate NEW\nCOMMIT\n`;

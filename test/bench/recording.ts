@@ -1,6 +1,6 @@
-import { openKernelTools, type KernelTools, type StandbyTools } from "#agent/dataplane/exec.ts";
+import { openKernelTools, type HostTools } from "#agent/dataplane/exec.ts";
 
-/** A run of a tool that was given text: what the kernel was told, as the bare tool can be given it again. */
+/** A run of a tool that told the kernel something, by text on its input or (devices) by its arguments: as the bare tool can be given it again. */
 export interface Told {
   readonly file: string;
   readonly args: readonly string[];
@@ -9,7 +9,7 @@ export interface Told {
 
 /** The real tools; `take` says what they were told since it was asked last. */
 export interface RecordingTools {
-  readonly tools: KernelTools & StandbyTools;
+  readonly tools: HostTools;
   take(): readonly Told[];
   setRecording(on: boolean): void;
 }
@@ -19,7 +19,9 @@ export function openRecordingTools(): RecordingTools {
   let told: Told[] = [];
   let recording = true;
   const note = (file: string, args: readonly string[], input: string | undefined): void => {
-    if (recording && input !== undefined) told.push({ file, args, input });
+    const isTrial = file === "nft" && args.includes("-c");
+    const isDevice = file === "ip" && ["add", "set"].some((verb) => args.includes(verb));
+    if (recording && (input === undefined ? isDevice : !isTrial)) told.push({ file, args, input: input ?? "" });
   };
   return {
     tools: {
