@@ -33,6 +33,9 @@ export function aHostTable(more: Partial<HostTable> = {}): HostTable {
   return { serviceCidrs: ["10.96.0.0/16"], nodeIps: [], localCidrs: [], masqueradeAll: false, nodePortCidrs: [], forwards: [], ...more };
 }
 
+/** Host 1 of a fleet (test/fleet/addresses.ts), in IPv4. */
+export const fleetHost: HostTable = aHostTable({ nodeIps: ["172.30.0.1"], localCidrs: ["10.200.1.0/24"] });
+
 export function aTable(services: readonly CompiledService[], host: HostTable = aHostTable()): ForwardingTable {
   return { host, services: new Map(services.map((service) => [service.key, service])) };
 }

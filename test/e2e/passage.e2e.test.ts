@@ -2,8 +2,7 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vit
 import { openKernelTools } from "#agent/dataplane/exec.ts";
 import { openPassage, type Passage } from "#agent/dataplane/iptables/passage.ts";
 import { createFleet, type Fleet, type Host } from "#test/fleet/fleet.ts";
-import { host as hostTable } from "#test/packet/flows.ts";
-import { aBackend, aCompiled, aFrontend, aTable } from "#test/tables.ts";
+import { aBackend, aCompiled, aFrontend, aTable, fleetHost } from "#test/tables.ts";
 import { waitFor } from "#test/wait-for.ts";
 import { askHttp, procNetOf, saved } from "./dataplane-rig.ts";
 
@@ -66,14 +65,14 @@ describe.for(["nft", "legacy"] as const)("iptables-%s", (kind) => {
 
   test("a host where everything may pass gets no rule", async () => {
     const passage = open();
-    await passage.sync(aTable([web()], hostTable), signal);
+    await passage.sync(aTable([web()], fleetHost), signal);
     expect(await saved(a, kind)).not.toContain("FLP-");
     for (const to of [...OURS, ...OTHERS]) expect(await answers(to), to).toBe(true);
   });
 
   test("a policy of DROP that comes later is noticed, and connections of ours pass it, others do not", async () => {
     const passage = open();
-    await passage.sync(aTable([web()], hostTable), signal);
+    await passage.sync(aTable([web()], fleetHost), signal);
     await a.run(`iptables-${kind}`, ["-P", "FORWARD", "DROP"]);
     expect(await answers(OURS[0] ?? "")).toBe(false);
     const isIn = async (): Promise<boolean> => {
@@ -93,7 +92,7 @@ describe.for(["nft", "legacy"] as const)("iptables-%s", (kind) => {
     ])
       await a.run(`iptables-${kind}`, args);
     const passage = open();
-    await passage.sync(aTable([web()], hostTable), signal);
+    await passage.sync(aTable([web()], fleetHost), signal);
     // As Docker does with each network that it makes.
     await a.run(`iptables-${kind}`, ["-I", "FORWARD", "1", "-d", "10.200.1.0/24", "-j", "DROP"]);
     await a.run(`iptables-${kind}`, ["-D", "FORWARD", "-j", "DOCKER-USER"]);
@@ -111,16 +110,16 @@ describe.for(["nft", "legacy"] as const)("iptables-%s", (kind) => {
   test("a flush is seen, cleanup leaves nothing, and a host that needs it no more is rid of it", async () => {
     await a.run(`iptables-${kind}`, ["-P", "FORWARD", "DROP"]);
     const passage = open();
-    await passage.sync(aTable([web()], hostTable), signal);
+    await passage.sync(aTable([web()], fleetHost), signal);
     await a.run(`iptables-${kind}`, ["-F", "FLP-OURS"]);
     expect(await passage.verify(signal)).toMatchObject({ intact: false });
-    await passage.sync(aTable([web()], hostTable), signal);
+    await passage.sync(aTable([web()], fleetHost), signal);
     expect(await passage.verify(signal)).toEqual({ intact: true });
     expect(await answers(OURS[0] ?? "")).toBe(true);
     const announced = await passage.cleanup({ dryRun: true }, signal);
     expect(announced).toContain(`iptables-${kind} filter chain FLP-OURS`);
     await a.run(`iptables-${kind}`, ["-P", "FORWARD", "ACCEPT"]);
-    await passage.sync(aTable([web()], hostTable), signal);
+    await passage.sync(aTable([web()], fleetHost), signal);
     expect(await saved(a, kind)).not.toContain("FLP-");
     expect(await passage.cleanup({ dryRun: false }, signal)).toEqual([]);
   });
