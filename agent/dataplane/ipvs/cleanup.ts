@@ -68,7 +68,7 @@ async function lookFor({ tools, edge, family, kinds }: Cleanup, signal: AbortSig
     sets: Array.from(sets.keys(), (set) => setWord(family, set)),
     addresses,
     device: await device.standing(signal),
-    hasRule: await device.hasExternalRule(signal),
+    hasRule: (await device.externalRules(signal)) !== "none",
     idleSeconds: all.size > 0 || sets.size > 0 ? await idleTimeout(tools, signal).catch(ifMissing(signal, undefined)) : undefined,
   };
 }
@@ -101,7 +101,7 @@ async function removeRest(
   const option = family === "IPv6" ? " -6" : "";
   await edge.servers(Array.from(servers.keys(), (key) => `-D ${typeof key === "number" ? `-f ${key}${option}` : key}\n`).join(""));
   await edge.sets(sets.map((set) => `destroy ${set}\n`).join(""));
-  if (hasRule) await edge.ip(NO_EXTERNAL_LINES);
+  if (hasRule) await edge.ip(NO_EXTERNAL_LINES, { goOn: true });
   await edge.ip(addresses.map((address) => `route del local ${address} dev ${DEVICE}`));
   if (device !== "ours") return;
   await tools.run("ip", ["link", "del", "dev", DEVICE], { signal });

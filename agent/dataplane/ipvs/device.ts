@@ -4,7 +4,7 @@ import type { HostTable } from "#agent/compile/table.ts";
 import { AppError } from "#proto/error.ts";
 import type { KernelTools } from "../exec.ts";
 import { ipWord } from "../iptables/names.ts";
-import { DEVICE, MARKS, markWord, ROUTE_TABLE, RULE_PRIORITY } from "./names.ts";
+import { DEVICE, MAIN_PRIORITY, MARKS, markWord, PAST_PRIORITY, ROUTE_TABLE, RULE_PRIORITY } from "./names.ts";
 
 /**
  * Virtual IPs are addresses of this host by routes of type local on a device of ours: one for each range and one for each address of a load balancer.
@@ -20,7 +20,8 @@ export interface DeviceEdge {
   ensure(signal: AbortSignal): Promise<void>;
   /** Prefixes and addresses that are local by our routes. */
   addresses(signal: AbortSignal): Promise<readonly string[]>;
-  hasExternalRule(signal: AbortSignal): Promise<boolean>;
+  /** The routing rules for external IPs. */
+  externalRules(signal: AbortSignal): Promise<"none" | "some" | "all">;
   /** shared = the driver of the other family has addresses on it. */
   standing(signal: AbortSignal): Promise<"none" | "ours" | "shared">;
 }
@@ -51,8 +52,10 @@ export function openDevice(tools: KernelTools, family: IpFamily): DeviceEdge {
       if (!(await isThere(signal))) return "none";
       return (await addressesOf(family === "IPv4" ? "-6" : "-4", signal)).length > 0 ? "shared" : "ours";
     },
-    async hasExternalRule(signal) {
-      return Rules.parse(await json(option, ["rule", "show"], signal)).some(({ priority }) => String(priority) === RULE_PRIORITY);
+    async externalRules(signal) {
+      const found = Rules.parse(await json(option, ["rule", "show"], signal)).map(({ priority }) => String(priority));
+      const ours = [PAST_PRIORITY, RULE_PRIORITY].filter((one) => found.includes(one)).length;
+      return ours === 0 ? "none" : ours === 2 ? "all" : "some";
     },
   };
 }
@@ -72,15 +75,20 @@ export function addressLines(
 }
 
 /**
- * An external IP is somebody else's, and only packets for our ports of it are to come to INPUT: those have a mark. `not iif lo`: the kernel also asks
- * which way back a source has, with the packet's mark where src_valid_mark is set (wg-quick does), and then from lo.
+ * An external IP is somebody else's, and only packets for our ports of it are to come to INPUT: those have a mark. The kernel also asks which way back
+ * a source has, from lo, and with the packet's mark where src_valid_mark is set (wg-quick does): the first rule leads past ours then.
  */
 export const EXTERNAL_LINES: readonly string[] = [
   `route replace local default dev ${DEVICE} table ${ROUTE_TABLE}`,
-  `rule add not iif lo fwmark ${markWord(MARKS.external)} lookup ${ROUTE_TABLE} priority ${RULE_PRIORITY}`,
+  `rule add iif lo fwmark ${markWord(MARKS.external)} goto ${MAIN_PRIORITY} priority ${PAST_PRIORITY}`,
+  `rule add fwmark ${markWord(MARKS.external)} lookup ${ROUTE_TABLE} priority ${RULE_PRIORITY}`,
 ];
 
-export const NO_EXTERNAL_LINES: readonly string[] = [`rule del priority ${RULE_PRIORITY}`, `route flush table ${ROUTE_TABLE}`];
+export const NO_EXTERNAL_LINES: readonly string[] = [
+  `rule del priority ${PAST_PRIORITY}`,
+  `rule del priority ${RULE_PRIORITY}`,
+  `route flush table ${ROUTE_TABLE}`,
+];
 
 async function make(tools: KernelTools, isThere: (signal: AbortSignal) => Promise<boolean>, signal: AbortSignal): Promise<void> {
   const options = { signal, timeoutMs: TIMEOUT_MS, accept: [1, 2] };

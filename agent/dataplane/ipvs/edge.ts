@@ -16,8 +16,8 @@ export interface Edge {
   sets(text: string): Promise<void>;
   /** `ipvsadm -R`: a line after the other. */
   servers(text: string): Promise<void>;
-  /** `ip -batch`. */
-  ip(lines: readonly string[]): Promise<void>;
+  /** `ip -batch`; goOn: a line that is refused says that there was nothing to take away. */
+  ip(lines: readonly string[], options?: { readonly goOn: boolean }): Promise<void>;
   /** `iptables-restore`: a transaction for each table. */
   rules(kind: IptablesKind, text: string): Promise<void>;
   listSets(signal: AbortSignal): Promise<Held["sets"]>;
@@ -47,12 +47,10 @@ export function openEdge(tools: EdgeTools, family: IpFamily): Edge {
     servers: async (text) => {
       if (text !== "") refused(await servers.run(text));
     },
-    ip: async (lines) => {
-      if (lines.length > 0)
-        await tools.run("ip", [familyOption(family), "-batch", "-"], {
-          input: lines.map((line) => `${line}\n`).join(""),
-          timeoutMs: WITHIN_MS,
-        });
+    ip: async (lines, { goOn } = { goOn: false }) => {
+      if (lines.length === 0) return;
+      const args = [familyOption(family), ...(goOn ? ["-force"] : []), "-batch", "-"];
+      await tools.run("ip", args, { input: lines.map((line) => `${line}\n`).join(""), timeoutMs: WITHIN_MS, accept: goOn ? [1] : [] });
     },
     rules: async (kind, text) => {
       await tools.run(`${programOf(family)}-${kind}-restore`, ["--noflush", "-w", "5"], { input: text, timeoutMs: WITHIN_MS });

@@ -59,7 +59,7 @@ export function openInspector(deps: InspectorDeps): Inspector {
 async function glance({ procNet, family }: InspectorDeps, { rules, writes, state }: Written): Promise<readonly string[]> {
   const missing = [...canariesOf(rules, writes)].filter(([list]) => !existsSync(join(procNet, "xt_recent", list))).map(([, what]) => what);
   const devices = await readFile(join(procNet, "dev"), "utf8");
-  if (!devices.includes(` ${DEVICE}:`) && !devices.startsWith(`${DEVICE}:`)) missing.push(`the device ${DEVICE}`);
+  if (!devices.split("\n").some((line) => line.trimStart().startsWith(`${DEVICE}:`))) missing.push(`the device ${DEVICE}`);
   if (state.servers.size > 0) missing.push(...(await serversGone(join(procNet, "ip_vs"), family, state)));
   return missing;
 }
@@ -105,7 +105,7 @@ function checksOf({ edge, device, family, kind }: InspectorDeps): readonly Check
         const addresses = new Set(await device.addresses(signal));
         const lost = [...state.entriesOf("VIPS").keys()].filter((prefix) => !addresses.has(prefix));
         if (lost.length > 0) missing.push(`${lost.length} addresses of ${DEVICE}`);
-        if (hasExternal && !(await device.hasExternalRule(signal))) missing.push("the routing rule for external IPs");
+        if (hasExternal && (await device.externalRules(signal)) !== "all") missing.push("the routing rule for external IPs");
         return missing;
       },
     },

@@ -8,7 +8,10 @@ export const DEVICE = "fairlead0";
 
 /** Packets for an external IP are brought to the host's own INPUT by this table, while they carry MARKS.external. */
 export const ROUTE_TABLE = "9617";
+export const PAST_PRIORITY = "9616";
 export const RULE_PRIORITY = "9617";
+/** Where every host has the rule of its main table. */
+export const MAIN_PRIORITY = "32766";
 
 export interface SetKind {
   readonly type: string;

@@ -73,9 +73,12 @@ export function openWriter({
     return { ...held, hasExternal: held.hasExternal || needsExternal };
   };
 
+  /** Rules of somebody's half work are made anew. */
   const external = async (needed: boolean, signal: AbortSignal): Promise<readonly string[]> => {
-    const isThere = await device.hasExternalRule(signal);
-    return needed === isThere ? [] : needed ? EXTERNAL_LINES : NO_EXTERNAL_LINES;
+    const there = await device.externalRules(signal);
+    if (there === (needed ? "all" : "none")) return [];
+    if (there !== "none") await edge.ip(NO_EXTERNAL_LINES, { goOn: true });
+    return needed ? EXTERNAL_LINES : [];
   };
 
   const writeRules = async (

@@ -1,0 +1,59 @@
+import { openFlowCleaner } from "#agent/dataplane/conntrack.ts";
+import type { DataplaneDriver } from "#agent/dataplane/driver.ts";
+import { openKernelTools } from "#agent/dataplane/exec.ts";
+import { createIpvsDriver, type IpvsDriverDeps } from "#agent/dataplane/ipvs/driver.ts";
+import type { Requirement, Sysctls } from "#agent/dataplane/sysctl.ts";
+import type { IpFamily } from "#proto/ip.ts";
+import type { Host } from "#test/fleet/host.ts";
+import { procNetOf, type LogLine } from "./dataplane-rig.ts";
+
+/** The real IPVS driver, in this process, whose tools run on a host of the fleet. For programs in User-Mode Linux: test/fleet/uml.ts. */
+export function ipvsDriverOn(
+  machine: Host,
+  family: IpFamily = "IPv4",
+  more: Partial<IpvsDriverDeps> = {},
+): { driver: DataplaneDriver; logged: LogLine[] } {
+  const logged: LogLine[] = [];
+  const at =
+    (level: LogLine["level"]) =>
+    (fields: object, message: string): void => {
+      logged.push({ level, fields, message });
+    };
+  const log = { info: at("info"), warn: at("warn"), error: at("error") };
+  const tools = openKernelTools({ enter: machine.enter });
+  const driver = createIpvsDriver({
+    tools,
+    log,
+    family,
+    flows: openFlowCleaner({ family, tools, log }),
+    sysctls: sysctlsOn(machine),
+    procNet: procNetOf(machine),
+    ...more,
+  });
+  return { driver, logged };
+}
+
+/** /proc/sys shows the settings of who opens it, which would be this process: they are set by a tool on the machine. What is kept has a test of its own. */
+export function sysctlsOn(machine: Host): Sysctls {
+  const before = new Map<string, string>();
+  const set = async (name: string, value: string): Promise<void> => {
+    await machine.run("sysctl", ["-q", "-w", `${name}=${value}`]);
+  };
+  return {
+    async ensure(_host, { more = [] } = {}) {
+      const wrong: Requirement[] = [];
+      for (const one of more) {
+        const { stdout } = await machine.run("sysctl", ["-n", one.name]);
+        if (stdout.trim() === one.value) continue;
+        if (!before.has(one.name)) before.set(one.name, stdout.trim());
+        wrong.push(one);
+      }
+      for (const { name, value } of wrong) await set(name, value);
+      return wrong.map(({ name, value }) => `${name}=${value}`);
+    },
+    async restore({ dryRun }) {
+      if (!dryRun) for (const [name, value] of before) await set(name, value);
+      return Array.from(before, ([name, value]) => `sysctl ${name} back to ${value}`);
+    },
+  };
+}
