@@ -169,6 +169,29 @@ describe.for(cases)("$family, $kind", ({ kind, family }) => {
   });
 });
 
+describe("legacy", () => {
+  test("a lock that another program holds is waited for, then said, and nothing is lost", async () => {
+    await using fleet = await createFleet({ hosts: 1, backend: "legacy" });
+    const [a] = fleet.hosts;
+    const { driver } = driverOn(a, "legacy");
+    onTestFinished(() => driver.close());
+    const web = aCompiled([aFrontend({ backends: [aBackend("172.30.0.2")] })]);
+    await driver.sync(aTable([], hostTable), signal);
+    const held = await saved(a, "legacy");
+    const holder = await a.spawn("flock", ["--no-fork", "/run/xtables.lock", "sh", "-c", "echo locked; exec sleep 600"]);
+    await holder.waitForLine(/^locked/);
+    await expect(driver.update([{ key: web.key, previous: undefined, next: web }], signal)).rejects.toMatchObject({
+      message: expect.stringMatching(/xtables lock/) as string,
+      hint: "another program holds the lock of iptables; it is tried again",
+    });
+    await holder.kill();
+    await waitFor(async () => (await a.run("flock", ["-n", "/run/xtables.lock", "true"], { reject: false })).exitCode === 0, { what: "the lock to be free" }); // prettier-ignore
+    expect(await saved(a, "legacy")).toBe(held);
+    await driver.sync(aTable([web], hostTable), signal);
+    expect(await saved(a, "legacy", "ours")).toContain("-d 10.96.0.10/32 -p tcp");
+  });
+});
+
 const STRANGER = { IPv4: { source: "192.0.2.200" }, IPv6: { source: "2001:db8:77::1" } };
 
 function guardedAddress(family: IpFamily, n: number): string {
