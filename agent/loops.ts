@@ -23,6 +23,8 @@ export interface LoopDeps {
   readonly startAnew: (rejoined?: Joined) => void;
 }
 
+const MAX_ALIKE = 3;
+
 type Loop = (end: AbortSignal) => Promise<void>;
 
 /** All that runs, by name. Loops of one agent live and die together. */
@@ -76,7 +78,8 @@ function followerOf({ config, replica, follower, health, workloadFiles, sync }: 
   };
 }
 
-function heartbeatOf({ config, transport, replica, applied, trouble, dns, workloadFiles, store, follower }: Parts, contact: Contact): Loop {
+function heartbeatOf(parts: Parts, contact: Contact): Loop {
+  const { config, transport, replica, applied, trouble, portTrouble, dns, workloadFiles, store, follower } = parts;
   const { node: nodeName, cluster: facts } = config.membership;
   const problems = (): string[] => [
     ...trouble.list(),
@@ -86,6 +89,7 @@ function heartbeatOf({ config, transport, replica, applied, trouble, dns, worklo
     ...store.problems(),
     ...replica.problems(),
     ...refusedProblems(follower.notes),
+    ...someOf(portTrouble.list()),
   ];
   const deps = {
     transport,
@@ -97,6 +101,11 @@ function heartbeatOf({ config, transport, replica, applied, trouble, dns, worklo
     contact,
   };
   return (end) => heartbeatLoop(deps, end);
+}
+
+/** Of many that are alike, a few say it. */
+function someOf(lines: readonly string[]): readonly string[] {
+  return lines.length <= MAX_ALIKE ? lines : [...lines.slice(0, MAX_ALIKE), `${lines.length - MAX_ALIKE} more ports cannot be opened`];
 }
 
 function nodeLoopOf({ config, client, network, dns, follower, trouble }: Parts): Loop {

@@ -43,6 +43,8 @@ export interface Parts {
   readonly health: Health;
   readonly workloadFiles: WorkloadFiles;
   readonly trouble: Trouble;
+  /** Ports that other programs have. */
+  readonly portTrouble: Trouble;
   readonly metrics: AgentMetrics;
   /** How it goes with each family. */
   readonly look: () => Looked;
@@ -111,7 +113,7 @@ interface DataplaneParts {
 function openDataplane(
   { config, tools, trouble, client, wanted, recompile }: DataplaneParts,
   signal: AbortSignal,
-): Pick<Parts, "applied" | "kernel" | "localPorts" | "healthPorts" | "metrics" | "look"> {
+): Pick<Parts, "applied" | "kernel" | "localPorts" | "healthPorts" | "metrics" | "look" | "portTrouble"> {
   const { membership, log } = config;
   const families = familiesOf(membership.cluster.serviceCidrs);
   const applied = createAppliedTracker(families);
@@ -120,14 +122,15 @@ function openDataplane(
   const metrics = createAgentMetrics({ families, wanted, applied: () => applied.revision(), waitingMs });
   const kernel = createKernel({ config, families, tools, applied, trouble, events, metrics, recompile });
   const look = (): Looked => ({ families: kernel.records.map((record) => ({ ...record, waitingMs: waitingMs(record.family) })) });
-  const tell = portTeller(trouble, events);
+  const portTrouble = createTrouble();
+  const tell = portTeller(portTrouble, events);
   const localPorts = createLocalPorts({ onTrouble: (port, why) => tell(port, why) });
   const healthPorts = createHealthPorts({
     families,
     isHealthy: () => checksOf(look()).every(({ fault }) => fault === undefined),
     onTrouble: (service, why) => tell(`health check port of ${service}`, why),
   });
-  return { applied, kernel, localPorts, healthPorts, metrics, look };
+  return { applied, kernel, localPorts, healthPorts, metrics, look, portTrouble };
 }
 
 /** Another program has a port that a Service asks for: its owner hears of it, and it is tried again. */
