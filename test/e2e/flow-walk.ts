@@ -2,7 +2,7 @@ import { sameService, type ForwardingTable, type ServiceChange } from "#agent/co
 import type { DataplaneDriver } from "#agent/dataplane/driver.ts";
 import type { IpFamily } from "#proto/ip.ts";
 import type { Ask, Seen } from "#test/fleet/stations.ts";
-import { exceptionOf, holdsFor, isSticky, seenAsHost } from "#test/packet/flows/expect.ts";
+import { holdsFor, isSticky, seenAsHost, wantOf } from "#test/packet/flows/expect.ts";
 import type { Flow, Mode } from "#test/packet/flows/flow.ts";
 import { isEndpoints, targetOf, wantedOf, type Row } from "#test/packet/flows/names.ts";
 import { earlierTableOf, tableOf } from "#test/packet/flows/state.ts";
@@ -24,6 +24,8 @@ export interface Pace {
   readonly dropMs: number;
   /** How long an answer may take. */
   readonly answerMs: number;
+  /** Services that one update brings. */
+  readonly changesAtOnce: number;
   /** Of the connections that are drawn to see shares. */
   readonly drawn: number;
 }
@@ -41,13 +43,14 @@ export async function walkFlows(
   for (const [setting, rows] of rowsBySetting) {
     for (const [turn, family] of families.entries()) {
       const driver = drivers[family];
-      if (driver) await bring(driver, earlierTableOf(rows, setting, turn), tableOf(rows, setting));
+      if (driver)
+        await bring(driver, { earlier: earlierTableOf(rows, setting, turn), table: tableOf(rows, setting), atOnce: pace.changesAtOnce });
     }
     const flows = families.flatMap((family) => rows.filter((row) => isAsked(row, mode, family)).map((row) => ({ row, family })));
     const lane = async (): Promise<void> => {
       for (let next = flows.pop(); next; next = flows.pop()) {
         const { row, family } = next;
-        const seen = await world.sender(row.from).ask(askOf(row, wantOf(row, mode, family), family, pace));
+        const seen = await world.sender(row.from).ask(askOf(row, wantOf(row, mode, family) ?? row.want, family, pace));
         walked.push({ row: row.index, family, seen });
       }
     };
@@ -56,27 +59,26 @@ export async function walkFlows(
   return walked;
 }
 
-const CHANGES_AT_ONCE = 40;
+interface Step {
+  readonly earlier: ForwardingTable;
+  readonly table: ForwardingTable;
+  readonly atOnce: number;
+}
 
 /** What the walk finds was partly written by a sync, partly by updates. */
-async function bring(driver: DataplaneDriver, earlier: ForwardingTable, table: ForwardingTable): Promise<void> {
+async function bring(driver: DataplaneDriver, { earlier, table, atOnce }: Step): Promise<void> {
   const signal = AbortSignal.timeout(600_000);
   await driver.sync(earlier, signal);
   const keys = [...new Set([...earlier.services.keys(), ...table.services.keys()])];
   const changes = keys
     .map((key): ServiceChange => ({ key, previous: earlier.services.get(key), next: table.services.get(key) }))
     .filter(({ previous, next }) => !sameService(previous, next));
-  for (let at = 0; at < changes.length; at += CHANGES_AT_ONCE) await driver.update(changes.slice(at, at + CHANGES_AT_ONCE), signal);
-}
-
-function wantOf(row: Row, mode: Mode, family: IpFamily): Flow["want"] {
-  return exceptionOf(row, mode, family)?.want ?? row.want;
+  for (let at = 0; at < changes.length; at += atOnce) await driver.update(changes.slice(at, at + atOnce), signal);
 }
 
 /** SCTP has no sockets in these kernels; whoever runs the walk says so. */
 export function isAsked(row: Row, mode: Mode, family: IpFamily): boolean {
-  const exception = exceptionOf(row, mode, family);
-  return holdsFor(row, family) && !row.to.endsWith("/sctp") && (!exception || exception.want !== undefined);
+  return holdsFor(row, family) && !row.to.endsWith("/sctp") && wantOf(row, mode, family) !== undefined;
 }
 
 function askOf(row: Row, want: Flow["want"], family: IpFamily, pace: Pace): Ask {
@@ -101,7 +103,7 @@ function timesOf(row: Row, want: Flow["want"], { drawn }: Pace): number {
 
 /** One line per disagreement of what was seen with what the row says; none = as it says. */
 export function faultsSeen(row: Row, mode: Mode, family: IpFamily, seen: Seen): readonly string[] {
-  const want = wantOf(row, mode, family);
+  const want = wantOf(row, mode, family) ?? row.want;
   const faults = [...failuresOf(row, want, seen), ...sharesOf(row, want, family, seen), ...clientsOf(row, want, family, seen)];
   return faults.length === 0 ? [] : [...faults, `all of it: ${JSON.stringify(seen)}`];
 }

@@ -11,7 +11,7 @@ import { nftablesOn } from "./nftables-rig.ts";
 
 /** The same flow table that test/packet walks in memory, through this machine's kernel. IPVS: flows-ipvs.e2e.test.ts. */
 
-const PACE: Pace = { dropMs: 400, answerMs: 5_000, drawn: 1 };
+const PACE: Pace = { dropMs: 400, answerMs: 5_000, changesAtOnce: 40, drawn: 1 };
 
 interface Rig {
   readonly mode: Mode;

@@ -11,6 +11,12 @@ export function exceptionOf({ except = [] }: Flow, mode: Mode, family: IpFamily)
   return except.find((one) => one.mode === mode && (one.family ?? family) === family);
 }
 
+/** What the mode must do; undefined = it is not asked, for the reason that the exception gives. */
+export function wantOf(row: Flow, mode: Mode, family: IpFamily): Flow["want"] | undefined {
+  const exception = exceptionOf(row, mode, family);
+  return exception ? exception.want : row.want;
+}
+
 export function holdsFor({ only }: Flow, family: IpFamily): boolean {
   return only === undefined || only === family;
 }
