@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Container, type Docker, startDocker } from "../fleet/docker.ts";
 import { createFleet, type Fleet, type Host } from "../fleet/fleet.ts";
 import { fairlead, serveHttp } from "./agent-rig.ts";
-import { type Neighbourhood, openNeighbourhood, type Place, rulesOn, untilAnswered } from "./coexistence-rig.ts";
+import { DATAPLANES_HERE, type Neighbourhood, openNeighbourhood, type Place, rulesOn, untilAnswered } from "./coexistence-rig.ts";
 
 /**
  * A real Docker on the host, which has given FORWARD the policy DROP: who gets where through a virtual IP, and that Docker's rules are as they were.
@@ -55,12 +55,7 @@ async function openWorld(dataplane: string, backend: "nft" | "legacy", daemonArg
   return { fleet, docker, neighbourhood, containers, rulesBefore, vip, [Symbol.asyncDispose]: () => all.disposeAsync() };
 }
 
-const MODES = [
-  { dataplane: "iptables-nft", backend: "nft" },
-  { dataplane: "iptables-legacy", backend: "legacy" },
-] as const;
-
-describe.for(MODES)("beside Docker, $dataplane:", ({ dataplane, backend }) => {
+describe.for(DATAPLANES_HERE)("beside Docker, $dataplane:", ({ dataplane, backend }) => {
   let world: World;
   beforeAll(async () => {
     world = await openWorld(dataplane, backend, []);

@@ -1,3 +1,4 @@
+import { MODES } from "#agent/dataplane/select.ts";
 import type { Host, Program } from "../fleet/fleet.ts";
 import { waitFor } from "../wait-for.ts";
 import { type Api, ask, joinHost, openApi, servicesPath, startAgent, startServer } from "./agent-rig.ts";
@@ -22,6 +23,13 @@ export interface Neighbourhood {
   changeAtRandom(changes: number): Promise<void>;
 }
 
+/** The data planes that this kernel has, and what plain `iptables` is on the host. */
+export const DATAPLANES_HERE: readonly { readonly dataplane: string; readonly backend: "nft" | "legacy" }[] = [
+  { dataplane: "iptables-nft", backend: "nft" },
+  { dataplane: "iptables-legacy", backend: "legacy" },
+  ...(MODES.includes("nftables") ? [{ dataplane: "nftables", backend: "nft" as const }] : []),
+];
+
 const slicesPath = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
 /** Longer than the second after which a lost first packet is sent again. */
 const TIMEOUT_MS = "1500";
@@ -30,12 +38,14 @@ export async function openNeighbourhood({
   host,
   server,
   agentFlags,
+  serverFlags = [],
 }: {
   readonly host: Host;
   readonly server: Host;
   readonly agentFlags: readonly string[];
+  readonly serverFlags?: readonly string[];
 }): Promise<Neighbourhood> {
-  await startServer(server, "--log-level", "warn");
+  await startServer(server, "--log-level", "warn", ...serverFlags);
   const api = await openApi(server);
   await joinHost(host, { api, server });
   const agent = await startAgent(host, ...agentFlags);
@@ -88,20 +98,33 @@ export async function untilAnswered(neighbourhood: Neighbourhood, from: Host, { 
   );
 }
 
-/** All rules of the host, in iptables of both kinds, nftables and ipset, without counters and times. `foreign`: without what is ours. */
+/**
+ * All rules of the host, in iptables of both kinds and nftables, without counters and times. `foreign`: without what is ours. Empty tables, which
+ * iptables makes when it is only asked something, are left out.
+ */
 export async function rulesOn(host: Host, which: "all" | "foreign"): Promise<string> {
   const texts: string[] = [];
-  for (const command of ["iptables-nft-save", "iptables-legacy-save", "ip6tables-nft-save", "ip6tables-legacy-save"])
-    texts.push(`# ${command}`, ...(await host.run(command)).stdout.split("\n").filter((line) => !line.startsWith("#")));
-  const tables = (await host.run("nft", ["list", "tables"])).stdout.split("\n").filter(Boolean);
-  for (const table of tables) {
+  for (const program of ["iptables-nft", "iptables-legacy", "ip6tables-nft", "ip6tables-legacy"])
+    texts.push(`# ${program}`, ...tablesOf((await host.run(`${program}-save`)).stdout, which));
+  for (const table of (await host.run("nft", ["list", "tables"])).stdout.split("\n").filter(Boolean)) {
     const [, family = "", name = ""] = table.split(" ");
-    // What iptables-nft has made is listed above, and nft shows its rules with counters.
+    // What iptables-nft has made is listed above.
     if (["ip", "ip6"].includes(family) && ["nat", "filter", "mangle", "raw", "security"].includes(name)) continue;
     if (which === "foreign" && name.startsWith("fairlead")) continue;
     texts.push((await host.run("nft", ["-s", "list", "table", family, name])).stdout);
   }
-  const lines = texts.flatMap((text) => text.split("\n")).map((line) => line.replace(/ \[\d+:\d+\]$/, "").replace(/^\[\d+:\d+\] /, ""));
-  const isOurs = (line: string): boolean => /^(:|-A )FL-/.test(line) || /--comment "?fairlead\b/.test(line) || / -j FL-\S+$/.test(line);
-  return lines.filter((line) => which === "all" || !isOurs(line)).join("\n");
+  return texts.join("\n");
+}
+
+function tablesOf(saved: string, which: "all" | "foreign"): readonly string[] {
+  const isOurs = (line: string): boolean =>
+    /^(:|-A )FL[A-Z]?-/.test(line) || /--comment "?fairlead\b/.test(line) || / -j FL[A-Z]?-\S+$/.test(line);
+  const kept = saved
+    .split("\n")
+    .filter((line) => line !== "" && !line.startsWith("#") && (which === "all" || !isOurs(line)))
+    .map((line) => line.replace(/ \[\d+:\d+\]$/, ""));
+  return kept
+    .join("\n")
+    .split(/(?<=^COMMIT$)\n/m)
+    .filter((table) => table !== "" && !/^\*\w+(\n:[A-Z]+ ACCEPT)*\nCOMMIT$/.test(table));
 }
