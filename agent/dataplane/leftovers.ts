@@ -42,7 +42,7 @@ export async function removeLeftovers({ tools, log, parts, dryRun }: Leftovers, 
   const removed: string[] = [];
   const failures: unknown[] = [];
   for (const { mode, family } of parts) {
-    const driver = openDriver({ dataplane: mode, family, tools, log, sysctls: SYSCTLS_STAY });
+    const driver = await openDriver({ dataplane: mode, family, tools, log, sysctls: SYSCTLS_STAY });
     try {
       removed.push(...(await driver.cleanup({ dryRun }, signal)));
     } catch (error) {

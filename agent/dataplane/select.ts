@@ -4,11 +4,7 @@ import type { IpFamily } from "#proto/ip.ts";
 import { openFlowCleaner } from "./conntrack.ts";
 import type { DataplaneDriver } from "./driver.ts";
 import type { HostTools } from "./exec.ts";
-import type { IptablesKind } from "./iptables/apply.ts";
-import { createIptablesDriver } from "./iptables/driver.ts";
-import { createIpvsDriver } from "./ipvs/driver.ts";
 import type { DataplaneLog } from "./log.ts";
-import { createNftablesDriver } from "./nftables/driver.ts";
 import type { Sysctls } from "./sysctl.ts";
 
 /** What `--dataplane` may say. */
@@ -46,7 +42,7 @@ export async function chooseDriver(choice: DriverChoice, signal: AbortSignal): P
   const passedOver: string[] = [];
   let hint = "";
   for (const candidate of candidates) {
-    const driver = openDriver({ ...choice, dataplane: candidate });
+    const driver = await openDriver({ ...choice, dataplane: candidate });
     const probed = await driver.probe(signal).catch((error: unknown) => {
       driver.close();
       throw error;
@@ -63,25 +59,25 @@ export async function chooseDriver(choice: DriverChoice, signal: AbortSignal): P
   return refuse(family, `the data plane ${dataplane} cannot be used here: ${passedOver.join("; ")}`, hint);
 }
 
-/** Without a look at the host: for cleanup, which must also work where the rest does not. */
-export function openDriver({ dataplane, family, tools, sysctls, log, onProblem, hostAddresses = [] }: DriverChoice): DataplaneDriver {
+/** Without a look at the host: for cleanup, which must also work where the rest does not. Only what is used is loaded. */
+export async function openDriver(choice: DriverChoice): Promise<DataplaneDriver> {
+  const { dataplane, family, tools, sysctls, log, onProblem, hostAddresses = [] } = choice;
   const deps = { family, tools, sysctls, log, flows: openFlowCleaner({ family, tools, log, onProblem }) };
-  const withIptables = (kind?: IptablesKind): DataplaneDriver => createIptablesDriver({ ...deps, kind });
   switch (dataplane) {
     case "nftables":
-      return createNftablesDriver(deps);
+      return (await import("./nftables/driver.ts")).createNftablesDriver(deps);
     case "ipvs":
-      return createIpvsDriver({ ...deps, hostAddresses });
+      return (await import("./ipvs/driver.ts")).createIpvsDriver({ ...deps, hostAddresses });
     case "iptables":
-      return withIptables();
     case "iptables-nft":
-      return withIptables("nft");
     case "iptables-legacy":
-      return withIptables("legacy");
+      return (await import("./iptables/driver.ts")).createIptablesDriver({ ...deps, kind: KINDS[dataplane] });
     default:
       throw new AppError("Usage", `there is no data plane ${JSON.stringify(dataplane)}`, { hint: `use one of ${DATAPLANES.join(", ")}` });
   }
 }
+
+const KINDS = { iptables: undefined, "iptables-nft": "nft", "iptables-legacy": "legacy" } as const;
 
 function refuse(family: IpFamily, why: string, hint: string): Chosen {
   return { driver: undefined, unusable: new AppError("KernelRejected", `no ${family} here: ${why}`, { hint }) };
