@@ -111,6 +111,27 @@ describe.for(cases)("$family, $kind", ({ kind, family }) => {
     expect(missing).toEqual([`nat chain ${chain}: other rules than ours`]);
   });
 
+  test("a flush of any chain that services share, and of a whole table, is seen by the look that costs nothing", async () => {
+    const { driver } = driverOn(a, kind, family);
+    onTestFinished(async () => {
+      driver.close();
+      await driver.cleanup({ dryRun: false }, signal);
+    });
+    const below = randomBelow(3);
+    const empty = aCompiled([aFrontend({ family, scope: "nodePort", address: "", port: 31_111 })], "default/empty");
+    const table = aTable([empty, ...Array.from({ length: 30 }, (_, n) => aRandomService(n, family, below))], hostTable);
+    await driver.sync(table, signal);
+    const shared = ["SERVICES", "EXTERNAL", "NODE-PORTS", "OURS", "POSTROUTING"].map((chain) => ["nat", `FL-${chain}`]);
+    const refusing = ["REJECTS", "EXTERNAL", "NODE-PORTS", "OURS", "UNDELIVERED"].map((chain) => ["filter", `FL-${chain}`]);
+    for (const [of = "", ...chain] of [...shared, ...refusing, ["nat"], ["filter"], ["nat", "OUTPUT"], ["filter", "INPUT"]]) {
+      await a.run(`${program}-${kind}`, ["-t", of, "-F", ...chain]);
+      const drift = await driver.verify(signal);
+      expect(drift, [of, ...chain].join(" ")).toMatchObject({ intact: false });
+      await driver.sync(table, signal);
+    }
+    expect(await driver.verify(signal)).toEqual({ intact: true });
+  });
+
   test("an agent that is killed while it writes leaves whole tables, in which no source range is open, and the next one makes them right", async () => {
     const below = randomBelow(7);
     const range = family === "IPv4" ? "198.51.100.0/24" : "2001:db8:ffff::/48";
