@@ -74,10 +74,9 @@ test("an agent that is started in another mode takes over without a refused conn
     else await agent.kill(); // an unclean end leaves the same
     agent = await start(mode);
   }
-  const { made, failures, perSecond } = await running.stop();
+  const { made, failures } = await running.stop();
   expect(failures).toEqual({});
-  expect(made).toBeGreaterThan(1000);
-  expect(perSecond).toBeGreaterThan(50);
+  expect(made).toBeGreaterThan(2000);
   const lines = Number(/ (\d+)$/.exec((await stream.output()).trim())?.[1]);
   await stream.waitForLine(new RegExp(` ${lines + 5}$`));
 
