@@ -222,7 +222,7 @@ test("random histories end in what one sync of the last state makes, as the kern
     expect(await listed(a, "ours")).toBe("");
     expect(await listed(a, "foreign")).toBe(before);
   }
-});
+}, 600_000);
 
 /** Lines of a listing in one order, without chains and maps that are empty. */
 function ordered(listing: string): string {
