@@ -52,7 +52,7 @@ export async function churn({ services, perSecond, seconds }: ChurnRequest, driv
     mailbox.put({ revision, table, changes });
   };
   put(1, [], tableOf(services));
-  await waitFor(() => applied === 1, { what: "the first program", timeoutMs: 180_000 });
+  await waitFor(() => applied === 1, { what: "the first program", timeoutMs: 900_000 });
   lagMs.length = 0;
   const startedAt = performance.now();
   const cpuBefore = await cpuMs(process.pid);
@@ -62,7 +62,7 @@ export async function churn({ services, perSecond, seconds }: ChurnRequest, driv
     if (dueAt > performance.now()) await delay(dueAt - performance.now());
     put(1 + round, [changeOf(round, services)]);
   }
-  await waitFor(() => applied === 1 + count, { what: "the last change", timeoutMs: 120_000 });
+  await waitFor(() => applied === 1 + count, { what: "the last change", timeoutMs: 300_000 });
   const cpuShare = ((await cpuMs(process.pid)) - cpuBefore) / (performance.now() - startedAt);
   end.abort();
   await loop;

@@ -9,7 +9,7 @@ export type Mode = (typeof MODES)[number];
 
 const quiet = { info: () => undefined, warn: complain, error: complain };
 
-export function openDriver(mode: Mode, tools: HostTools, stateDir: string): DataplaneDriver {
+export async function openDriver(mode: Mode, tools: HostTools, stateDir: string): Promise<DataplaneDriver> {
   return selected({ dataplane: mode.replace("_", "-"), family: "IPv4", tools, sysctls: openSysctls({ stateDir }), log: quiet });
 }
 

@@ -60,7 +60,7 @@ async function answerTo(request: Request): Promise<Answer<Request>> {
   switch (request.op) {
     case "sync": {
       driver?.close();
-      const fresh = openDriver(request.mode, tools, stateDir);
+      const fresh = await openDriver(request.mode, tools, stateDir);
       driver = fresh;
       const { services, changes = 0 } = request;
       const table = tableOf(services, { changes, backends: new Map(request.backends) });
@@ -80,7 +80,8 @@ async function answerTo(request: Request): Promise<Answer<Request>> {
     case "cleanup": {
       driver?.close();
       driver = undefined;
-      const removed = await openDriver(request.mode, tools, stateDir).cleanup({ dryRun: false }, signal);
+      const cleaner = await openDriver(request.mode, tools, stateDir);
+      const removed = await cleaner.cleanup({ dryRun: false }, signal);
       return { removed: removed.length };
     }
     case "usage":
@@ -94,7 +95,7 @@ async function answerTo(request: Request): Promise<Answer<Request>> {
       connector ??= await openConnector();
       return { results: await connector.measure(request.targets, request.count) };
     case "churn":
-      return churn(request, openDriver(request.mode, tools, stateDir));
+      return churn(request, await openDriver(request.mode, tools, stateDir));
   }
 }
 
