@@ -1,0 +1,16 @@
+// The flow table through IPVS, in a kernel of its own (test/fleet/uml.ts):  node test/e2e/flows-ipvs-program.ts
+// Prints what was seen as one JSON line.
+import type { DataplaneDriver } from "#agent/dataplane/driver.ts";
+import type { IpFamily } from "#proto/ip.ts";
+import { rows } from "#test/packet/flows/table.ts";
+import { walkFlows, type Pace } from "./flow-walk.ts";
+import { buildFlowWorld } from "./flow-world.ts";
+import { ipvsDriverOn } from "./ipvs-rig.ts";
+
+// Everything takes ten times as long in there, and what IPVS chooses is no draw.
+const PACE: Pace = { dropMs: 1_500, answerMs: 30_000, changesAtOnce: 150, drawn: 0.02 };
+
+await using world = await buildFlowWorld(rows, "legacy");
+const open = (family: IpFamily): DataplaneDriver => ipvsDriverOn(world.h1, family).driver;
+const walked = await walkFlows(world, { IPv4: open("IPv4"), IPv6: open("IPv6") }, "ipvs", PACE);
+process.stdout.write(`${JSON.stringify(walked)}\n`);
