@@ -45,6 +45,6 @@ export function checkFlows(name: string, { mode, walk, timeoutMs }: Walk): void 
 }
 
 function notAsked(row: Row, mode: Mode, family: IpFamily): string {
-  const why = exceptionOf(row, mode, family)?.why ?? "this kernel has no SCTP sockets; see test/packet for the walk in memory";
+  const why = exceptionOf(row, mode, family)?.why ?? "Node.js has no SCTP sockets; it is walked in memory (test/packet)";
   return `  not asked of ${mode}, ${family}: ${row.name}: ${why}`;
 }

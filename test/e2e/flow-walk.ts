@@ -76,7 +76,7 @@ async function bring(driver: DataplaneDriver, { earlier, table, atOnce }: Step):
   for (let at = 0; at < changes.length; at += atOnce) await driver.update(changes.slice(at, at + atOnce), signal);
 }
 
-/** SCTP has no sockets in these kernels; whoever runs the walk says so. */
+/** Node.js has no SCTP sockets, and this kernel none either; whoever runs the walk says so. */
 export function isAsked(row: Row, mode: Mode, family: IpFamily): boolean {
   return holdsFor(row, family) && !row.to.endsWith("/sctp") && wantOf(row, mode, family) !== undefined;
 }
