@@ -13,7 +13,7 @@ export const restart: Bench = {
     "an agent that is stopped and started, and killed and started, again and again; 500 new connections a second, none of which may fail",
   async run(say, { rounds = ROUNDS }) {
     requireTools(["iptables-restore"]);
-    const { connections, failed, slowest_ms, failures } = await underLoad([], async ({ startAgent }, first) => {
+    const { connections, failed, slow, slowest_ms, failures } = await underLoad([], async ({ startAgent }, first) => {
       let agent = first;
       for (let round = 0; round < rounds; round++)
         for (const how of ["stop", "kill"] as const) {
@@ -26,6 +26,6 @@ export const restart: Bench = {
       await agent.stop();
     });
     if (failed > 0) say(`failed: ${JSON.stringify(failures)}`);
-    return { failed, connections, slowest_ms };
+    return { failed, connections, slow, slowest_ms };
   },
 };

@@ -18,7 +18,7 @@ export const switchModes: Bench = {
     const tour = TOUR.filter((mode) => known.has(mode));
     const [first = "", ...others] = tour;
     let switches = 0;
-    const { connections, failed, slowest_ms, failures } = await underLoad(["--dataplane", first], async ({ startAgent }, started) => {
+    const { connections, failed, slow, slowest_ms, failures } = await underLoad(["--dataplane", first], async ({ startAgent }, started) => {
       let agent = started;
       for (let round = 0; round < rounds; round++)
         for (const mode of others) {
@@ -31,6 +31,6 @@ export const switchModes: Bench = {
       await agent.stop();
     });
     if (failed > 0) say(`failed: ${JSON.stringify(failures)}`);
-    return { failed, connections, slowest_ms, switches };
+    return { failed, connections, slow, slowest_ms, switches };
   },
 };

@@ -19,6 +19,7 @@ export interface Treated {
 export interface Loaded {
   readonly connections: number;
   readonly failed: number;
+  readonly slow: number;
   readonly slowest_ms: number;
   readonly failures: Readonly<Record<string, number>>;
 }
