@@ -44,6 +44,7 @@ export type Answer<R extends Request> = Operations[R["op"]]["answer"];
 
 const signal = new AbortController().signal;
 const stateDir = mkdtempSync(join(tmpdir(), "fairlead-bench-"));
+process.once("exit", () => rmSync(stateDir, { recursive: true, force: true })); // also when something throws
 const { tools, take, setRecording } = openRecordingTools();
 let driver: DataplaneDriver | undefined;
 let connector: Connector | undefined;
@@ -54,7 +55,6 @@ for await (const line of createInterface({ input: process.stdin })) {
 }
 driver?.close();
 connector?.close();
-rmSync(stateDir, { recursive: true, force: true });
 
 async function answerTo(request: Request): Promise<Answer<Request>> {
   switch (request.op) {
