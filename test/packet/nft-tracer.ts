@@ -137,7 +137,7 @@ const STATEMENTS: readonly (readonly [RegExp, Statement])[] = [
     new RegExp(`^${KEY} vmap \\{ ([^}]*) \\}`),
     (walk, match, state) => dispatch(walk, state, { key: match[1], verdict: (key) => anonymous(match[2])[key] }),
   ],
-  [/^ct state (vmap \{ [^}]*\}|established,related)/, (_walk, [, what], state) => [what === "established,related" ? { end: "continue", state } : state]], // prettier-ignore
+  [/^ct state (vmap \{ [^}]*\}|established,related,untracked)/, (_walk, [, what], state) => [what === "established,related,untracked" ? { end: "continue", state } : state]], // prettier-ignore
   [/^ct status dnat/, when((_walk, _match, { translated }) => translated)],
   [/^fib ([sd])addr type (!= )?local/, when((walk, [, end, not], { address }) => isHere(walk, end === "s" ? walk.packet.source : address) === (not === undefined))], // prettier-ignore
   [/^oifname != "lo"/, when((walk, _match, state) => !isHere(walk, state.address))],

@@ -191,7 +191,8 @@ function masqueradeRules({ ip }: NftWords, { masqueradeAll }: HostFacts): readon
 function filterChains(words: NftWords, host: HostFacts): [string, FixedChain][] {
   const { ip } = words;
   const { vip, node } = spacesOf(words);
-  const established = "ct state established,related accept";
+  // Neighbours of IPv6 find each other with untracked packets, also where the host has the address of a service.
+  const established = "ct state established,related,untracked accept";
   const unallocated = cidrsOf(words, host.serviceCidrs).map((cidr) => `${ip} daddr ${cidr} goto refuse_cluster`);
   const guarded = `${ip} daddr vmap @guarded`;
   const hook = (name: string): string => `type filter hook ${name} priority -1; policy accept;`; // before others' DROP
@@ -202,7 +203,11 @@ function filterChains(words: NftWords, host: HostFacts): [string, FixedChain][] 
       "filter_forward",
       {
         hook: hook("forward"),
-        rules: ["ct state vmap { established : accept, related : accept, invalid : jump invalid }", guarded, ...unallocated],
+        rules: [
+          "ct state vmap { established : accept, related : accept, untracked : accept, invalid : jump invalid }",
+          guarded,
+          ...unallocated,
+        ],
       },
     ],
     ["filter_output", { hook: hook("output"), rules: [established, guarded, ...unallocated] }],
