@@ -1,5 +1,6 @@
 import { createSocket, type Socket as DatagramSocket } from "node:dgram";
 import { once } from "node:events";
+import { readdir } from "node:fs/promises";
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import { buffer, text } from "node:stream/consumers";
 import { expect, onTestFinished, test } from "vitest";
@@ -107,4 +108,17 @@ test("datagrams of a client go one way, so that their answers and their flow sta
   await ask(c, at, "hello"); // takes the place of the one that was silent longest
   expect(await ask(b, at, "hello")).toMatch(/^hello from/);
   expect(await ask(a, at, "hello")).not.toBe(first);
+});
+
+test("a port that another program has costs nothing, however often it is tried", async () => {
+  const [datagrams, connections] = [createSocket("udp4"), createServer()];
+  const at = await bound(datagrams);
+  const taken = await placeOf(connections);
+  onTestFinished(() => void connections.close());
+  const sessions = createUdpSessions();
+  const tries = Array.from({ length: 20 });
+  const before = (await readdir("/proc/self/fd")).length;
+  for (const _ of tries) await expect(openUdpRelay(at, () => undefined, sessions)).rejects.toMatchObject({ code: "EADDRINUSE" });
+  for (const _ of tries) await expect(openTcpRelay(taken, () => undefined)).rejects.toMatchObject({ code: "EADDRINUSE" });
+  await waitFor(async () => (await readdir("/proc/self/fd")).length < before + 5, { what: "the descriptors to be given back" });
 });

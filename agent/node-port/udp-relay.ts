@@ -78,7 +78,10 @@ export async function openUdpRelay({ address, port }: Place, onward: () => Place
     if (to) sessionOf(client, to).send(datagram, to.port, to.address, () => undefined);
   });
   server.bind({ address, port, exclusive: true });
-  await once(server, "listening");
+  await once(server, "listening").catch((cause: unknown) => {
+    server.close(); // it is tried again and again: each would keep its descriptor
+    throw cause;
+  });
   server.on("error", () => undefined);
   return {
     close() {

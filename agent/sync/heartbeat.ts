@@ -45,9 +45,10 @@ async function beat(
   signal: AbortSignal,
 ): Promise<number> {
   const stateAgeMs = contact.stateAgeMs();
+  const history = epoch();
   const body: Heartbeat = {
-    applied: applied(),
-    epoch: epoch(),
+    // Without a history the number says nothing: what is held then may lack something.
+    ...(history !== undefined && { applied: applied(), epoch: history }),
     ...(stateAgeMs > 0 && { stateAgeMs }),
     problems: problems().slice(0, MAX_PROBLEMS).map(shortened),
   };

@@ -29,7 +29,7 @@ export function packObject(object: FollowedObject): PackedObject {
   };
 }
 
-/** Without what kernel and names do not follow from: of Services and slices there may be tens of thousands. */
+/** Without what kernel and names do not follow from: of Services and slices there may be tens of thousands. To keep more is another IMAGE_FORMAT. */
 export function leanObject(object: FollowedObject): FollowedObject {
   if (object.kind === "Service") {
     const { apiVersion, kind, metadata, spec, status } = object;

@@ -7,8 +7,14 @@ import { ClusterFacts, FOLLOWED_KINDS } from "#proto/agents.ts";
  * A line that was not written whole does not have its checksum.
  */
 
+/**
+ * Of objects as `leanObject` leaves them. It counts up when that keeps more of them: an image of an earlier format lacks what was not kept then, and the
+ * server does not say again what has not changed. 2: a Service's load balancer addresses and its scheduler.
+ */
+export const IMAGE_FORMAT = 2;
+
 export const ImageHeader = z.object({
-  format: z.literal(1),
+  format: z.int().min(1).max(IMAGE_FORMAT),
   /** The journal of the same number continues this image. */
   generation: z.int().min(1),
   node: z.string(),

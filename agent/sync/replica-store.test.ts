@@ -5,6 +5,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { expect, onTestFinished, test } from "vitest";
 import type { Change, ClusterFacts } from "#proto/agents.ts";
 import { waitFor } from "#test/wait-for.ts";
+import { decodeLine, encodeLine, ImageHeader } from "./replica-format.ts";
 import { createReplicaStore, replay, type ReplicaStore } from "./replica-store.ts";
 import { createReplica, type Replica } from "./replica.ts";
 
@@ -168,6 +169,29 @@ test("one flipped bit in the image is found out", async () => {
   const agent = await start(folder);
   expect(namesIn(agent)).toEqual([]);
   await agent.stop();
+});
+
+test("an image of an earlier format, which held less, is served from and not resumed from, until all was read anew", async () => {
+  const folder = await aFolder();
+  await saved(folder, "a");
+  const image = join(folder, "image");
+  const [first = "", ...objects] = (await readFile(image, "utf8")).split("\n");
+  const header = ImageHeader.parse(decodeLine(first));
+  await writeFile(image, `${encodeLine({ ...header, format: 1 })}${objects.join("\n")}`);
+  const old = await start(folder);
+  expect(namesIn(old)).toEqual(["a", "first"]);
+  expect(old.replica.epoch()).toBeUndefined();
+  await old.stop(); // before the server was heard
+  const agent = await start(folder);
+  expect(agent.replica.epoch()).toBeUndefined();
+  await agent.replica.replaceWith({ epoch: "e1", revision: 9, cluster, items: [service("first", 1)] });
+  agent.store.rewrite();
+  await waitFor(async () => (await readFile(image, "utf8")).includes('"revision":9'), { what: "the new image" });
+  await agent.stop();
+  const again = await start(folder);
+  expect(namesIn(again)).toEqual(["first"]);
+  expect(again.replica.epoch()).toBe("e1");
+  await again.stop();
 });
 
 test("the state of another node is not taken", async () => {

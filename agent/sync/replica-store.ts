@@ -4,7 +4,7 @@ import type { Logger } from "pino";
 import { backoffMs, pause } from "#proto/backoff.ts";
 import { AppError, describeError } from "#proto/error.ts";
 import type { FollowedObject } from "./packed-object.ts";
-import { decodeLine, encodeLine, ImageHeader, JournalLine, lineOf } from "./replica-format.ts";
+import { decodeLine, encodeLine, IMAGE_FORMAT, ImageHeader, JournalLine, lineOf } from "./replica-format.ts";
 import type { ReplicaImage, ReplicaStep } from "./replica.ts";
 import { createWake } from "./wake.ts";
 
@@ -98,7 +98,7 @@ export function createReplicaStore({ folder, nodeName, image, log }: ReplicaStor
     {
       await using file = await open(temporary, "w", 0o600);
       const header = {
-        format: 1,
+        format: IMAGE_FORMAT,
         generation: next,
         node: nodeName,
         savedAt: new Date().toISOString(),
@@ -228,15 +228,23 @@ async function removeOldJournals(folder: string, generation: number): Promise<vo
     if (name.startsWith("journal-") && name !== `journal-${generation}`) await rm(join(folder, name), { force: true });
 }
 
-/** The image and its steps as the snapshot that they amount to. */
-export function replay(stored: StoredReplica): { readonly epoch: string; readonly revision: number; readonly items: readonly unknown[] } {
+/** The image and its steps as the snapshot that they amount to. No epoch: it is of an earlier format, good to serve from, and not to be resumed from. */
+export function replay(stored: StoredReplica): {
+  readonly epoch: string | undefined;
+  readonly revision: number;
+  readonly items: readonly unknown[];
+} {
   const byKey = new Map<string, unknown>(stored.objects.map((object) => [nameOf(object as FollowedObject), object])); // checksummed: we wrote them
   for (const step of stored.steps) {
     for (const object of step.puts) byKey.set(nameOf(object as FollowedObject), object);
     for (const { kind, key } of step.deletes) byKey.delete(`${kind} ${key}`);
   }
   const last = stored.steps.at(-1) ?? stored.header;
-  return { epoch: last.epoch, revision: last.revision, items: Array.from(byKey.values()) };
+  return {
+    epoch: stored.header.format === IMAGE_FORMAT ? last.epoch : undefined,
+    revision: last.revision,
+    items: Array.from(byKey.values()),
+  };
 }
 
 function nameOf({ kind, metadata }: FollowedObject): string {

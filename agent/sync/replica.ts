@@ -10,7 +10,8 @@ import type { ClusterState, Touched } from "./state.ts";
 
 /** Everything that the server said at one moment, unchecked. */
 export interface Snapshot {
-  readonly epoch: string;
+  /** undefined = it may lack something: whoever follows the server must read all of it. */
+  readonly epoch: string | undefined;
   readonly revision: number;
   readonly cluster: ClusterFacts;
   /** Page by page, where they come in pages: no more of them than one page is there unpacked. */
@@ -38,7 +39,7 @@ export interface ReplicaImage {
 /** What this host last heard. Changed only here; whoever follows it is told what a change touched. */
 export interface Replica {
   readonly state: ClusterState;
-  /** Names the history that the revision counts in; undefined = nothing heard yet. */
+  /** Names the history that the revision counts in; undefined = nothing heard yet, or not known whole. */
   epoch(): string | undefined;
   /** Changes of the server, in its order. Those already known are known by their revision. */
   applyChanges(reply: ChangesReply): { readonly touched: Touched; readonly step: ReplicaStep | undefined };

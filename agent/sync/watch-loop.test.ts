@@ -90,6 +90,19 @@ test("it reads all pages, follows from the first page's revision, and says with 
   expect([...replica.state.services.keys()]).toEqual(["default/a", "default/b", "default/c"]);
 });
 
+test("what an agent of before left, which held less of each object, is read anew, and what it lacked is followed", async () => {
+  const held = service("a", 1);
+  const whole = { ...held, spec: { ...held.spec, type: "LoadBalancer" }, status: { loadBalancer: { ingress: [{ ip: "203.0.113.9" }] } } };
+  const { calls, touched, replica } = await start([snapshot(5, [whole, service("b", 2)])], {
+    known: { epoch: undefined, revision: 5, cluster, items: [{ ...whole, status: {} }, service("b", 2)] },
+  });
+  expect(replica.state.services.has("default/a")).toBe(true);
+  await waitFor(() => calls().length === 2, { what: "the poll after the snapshot" });
+  expect(calls()).toEqual(["snapshot", "changes"]);
+  expect([...(touched[0]?.services ?? [])]).toEqual(["default/a"]);
+  expect(replica.state.services.get("default/a")?.status.loadBalancer.ingress).toEqual([{ ip: "203.0.113.9" }]);
+});
+
 test("after 410 it reads the whole state again and touches only what differs", async () => {
   const { calls, touched } = await start([
     snapshot(1, [service("a", 1)]),
