@@ -28,6 +28,8 @@ export interface Pace {
   readonly changesAtOnce: number;
   /** Of the connections that are drawn to see shares. */
   readonly drawn: number;
+  /** Which rows; absent = all. */
+  readonly only?: (row: Row) => boolean;
 }
 
 const SIDE_BY_SIDE = 24;
@@ -40,7 +42,9 @@ export async function walkFlows(
 ): Promise<Walked[]> {
   const walked: Walked[] = [];
   const families = FAMILIES.filter((family) => drivers[family]);
-  for (const [setting, rows] of rowsBySetting) {
+  for (const [setting, all] of rowsBySetting) {
+    const rows = all.filter(pace.only ?? (() => true));
+    if (rows.length === 0) continue;
     for (const [turn, family] of families.entries()) {
       const driver = drivers[family];
       if (driver)

@@ -1,5 +1,5 @@
 // The flow table through IPVS, in a kernel of its own (test/fleet/uml.ts):  node test/e2e/flows-ipvs-program.ts
-// Prints what was seen as one JSON line.
+// Prints what was seen as one JSON line. Words after it: only rows whose names contain one of them (flows-ipvs-rows.ts shows them).
 import type { DataplaneDriver } from "#agent/dataplane/driver.ts";
 import type { IpFamily } from "#proto/ip.ts";
 import { rows } from "#test/packet/flows/table.ts";
@@ -10,7 +10,9 @@ import { ipvsDriverOn } from "./ipvs-rig.ts";
 // Everything takes ten times as long in there, and what IPVS chooses is no draw.
 const PACE: Pace = { dropMs: 1_500, answerMs: 30_000, changesAtOnce: 150, drawn: 0.02 };
 
-await using world = await buildFlowWorld(rows, "legacy");
+const words = process.argv.slice(2);
+const only = ({ name }: { readonly name: string }): boolean => words.length === 0 || words.some((word) => name.includes(word));
+await using world = await buildFlowWorld(rows.filter(only), "legacy");
 const open = (family: IpFamily): DataplaneDriver => ipvsDriverOn(world.h1, family).driver;
-const walked = await walkFlows(world, { IPv4: open("IPv4"), IPv6: open("IPv6") }, "ipvs", PACE);
+const walked = await walkFlows(world, { IPv4: open("IPv4"), IPv6: open("IPv6") }, "ipvs", { ...PACE, only });
 process.stdout.write(`${JSON.stringify(walked)}\n`);

@@ -1,7 +1,8 @@
 import { contains, parseCidr, parseIp, type IpFamily } from "#proto/ip.ts";
 import type { ForwardingTable } from "#agent/compile/table.ts";
 import { frontendsOf } from "#agent/dataplane/frontends.ts";
-import { MARKS, setWord } from "#agent/dataplane/ipvs/names.ts";
+import { EXTERNAL_LINES } from "#agent/dataplane/ipvs/device.ts";
+import { setWord } from "#agent/dataplane/ipvs/names.ts";
 import { rulesOf, type Hook, type Rules, type TableName } from "#agent/dataplane/ipvs/render.ts";
 import { IpvsState } from "#agent/dataplane/ipvs/state.ts";
 import { applySteps, emptyModel, type IpvsModel, type ModelServer } from "./ipvs-model.ts";
@@ -35,20 +36,30 @@ interface At {
   readonly scheduled: boolean;
   readonly masqueraded: boolean;
   readonly out: "lo" | "elsewhere" | undefined;
+  /** Is the route that it has the one to this host itself? */
+  readonly here: boolean;
 }
 
 type Verdict = "pass" | "ACCEPT" | "REJECT" | "DROP";
 
 export function walkKernel(kernel: Kernel): readonly Outcome[] {
   const { packet } = kernel;
-  const start: At = { address: packet.address, port: packet.port, mark: 0, scheduled: false, masqueraded: false, out: undefined };
+  const start: At = {
+    address: packet.address,
+    port: packet.port,
+    mark: 0,
+    scheduled: false,
+    masqueraded: false,
+    out: undefined,
+    here: false,
+  };
   return packet.origin === "host" ? fromHost(kernel, start) : arriving(kernel, start);
 }
 
 function arriving(kernel: Kernel, start: At): readonly Outcome[] {
   const routed = through(kernel, start, ["mangle", "PREROUTING"], ["nat", "PREROUTING"]);
   if (typeof routed === "string") return ended(routed);
-  if (!isLocal(kernel, routed.address) && routed.mark !== MARKS.external) {
+  if (!isRoutedHere(kernel, routed, "elsewhere")) {
     const forwarded = through(kernel, { ...routed, out: "elsewhere" }, ["filter", "FORWARD"]);
     return typeof forwarded === "string" ? ended(forwarded) : leaving(kernel, forwarded);
   }
@@ -60,9 +71,9 @@ function arriving(kernel: Kernel, start: At): readonly Outcome[] {
 function fromHost(kernel: Kernel, start: At): readonly Outcome[] {
   const sent = through(kernel, start, ["mangle", "OUTPUT"], ["nat", "OUTPUT"]);
   if (typeof sent === "string") return ended(sent);
-  const balanced = scheduled(kernel, sent);
+  const toItself = isRoutedHere(kernel, sent, "lo");
+  const balanced = scheduled(kernel, { ...sent, here: toItself });
   if (balanced) return balanced;
-  const toItself = isLocal(kernel, sent.address);
   const filtered = through(kernel, { ...sent, out: toItself ? "lo" : "elsewhere" }, ["filter", "OUTPUT"], ["mangle", "POSTROUTING"]);
   if (typeof filtered === "string") return ended(filtered);
   return toItself ? arriving(kernel, filtered) : leaving(kernel, filtered);
@@ -83,29 +94,38 @@ function scheduled(kernel: Kernel, at: At): readonly Outcome[] | undefined {
   return choices.flatMap(({ real, share }) => {
     const split = real.lastIndexOf(":");
     const address = real.slice(0, split).replace(/^\[|\]$/g, "");
-    const next: At = { ...at, address, port: Number(real.slice(split + 1)), scheduled: true };
-    const remembered = server.persistence > 0 ? `${key} ${real}` : undefined;
-    const local = isLocal(kernel, address);
-    // To this host itself: what came in is delivered at once, what it sent goes over lo.
-    const ways =
-      local && packet.origin === "forwarded" ? delivered(kernel, next) : sentOn(kernel, { ...next, out: local ? "lo" : "elsewhere" });
+    // ip_vs_sched_persist translates the port only where the virtual server has one.
+    const port = key === byMark && server.persistence > 0 ? at.port : Number(real.slice(split + 1));
+    const next: At = { ...at, address, port, scheduled: true };
+    const remembered = isSticky(server) ? `${key} ${real}` : undefined;
+    const ways = isLocal(kernel, address) ? toHere(kernel, next) : sentOn(kernel, { ...next, out: "elsewhere" });
     return ways.map((way) => ({ ...way, share: way.share * share, remembered }));
   });
+}
+
+const isSticky = ({ persistence, scheduler }: ModelServer): boolean => persistence > 0 || scheduler === "mh" || scheduler === "sh";
+
+/** To this host itself, by the route that the packet has (__ip_vs_get_out_rt): what came in is delivered at once, what it sent goes over lo. */
+function toHere(kernel: Kernel, at: At): readonly Outcome[] {
+  if (kernel.packet.origin === "forwarded") return delivered(kernel, at);
+  return at.here ? sentOn(kernel, { ...at, out: "lo" }) : ended("DROP"); // it leaves for the gateway, with an address of this host on it
 }
 
 function choicesOf(server: ModelServer, key: string, packet: Packet, around: Surroundings): readonly { real: string; share: number }[] {
   const open = [...server.reals].filter(([, weight]) => weight > 0);
   const known = open.find(([real]) => around.remembered?.get(`${key} ${real}`)?.has(packet.source));
-  if (known && server.persistence > 0) return [{ real: known[0], share: 1 }];
+  if (known && isSticky(server)) return [{ real: known[0], share: 1 }];
   const weights = open.map(([real, weight]) => ({ real, weight: server.scheduler === "rr" ? 1 : weight }));
   const total = weights.reduce((sum, { weight }) => sum + weight, 0);
   return weights.map(({ real, weight }) => ({ real, share: weight / total }));
 }
 
-/** Its second time in OUTPUT. */
+/** Its second time in OUTPUT, where nat asks for the route again. */
 function sentOn(kernel: Kernel, at: At): readonly Outcome[] {
   const passed = through(kernel, at, ["mangle", "OUTPUT"], ["filter", "OUTPUT"]);
-  return typeof passed === "string" ? ended(passed) : leaving(kernel, passed);
+  if (typeof passed === "string") return ended(passed);
+  const strays = at.out === "elsewhere" && isRoutedHere(kernel, passed, "lo");
+  return strays ? ended("DROP") : leaving(kernel, passed);
 }
 
 function leaving(kernel: Kernel, at: At): readonly Outcome[] {
@@ -121,6 +141,18 @@ function delivered({ packet, model, rules }: Kernel, at: At): readonly Outcome[]
 
 function ended(verdict: "REJECT" | "DROP"): readonly Outcome[] {
   return [{ to: verdict, masqueraded: false, share: 1, remembered: undefined }];
+}
+
+/** By its address, or by our routing rules, where there are external IPs: `rule add [iif lo] fwmark MARK[/MASK] (goto PRIORITY|lookup TABLE) …`. */
+function isRoutedHere(kernel: Kernel, { address, mark }: At, from: "lo" | "elsewhere"): boolean {
+  if (isLocal(kernel, address)) return true;
+  if (kernel.model.sets.get(setWord(kernel.rules.family, "EXTERNAL"))?.size === 0) return false;
+  for (const line of EXTERNAL_LINES) {
+    const [, lo, value, mask = "0xffffffff", verb] = /^rule add (iif lo )?fwmark (\w+)(?:\/(\w+))? (goto|lookup) /.exec(line) ?? [];
+    const fits = (mark & Number(mask)) >>> 0 === Number(value) && (lo === undefined || from === "lo");
+    if (value !== undefined && fits) return verb === "lookup";
+  }
+  return false;
 }
 
 /** Addresses of the host and, by a route, all that VIPS holds. */

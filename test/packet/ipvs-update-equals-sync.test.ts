@@ -90,7 +90,13 @@ function heldIn({ sets, servers }: IpvsModel): NonNullable<ConstructorParameters
     ([name, { scheduler, persistence, reals }]) =>
       [
         name.startsWith("-f ") ? Number(name.slice(3)) : name,
-        { scheduler, persistence, flags: scheduler === "sh" ? "sh-fallback" : "", reals: new Map(reals), address: undefined },
+        {
+          scheduler,
+          persistence,
+          flags: scheduler === "sh" || scheduler === "mh" ? `${scheduler}-fallback` : "",
+          reals: new Map(reals),
+          address: undefined,
+        },
       ] as const,
   );
   return { sets: new Map(named) as never, servers: new Map(keyed) };

@@ -4,7 +4,7 @@ import type { HostTable } from "#agent/compile/table.ts";
 import { AppError } from "#proto/error.ts";
 import type { KernelTools } from "../exec.ts";
 import { ipWord } from "../iptables/names.ts";
-import { DEVICE, MAIN_PRIORITY, MARKS, markWord, PAST_PRIORITY, ROUTE_TABLE, RULE_PRIORITY } from "./names.ts";
+import { DEVICE, MAIN_PRIORITY, MARK_BASE, MARK_MASK, MARKS, markWord, PAST_PRIORITY, ROUTE_TABLE, RULE_PRIORITY } from "./names.ts";
 
 /**
  * Virtual IPs are addresses of this host by routes of type local on a device of ours: one for each range and one for each address of a load balancer.
@@ -76,12 +76,14 @@ export function addressLines(
 
 /**
  * An external IP is somebody else's, and only packets for our ports of it are to come to INPUT: those have a mark. The kernel also asks which way back
- * a source has, from lo, and with the packet's mark where src_valid_mark is set (wg-quick does): the first rule leads past ours then.
+ * a source has, from lo, and with the packet's mark where src_valid_mark is set (wg-quick does): the first rule leads past ours then. What the host
+ * itself sends there has other marks of ours, until its virtual server has it: one that chooses a process of this host leaves the packet on the way
+ * that it was on, which must be the way to this host.
  */
 export const EXTERNAL_LINES: readonly string[] = [
   `route replace local default dev ${DEVICE} table ${ROUTE_TABLE}`,
   `rule add iif lo fwmark ${markWord(MARKS.external)} goto ${MAIN_PRIORITY} priority ${PAST_PRIORITY}`,
-  `rule add fwmark ${markWord(MARKS.external)} lookup ${ROUTE_TABLE} priority ${RULE_PRIORITY}`,
+  `rule add fwmark ${markWord(MARK_BASE)}/${markWord(MARK_MASK)} lookup ${ROUTE_TABLE} priority ${RULE_PRIORITY}`,
 ];
 
 export const NO_EXTERNAL_LINES: readonly string[] = [

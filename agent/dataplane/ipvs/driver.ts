@@ -10,8 +10,9 @@ import { openDevice } from "./device.ts";
 import { openDrains } from "./drain.ts";
 import { openEdge } from "./edge.ts";
 import { openInspector, type Inspector } from "./inspect.ts";
+import { hasHashedAffinity } from "./legs.ts";
 import { arpRequirements, IPVS_REQUIREMENTS } from "./requirements.ts";
-import { isScheduler } from "./schedulers.ts";
+import { HASHES, isScheduler } from "./schedulers.ts";
 import { Marks } from "./state.ts";
 import { openWriter, type Written } from "./writer.ts";
 import { probeIpvs, tryScheduler } from "./trials.ts";
@@ -156,6 +157,11 @@ function openSchedulers({ tools, family, log }: IpvsDriverDeps): Schedulers {
             );
         }
       }
+      const hashed = frontends.find(hasHashedAffinity);
+      for (const scheduler of hashed ? HASHES : [])
+        if (!known.has(scheduler)) known.set(scheduler, (await tryScheduler(tools, { family, scheduler }, signal)) === undefined);
+      if (hashed && !HASHES.some((scheduler) => known.get(scheduler)))
+        tell(hashed.id, "the kernel has no ip_vs_mh and no ip_vs_sh: there is no affinity but at ClusterIPs");
     },
   };
 }

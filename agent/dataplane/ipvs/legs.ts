@@ -3,7 +3,7 @@ import type { Backend, Frontend, HostTable } from "#agent/compile/table.ts";
 import { cidrWord, ipWord, portWord, protocolWord, secondsWord } from "../iptables/names.ts";
 import { MARKS, type SetName } from "./names.ts";
 import { realWord, serverWord, type Server } from "./servers.ts";
-import { flagsOf, schedulerFor } from "./schedulers.ts";
+import { flagsOf, hashFor, schedulerFor, weightsFor } from "./schedulers.ts";
 
 /**
  * What one frontend is in the kernel: virtual servers and entries of sets. A virtual server has one set of real servers, so a frontend with two
@@ -62,12 +62,13 @@ interface Legs {
 }
 
 function legOf(frontend: Frontend, { name, choice }: { name: "" | "inside"; choice: Choice }, means: Means): Leg {
-  const { scope, outside, sourceRanges, scheduler: asked, affinitySeconds } = frontend;
+  const { scope, scheduler: asked, affinitySeconds } = frontend;
   const reals = realsOf(frontend, choice);
-  const isPlain = scope === "cluster" && !outside && !sourceRanges;
   const isOpen = choice.backends.length > 0;
-  const key = reals.size === 0 ? "" : isPlain ? serverWord(frontend) : means.markOf(legWord(placeWord(frontend), name), frontend);
-  const scheduler = schedulerFor(asked, choice, means.hasScheduler);
+  const key = reals.size === 0 ? "" : isPlain(frontend) ? serverWord(frontend) : means.markOf(legWord(placeWord(frontend), name), frontend);
+  const isHashed = hasHashedAffinity(frontend);
+  const seconds = affinitySeconds === undefined ? 0 : Number(secondsWord(affinitySeconds));
+  const scheduler = schedulerFor(isHashed ? hashFor(asked, means.hasScheduler) : asked, choice, means.hasScheduler);
   const server: Server | undefined =
     key === ""
       ? undefined
@@ -75,12 +76,25 @@ function legOf(frontend: Frontend, { name, choice }: { name: "" | "inside"; choi
           key,
           scheduler,
           flags: flagsOf(scheduler),
-          persistence: affinitySeconds === undefined ? 0 : Number(secondsWord(affinitySeconds)),
-          reals,
+          persistence: isHashed ? 0 : seconds,
+          reals: weightsFor(scheduler, reals),
           address: scope === "loadBalancer" ? ipWord(frontend.address) : undefined,
         };
   const open = typeof key === "number" ? key : MARKS.plain;
   return { server, mark: isOpen ? open : choice.whenEmpty === "drop" ? MARKS.drop : MARKS.refuse };
+}
+
+/** Found by its address and port; every other one by a mark. */
+function isPlain({ scope, outside, sourceRanges }: Frontend): boolean {
+  return scope === "cluster" && !outside && !sourceRanges;
+}
+
+/**
+ * With persistence, the kernel (ip_vs_sched_persist) takes the endpoint's port only where the packet's is the virtual server's own, and one with a mark
+ * has none: the client's port would stay. There, affinity is a hash of the client's address.
+ */
+export function hasHashedAffinity(frontend: Frontend): boolean {
+  return frontend.affinitySeconds !== undefined && !isPlain(frontend);
 }
 
 /** Endpoints with their weights; those that only keep the flows they have, with none. */

@@ -6,7 +6,7 @@ import type { Protocol } from "#proto/meta.ts";
 export const PREFIX = "FLV-";
 export const DEVICE = "fairlead0";
 
-/** Packets for an external IP are brought to the host's own INPUT by this table, while they carry MARKS.external. */
+/** Packets for an external IP are this host's own by this table, while they carry a mark of ours. */
 export const ROUTE_TABLE = "9617";
 export const PAST_PRIORITY = "9616";
 export const RULE_PRIORITY = "9617";
@@ -73,6 +73,8 @@ export const MARKS = {
   drop: MARK_BASE + 4,
   /** Nobody ever carries it: with it the kernel is asked for schedulers. */
   trial: MARK_BASE + 5,
+  /** From this host itself to an external IP, on its way to the virtual server. */
+  sent: MARK_BASE + 6,
 } as const;
 
 const PROTOCOLS: readonly Protocol[] = ["TCP", "UDP", "SCTP"];

@@ -96,6 +96,9 @@ function jumpsOf(family: IpFamily, { invalid }: { readonly invalid: boolean }): 
     jump("mangle", "PREROUTING", "EXTERNAL", is("EXTERNAL", "dst,dst")),
     jump("mangle", "INPUT", "PLACES", `${NEW} ${places}`),
     jump("mangle", "INPUT", "NODE", `${node} ${NEW}`),
+    // Its mark has led it to its virtual server, and must not lead it back to this host.
+    jump("mangle", "OUTPUT", "UNMARK", `${ANY_MARK} ${SCHEDULED}`),
+    jump("mangle", "OUTPUT", "SENT", `${is("EXTERNAL", "dst,dst")} ${fresh}`),
     jump("mangle", "OUTPUT", "PLACES", `${NEW} ${places} ${fresh}`),
     jump("mangle", "OUTPUT", "NODE", `${node} ${NEW} -m addrtype --dst-type LOCAL ${fresh}`),
     jump("mangle", "POSTROUTING", "UNMARK", ANY_MARK),
@@ -122,6 +125,7 @@ function mangleChains(family: IpFamily, local: readonly string[]): Chains {
   const drop = `-m mark --mark ${markWord(MARKS.drop)} -j DROP`;
   return new Map([
     [`${PREFIX}EXTERNAL`, [`-j MARK --set-xmark ${markWord(MARKS.external)}/0xffffffff`]],
+    [`${PREFIX}SENT`, [`-j MARK --set-xmark ${markWord(MARKS.sent)}/0xffffffff`]],
     [`${PREFIX}PLACES`, [mark("PLACES", "dst,dst"), mark("RANGED", "dst,dst,src"), ...inside(`${PREFIX}PLACES-IN`), drop]],
     [`${PREFIX}PLACES-IN`, [mark("PLACES-IN", "dst,dst"), mark("RANGED-IN", "dst,dst,src")]],
     [`${PREFIX}NODE`, [mark("NODE", "dst,dst"), ...inside(`${PREFIX}NODE-IN`), drop]],

@@ -1,4 +1,4 @@
-import { at, UNREADY, web, type EndpointSketch, type Exception, type Flow, type Sender, type ServiceSketch } from "./flow.ts";
+import { at, UNREADY, web, type EndpointSketch, type Flow, type Sender, type ServiceSketch } from "./flow.ts";
 import { LOCAL_CIDRS, NODE_CIDRS, OUT_CIDRS } from "./world.ts";
 
 /** Node ports, addresses of load balancers with their source ranges, and external IPs, with the policy Cluster. */
@@ -72,15 +72,8 @@ export const loadBalancerFlows: readonly Flow[] = [
   }),
 ];
 
-const NOT_BY_IPVS: Exception = {
-  mode: "ipvs",
-  why: "IPVS hands a connection of the host to a process of the host only where the route to the address is a local one, and that to an external IP is not",
-};
-
 export const externalIpFlows: readonly Flow[] = [
-  ...everywhere("ext", "ext:80", "external IP").map((flow) =>
-    flow.name === "external IP: the host itself reaches a process of its own" ? { ...flow, except: [NOT_BY_IPVS] } : flow,
-  ),
+  ...everywhere("ext", "ext:80", "external IP"),
   ask("external IP: the service's ClusterIP still is", "h1c1", "vip:80", ["h2"], { with: far("ext") }),
   ask("external IP of UDP", "h1c1", "ext:53/udp", ["h2"], { with: farUdp("ext") }),
   ask("external IP: a port that nobody declared goes on to whom the address belongs", "out", "ext:81", "UNTOUCHED", { with: far("ext") }),

@@ -1,4 +1,4 @@
-import { at, web, type EndpointSketch, type Exception, type Flow } from "./flow.ts";
+import { at, web, type EndpointSketch, type Flow } from "./flow.ts";
 
 /** How connections are shared: equally, by weight, by client. */
 
@@ -26,12 +26,6 @@ const byWeight = (name: string, weights: readonly number[], more: Partial<Flow> 
   const total = weights.reduce((sum, weight) => sum + weight, 0);
   const endpoints = onPorts(weights.length, (i) => ({ weight: weights[i] ?? 1 }));
   return ask(name, web(endpoints), portsOf(weights.length), { shares: weights.map((weight) => weight / total), ...more });
-};
-
-/** ip_vs_sched_persist of the kernel: only where the packet's port is the virtual server's own does it take the real server's, and a mark has none. */
-const NOT_BY_IPVS: Exception = {
-  mode: "ipvs",
-  why: "a virtual server with a mark and persistence leaves the client's port as it is, so it is another one than the endpoint's",
 };
 
 export const shareFlows: readonly Flow[] = [
@@ -85,15 +79,12 @@ export const shareFlows: readonly Flow[] = [
   ),
   ask("ClientIP affinity at a node port", web([at("h2"), at("h3")], { ...sticky(60), has: ["nodePort"] }), ["h2", "h3"], {
     to: "h1:np",
-    except: [NOT_BY_IPVS],
   }),
   ask("ClientIP affinity at a load balancer's address", web([at("h2"), at("h3")], { ...sticky(60), has: ["lb"] }), ["h2", "h3"], {
     to: "lb:80",
-    except: [NOT_BY_IPVS],
   }),
   ask("ClientIP affinity at an external IP", web([at("h2"), at("h3")], { ...sticky(60), has: ["ext"] }), ["h2", "h3"], {
     to: "ext:80",
-    except: [NOT_BY_IPVS],
   }),
   ask(
     "ClientIP affinity among the local endpoints of policy Local",
@@ -101,7 +92,6 @@ export const shareFlows: readonly Flow[] = [
     ["h1c1", "h1c2"],
     {
       to: "lb:80",
-      except: [NOT_BY_IPVS],
       from: "out",
     },
   ),
