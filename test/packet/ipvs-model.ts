@@ -26,6 +26,28 @@ export function applySteps(before: IpvsModel, { prepare, open, turn, close }: St
   return applyIpvsadm(applyIpset(applyIpvsadm(applyIpset(before, prepare), open), turn), close);
 }
 
+/** The same line after line: what the kernel holds after each. */
+export function* linesOf(before: IpvsModel, { prepare, open, turn, close }: Steps): Generator<ModelLine> {
+  const texts = [
+    ["ipset", prepare],
+    ["ipvsadm", open],
+    ["ipset", turn],
+    ["ipvsadm", close],
+  ] as const;
+  let model = before;
+  for (const [tool, text] of texts)
+    for (const line of text.split("\n").filter((one) => one !== "")) {
+      model = tool === "ipset" ? applyIpset(model, line) : applyIpvsadm(model, line);
+      yield { tool, line, after: model };
+    }
+}
+
+export interface ModelLine {
+  readonly tool: "ipset" | "ipvsadm";
+  readonly line: string;
+  readonly after: IpvsModel;
+}
+
 /** `-exist restore`: what is there is overwritten, and what is not there may be deleted. */
 export function applyIpset(before: IpvsModel, text: string): IpvsModel {
   const sets = new Map(before.sets);

@@ -3,7 +3,7 @@ import { AppError } from "#proto/error.ts";
 import type { Frontend, HostTable } from "#agent/compile/table.ts";
 import { protocolWord } from "../iptables/names.ts";
 import { ofFamily, wantedOf, type Entry } from "./legs.ts";
-import { MAX_NUMBERS, readMark, serverMark, SET_NAMES, setWord, SETS, type SetName } from "./names.ts";
+import { MARKS, MAX_NUMBERS, readMark, serverMark, SET_NAMES, setWord, SETS, type SetName } from "./names.ts";
 import { editIdle, editServer, isDraining, protocolOf, type HeldServer, type Server, type ServerKey } from "./servers.ts";
 
 /** What is wanted and what the kernel holds, and the lines from one to the other. Reads nothing; a change costs what it touches. */
@@ -17,7 +17,7 @@ export interface Held {
 
 /** In the order in which it must be done. "" = nothing. */
 export interface Steps {
-  /** ipset: what the way behind the virtual servers needs. */
+  /** ipset: what the way behind the virtual servers needs, and who may no longer come in. */
   readonly prepare: string;
   /** ipvsadm: what can be reached is more, or is another. */
   readonly open: string;
@@ -31,7 +31,7 @@ export interface Steps {
 
 /** Entries without which a connection that is let through would go wrong. */
 const BEHIND: ReadonlySet<SetName> = new Set(["BACKENDS", "NEIGHBOURS", "HAIRPIN", "VIPS"]);
-/** Who may connect is there before the place is closed to all others. */
+/** Who may connect is there before the place is closed to all others; both are done before there is more to get at (`isFirst`). */
 const TURN: readonly SetName[] = ["RANGED", "RANGED-IN", "PLACES-IN", "NODE-IN", "PLACES", "NODE", "EXTERNAL", "PING"];
 
 interface Uses {
@@ -89,13 +89,15 @@ export class IpvsState {
   takeSteps(): Steps {
     const open: string[] = [];
     const close: string[] = [];
+    const added = new Set<ServerKey>();
     for (const key of this.#touchedServers) {
+      if (!this.#held.servers.has(key)) added.add(key);
       const edits = this.#edit(key);
       open.push(...edits.first);
       close.push(...edits.last);
     }
     this.#touchedServers = new Set();
-    const sets = this.#takeEntries();
+    const sets = this.#takeEntries(added);
     const merged = open.length === 0 ? { prepare: "", turn: sets.prepare + sets.turn } : sets;
     return { ...merged, open: lines(open), close: lines(close), addresses: sets.addresses };
   }
@@ -114,7 +116,8 @@ export class IpvsState {
       this.#draining.delete(key);
       if (!held) this.#gone(key, address);
     }
-    return { ...this.#takeEntries(), prepare: "", open: "", close: lines(close) };
+    const { prepare, turn, addresses } = this.#takeEntries(new Set());
+    return { prepare: "", open: "", turn: prepare + turn, close: lines(close), addresses };
   }
 
   get draining(): ReadonlySet<ServerKey> {
@@ -183,8 +186,10 @@ export class IpvsState {
     for (const [set, entries] of this.#held.sets) for (const text of entries.keys()) this.#touch(set, text);
   }
 
-  #takeEntries(): Pick<Steps, "prepare" | "turn" | "addresses"> {
+  /** `added`: servers that are only there when `open` is done. */
+  #takeEntries(added: ReadonlySet<ServerKey>): Pick<Steps, "prepare" | "turn" | "addresses"> {
     const prepare: string[] = [];
+    const shut: string[] = [];
     const turn: string[] = [];
     const gone: string[] = [];
     const addresses = { added: [] as string[], removed: [] as string[] };
@@ -195,19 +200,34 @@ export class IpvsState {
         const mark = this.#entries.get(set)?.get(text)?.mark;
         if (mark === held.get(text)) continue;
         if (mark !== undefined) {
-          (BEHIND.has(set) ? prepare : turn).push(`add ${setWord(this.#family, set)} ${text}${markOption(set, mark)}`);
+          (isFirst(set, mark, added) ? prepare : turn).push(`add ${setWord(this.#family, set)} ${text}${markOption(set, mark)}`);
           held.set(text, mark);
         } else {
           if (set === "VIPS" && keptAddresses.has(text)) continue;
-          gone.push(`del ${setWord(this.#family, set)} ${text}`);
+          (this.#isShut(set, text) ? shut : gone).push(`del ${setWord(this.#family, set)} ${text}`);
           held.delete(text);
         }
         if (set === "VIPS") addresses[mark === undefined ? "removed" : "added"].push(text);
       }
     }
     this.#touchedEntries = new Map();
-    return { prepare: lines(prepare), turn: lines([...turn, ...gone]), addresses };
+    return { prepare: lines([...prepare, ...shut]), turn: lines([...turn, ...gone]), addresses };
   }
+
+  /** Of a place that is closed but for some, or for all: who comes in by this entry shall not get what is opened next. */
+  #isShut(set: SetName, text: string): boolean {
+    if (set !== "RANGED" && set !== "RANGED-IN" && set !== "PLACES-IN") return false;
+    return this.#entries.get("PLACES")?.get(placeOf(text))?.mark === MARKS.drop;
+  }
+}
+
+/**
+ * Before more can be got at, and it stays so if ipvsadm fails then: who may come in to what is there already, and then that nobody else may. An entry
+ * whose server is still to be made waits for it.
+ */
+function isFirst(set: SetName, mark: number, added: ReadonlySet<ServerKey>): boolean {
+  if (set === "RANGED" || set === "RANGED-IN") return !added.has(mark);
+  return BEHIND.has(set) || (set === "PLACES" && mark === MARKS.drop);
 }
 
 /** Which leg of a frontend has which mark. Outlives a state: after a sync, a leg keeps the mark that its connections know. */
@@ -263,9 +283,12 @@ export class Marks {
 
 /** `203.0.113.5,tcp:80,10.0.0.0/8` of RANGED is the leg `203.0.113.5,tcp:80`; `0.0.0.0/1,tcp:30080` of NODE-IN is `tcp:30080 inside`. */
 function legOfEntry(set: SetName, text: string): string {
-  const parts = text.split(",");
-  const place = set.startsWith("NODE") ? parts.slice(1) : parts.slice(0, 2);
-  return `${place.join(",")}${set.endsWith("-IN") ? " inside" : ""}`;
+  const place = set.startsWith("NODE") ? text.split(",").slice(1).join(",") : placeOf(text);
+  return `${place}${set.endsWith("-IN") ? " inside" : ""}`;
+}
+
+function placeOf(text: string): string {
+  return text.split(",", 2).join(",");
 }
 
 function markOption(set: SetName, mark: number): string {
