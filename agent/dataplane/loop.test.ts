@@ -5,7 +5,7 @@ import { aCompiled, aTable } from "#test/tables.ts";
 import { waitFor } from "#test/wait-for.ts";
 import type { DataplaneDriver, Drift } from "./driver.ts";
 import { dataplaneLoop } from "./loop.ts";
-import { createTableMailbox, type TableMailbox } from "./mailbox.ts";
+import { createTableMailbox, type TableMailbox, type TableUpdate } from "./mailbox.ts";
 
 const service = (name: string) => aCompiled([], name);
 const table = (...names: string[]): ForwardingTable => aTable(names.map(service));
@@ -19,18 +19,24 @@ interface Recorded {
   readonly mailbox: TableMailbox;
   drift: Drift;
   refuse: number;
-  /** A look that takes for ever, unless it is called off. */
-  slowLook: boolean;
+  /** A look that takes for ever, unless it is called off; `failing` = what it was about to write is then refused. */
+  slowLook: boolean | "failing";
+}
+
+interface Given {
+  readonly verifyIntervalMs?: number;
+  readonly mailbox?: TableMailbox;
+  readonly now?: () => number;
 }
 
 /** A driver that remembers instead of writing; `refuse` = how many of the next writes fail. */
-function start(verifyIntervalMs = 10_000): Recorded {
+function start({ verifyIntervalMs = 10_000, mailbox = createTableMailbox(), now }: Given = {}): Recorded {
   const recorded: Recorded = {
     done: [],
     applied: [],
     drifts: [],
     failures: [],
-    mailbox: createTableMailbox(),
+    mailbox,
     drift: { intact: true },
     refuse: 0,
     slowLook: false,
@@ -54,6 +60,7 @@ function start(verifyIntervalMs = 10_000): Recorded {
       if (!recorded.slowLook) return recorded.drift;
       recorded.done.push("look");
       await pause(60_000, signal);
+      if (recorded.slowLook === "failing") throw new Error("could not write");
       signal.throwIfAborted();
       return recorded.drift;
     },
@@ -63,7 +70,8 @@ function start(verifyIntervalMs = 10_000): Recorded {
   const running = dataplaneLoop(
     {
       driver,
-      mailbox: recorded.mailbox,
+      mailbox,
+      ...(now && { now }),
       verifyIntervalMs,
       log: { info: () => undefined, warn: () => undefined, error: () => undefined },
       onApplied: (revision) => recorded.applied.push(revision),
@@ -91,7 +99,7 @@ test("first the whole, then what changes; a revision is told when it is applied"
 });
 
 test("a change does not wait for a look that takes long", async () => {
-  const recorded = start(20);
+  const recorded = start({ verifyIntervalMs: 20 });
   recorded.mailbox.put({ revision: 1, table: table("a"), changes: [] });
   await waitFor(() => recorded.applied.includes(1), { what: "the sync" });
   recorded.slowLook = true;
@@ -123,7 +131,7 @@ test("what the kernel refused is told, and written whole as soon as it can be; t
 });
 
 test("what somebody took away is told and written again", async () => {
-  const recorded = start(20);
+  const recorded = start({ verifyIntervalMs: 20 });
   recorded.mailbox.put({ revision: 1, table: table("a"), changes: [] });
   await waitFor(() => recorded.applied.includes(1), { what: "the sync" });
   recorded.drift = { intact: false, missing: ["nat OUTPUT: our jump"] };
@@ -133,7 +141,7 @@ test("what somebody took away is told and written again", async () => {
 });
 
 test("it is looked after also while changes come without end", async () => {
-  const recorded = start(20);
+  const recorded = start({ verifyIntervalMs: 20 });
   recorded.mailbox.put({ revision: 1, table: table("a"), changes: [] });
   let revision = 1;
   const timer = setInterval(() => recorded.mailbox.put({ revision: ++revision, changes: [added(`s${revision}`)] }), 2);
@@ -141,4 +149,72 @@ test("it is looked after also while changes come without end", async () => {
   await waitFor(() => recorded.applied.length > 5, { what: "some updates" });
   recorded.drift = { intact: false, missing: ["nat"] };
   await waitFor(() => recorded.drifts.length > 0, { what: "the drift to be seen" });
+});
+
+/** A mailbox whose taking the test answers: what the loop waits for, and for how long, is seen. */
+function aSteppedMailbox() {
+  const waits: number[] = [];
+  let answer: ((update: TableUpdate | undefined) => void) | undefined;
+  const mailbox: TableMailbox = {
+    put: () => undefined,
+    take: ({ timeoutMs }, signal) =>
+      new Promise((resolve) => {
+        waits.push(timeoutMs);
+        answer = resolve;
+        signal.addEventListener("abort", () => resolve(undefined), { once: true });
+      }),
+    untilNext: (signal) => ({ signal, [Symbol.dispose]: () => undefined }),
+  };
+  /** Answers, and returns how long the loop waits next. */
+  const give = async (update?: TableUpdate): Promise<number | undefined> => {
+    const asked = waits.length;
+    answer?.(update);
+    await waitFor(() => waits.length > asked, { what: "the loop to wait again" });
+    return waits.at(-1);
+  };
+  return { mailbox, give };
+}
+
+test("while the kernel refuses, changes do not make the tries more frequent", async () => {
+  let clock = 1000;
+  const { mailbox, give } = aSteppedMailbox();
+  const recorded = start({ mailbox, now: () => clock });
+  recorded.refuse = 8;
+  expect(await give({ revision: 1, table: table("a"), changes: [] })).toBe(100);
+  for (const waitMs of [90, 80, 70]) {
+    clock += 10;
+    expect(await give({ revision: clock, changes: [added("b")] })).toBe(waitMs);
+  }
+  expect(recorded.done).toEqual(["sync a"]);
+  for (const [passMs, nextMs] of [
+    [70, 200],
+    [200, 400],
+    [400, 800],
+    [800, 1600],
+    [1600, 3200],
+    [3200, 5000],
+    [5000, 5000],
+  ] as const) {
+    clock += passMs - 1;
+    expect(await give({ revision: clock, changes: [added("c")] })).toBe(1);
+    clock += 1;
+    expect(await give()).toBe(nextMs);
+  }
+  expect(recorded.done).toHaveLength(8);
+  clock += 5000;
+  expect(await give({ revision: 9999, changes: [added("d")] })).toBe(10_000);
+  expect(recorded.done.at(-1)).toBe("sync a,b,c,d");
+  expect(recorded.applied).toEqual([9999]);
+});
+
+test("a write of a look that fails just when a change comes is a failure: the next write is a whole one", async () => {
+  const recorded = start({ verifyIntervalMs: 20 });
+  recorded.mailbox.put({ revision: 1, table: table("a"), changes: [] });
+  await waitFor(() => recorded.applied.includes(1), { what: "the sync" });
+  recorded.slowLook = "failing";
+  await waitFor(() => recorded.done.includes("look"), { what: "the look" });
+  recorded.mailbox.put({ revision: 2, changes: [added("b")] });
+  await waitFor(() => recorded.applied.includes(2), { what: "the change" });
+  expect(recorded.failures[0]).toBe("could not write");
+  expect(recorded.done.filter((what) => what !== "look")).toEqual(["sync a", "sync a,b"]);
 });

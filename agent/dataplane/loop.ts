@@ -1,4 +1,3 @@
-import { setTimeout as delay } from "node:timers/promises";
 import { describeError, isAppError } from "#proto/error.ts";
 import type { CompiledService, ForwardingTable, ServiceChange, ServiceKey } from "#agent/compile/table.ts";
 import type { DataplaneDriver } from "./driver.ts";
@@ -19,6 +18,8 @@ export interface DataplaneDeps {
   readonly onDrift: (missing: readonly string[]) => void;
   /** The kernel refused; `undefined` = it took what it refused before. */
   readonly onFailure?: (error: Error | undefined) => void;
+  /** Milliseconds, for tests. */
+  readonly now?: () => number;
 }
 
 /** What the kernel shall hold. */
@@ -32,30 +33,33 @@ const FIRST_RETRY_MS = 100;
 const LAST_RETRY_MS = 5_000;
 
 export async function dataplaneLoop(deps: DataplaneDeps, signal: AbortSignal): Promise<void> {
-  const { mailbox, verifyIntervalMs } = deps;
+  const { mailbox, verifyIntervalMs, now = () => performance.now() } = deps;
   const isOver = (): boolean => signal.aborted;
   let desired: Desired | undefined;
   let failures = 0;
-  let verifiedAt = performance.now();
+  let retryAt = 0;
+  let verifiedAt = now();
   while (!isOver()) {
-    const update = await mailbox.take({ timeoutMs: failures > 0 ? retryDelayMs(failures) : verifyIntervalMs }, signal).catch(endOf(signal));
+    const timeoutMs = failures > 0 ? Math.max(0, retryAt - now()) : verifyIntervalMs;
+    const update = await mailbox.take({ timeoutMs }, signal).catch(endOf(signal));
     if (isOver()) return;
     if (update) desired = follow(desired, update);
-    if (!desired) continue;
+    // What comes while the kernel refuses makes the next try a larger one, not an earlier one: a whole write may take a second of the host's time.
+    if (!desired || (failures > 0 && now() < retryAt)) continue;
     try {
       if (failures > 0 || update?.table) await sync(deps, desired, signal);
       else if (update) await apply(deps, desired, { changes: update.changes, signal });
       if (failures > 0) deps.onFailure?.(undefined);
       failures = 0;
       // Also while updates come without end.
-      if (update && performance.now() - verifiedAt < verifyIntervalMs) continue;
+      if (update && now() - verifiedAt < verifyIntervalMs) continue;
       await verify(deps, desired, signal);
-      verifiedAt = performance.now();
+      verifiedAt = now();
     } catch (error) {
       if (isOver()) return;
       failures++;
+      retryAt = now() + retryDelayMs(failures);
       report(deps, error, failures);
-      await delay(FIRST_RETRY_MS, undefined, { signal }).catch(endOf(signal)); // also when updates come without end
     }
   }
 }
@@ -88,8 +92,8 @@ async function verify({ driver, mailbox, log, onDrift }: DataplaneDeps, desired:
   const startedAt = performance.now();
   using next = mailbox.untilNext(signal);
   const drift = await driver.verify(next.signal).catch((error: unknown) => {
-    if (next.signal.aborted) return undefined;
-    throw error;
+    if (isCalledOff(error, next.signal)) return undefined;
+    throw error; // also when something has come meanwhile: it may have been a write
   });
   if (!drift || drift.intact) return;
   onDrift(drift.missing);
@@ -130,6 +134,11 @@ function since(startedAt: number): number {
 
 function retryDelayMs(failures: number): number {
   return Math.min(FIRST_RETRY_MS * 2 ** (failures - 1), LAST_RETRY_MS);
+}
+
+/** The signal's own reason, bare or in the error that Node makes of it. */
+function isCalledOff(error: unknown, { aborted, reason }: AbortSignal): boolean {
+  return aborted && (error === reason || (error instanceof Error && error.name === "AbortError" && error.cause === reason));
 }
 
 /** An abort is how we stop, not a failure. */
