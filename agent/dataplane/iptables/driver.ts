@@ -11,6 +11,7 @@ import { canaries } from "./canaries.ts";
 import { cleanupTables } from "./cleanup.ts";
 import { detectIptables, type IptablesFound } from "./detect.ts";
 import { openInspector, type Inspector } from "./inspect.ts";
+import { followHealth } from "./health-ports.ts";
 import { applyChanges, planSync, rulesOf, type Rules } from "./plan.ts";
 import { missingParts } from "./probe.ts";
 import { wordsOf } from "./words.ts";
@@ -96,6 +97,7 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
       if (lost.length === 0) lost = inspector?.glance([rules.nat, rules.filter]) ?? [];
       const frontends = changes.flatMap((change) => frontendChanges(change, family));
       held = undefined; // until it is known to have been applied
+      followHealth(rules.health, changes);
       const text = applyChanges(rules, frontends, nextCanary());
       if (text !== "") await restorer.restore(text);
       await flows.afterChange(frontends, signal);

@@ -56,7 +56,23 @@ function filterJumps(words: Words, host: HostTable, present: Present): Jump[] {
     ...refusing("FORWARD"),
     ...refusing("OUTPUT"),
     ...refusing("INPUT"),
+    ...(present.health === true ? healthJumps(words, host) : []),
   ];
+}
+
+/** filter INPUT: of what is for a process of the host, TCP to where node ports are. All of it, because a firewall may let in no answers either. */
+export function healthJumps(words: Words, host: HostTable): Jump[] {
+  const { health } = chainsOf(words);
+  return nodePortMatches(words, host).map((match) => ({
+    table: "filter",
+    hook: "INPUT",
+    rule: `${inPrintedOrder(match)} ${OURS} -j ${health}`,
+  }));
+}
+
+/** iptables prints the protocol after the address. */
+function inPrintedOrder(match: string): string {
+  return match.replace(" -m addrtype", " -p tcp -m addrtype");
 }
 
 function jumper(words: Words, table: TableName): (hook: Jump["hook"], match: string, target: string) => Jump {

@@ -4,11 +4,13 @@ import type { IpFamily } from "#proto/ip.ts";
 import type { Drift } from "../driver.ts";
 import { frontendChanges, frontendsOf } from "../frontends.ts";
 import type { DataplaneLog } from "../log.ts";
+import type { ChainTree } from "./chain-tree.ts";
 import { legacyTables, list, restore, type IptablesKind, type RestoreTools } from "./apply.ts";
 import { canaries } from "./canaries.ts";
 import { cleanupTables } from "./cleanup.ts";
+import { followHealth, healthTree } from "./health-ports.ts";
 import { openInspector, openSchedule, type Inspector } from "./inspect.ts";
-import { oursJumps, TRANSLATED } from "./jumps.ts";
+import { healthJumps, oursJumps, TRANSLATED } from "./jumps.ts";
 import { acceptingOurs } from "./plan.ts";
 import { chainsOf } from "./render-host.ts";
 import { isInRange } from "./render-frontend.ts";
@@ -47,29 +49,34 @@ export function openPassage(deps: PassageDeps): Passage {
   const { tools, family, log, lookEveryMs = 5_000 } = deps;
   const words = wordsOf(family, "passage");
   const nextCanary = canaries();
-  const written = new Map<IptablesKind, TablePlan>();
+  const written = new Map<IptablesKind, Written>();
   const inspectors = new Map<IptablesKind, Inspector>();
   const schedule = openSchedule(lookEveryMs);
   let host: HostTable | undefined;
-  /** Those with places outside the service ranges: the others are told by their range. */
+  /** Those with places outside the service ranges, or with a health port: the others are told by their range. */
   const services = new Map<string, CompiledService>();
 
   const follow = (key: string, service: CompiledService | undefined): void => {
-    const counts = service?.frontends.some(
+    const isOther = service?.frontends.some(
       (frontend) => frontend.family === family && host && (frontend.address === "" || !isInRange(host, frontend.address)),
     );
-    if (service && counts) services.set(key, service);
+    if (service && (isOther === true || service.healthCheck)) services.set(key, service);
     else services.delete(key);
   };
 
   const write = async (kind: IptablesKind, signal: AbortSignal): Promise<void> => {
     if (!host) return;
     written.delete(kind);
-    const plan = planOf(words, host, deps.translated ?? TRANSLATED);
+    const health = healthTree(words);
+    const plan = planOf(words, host, { translated: deps.translated ?? TRANSLATED, health });
     plan.put(frontendsOf(services.values(), family));
+    followHealth(
+      health,
+      Array.from(services.values(), (next) => ({ next })),
+    );
     const listing = await list(tools, { kind, words }, "filter", signal);
     await restore(tools, { kind, words }, plan.whole(listing, nextCanary()));
-    written.set(kind, plan);
+    written.set(kind, { plan, health });
     if (!inspectors.has(kind)) inspectors.set(kind, openInspector({ tools, kind, words, procNet: deps.procNet ?? "/proc/net" }));
   };
 
@@ -94,7 +101,9 @@ export function openPassage(deps: PassageDeps): Passage {
 
     async update(changes, signal) {
       for (const { key, next } of changes) follow(key, next);
-      for (const [kind, plan] of [...written]) {
+      for (const [kind, one] of [...written]) {
+        const { plan, health } = one;
+        followHealth(health, changes);
         const frontends = changes.flatMap((change) => frontendChanges(change, family));
         plan.removePrevious(frontends);
         plan.putNext(frontends);
@@ -102,7 +111,7 @@ export function openPassage(deps: PassageDeps): Passage {
         if (text === "") continue;
         written.delete(kind); // until it is known to have been applied
         await restore(tools, { kind, words }, text);
-        written.set(kind, plan);
+        written.set(kind, one);
       }
       signal.throwIfAborted();
     },
@@ -111,7 +120,7 @@ export function openPassage(deps: PassageDeps): Passage {
       if (!host) return { intact: true };
       await schedule.whenDue(() => followNeed("what is missing", signal));
       const missing: string[] = [];
-      for (const [kind, plan] of written) missing.push(...((await inspectors.get(kind)?.inspect([plan], signal)) ?? []));
+      for (const [kind, { plan }] of written) missing.push(...((await inspectors.get(kind)?.inspect([plan], signal)) ?? []));
       return missing.length === 0 ? { intact: true } : { intact: false, missing };
     },
 
@@ -132,15 +141,24 @@ export function openPassage(deps: PassageDeps): Passage {
   };
 }
 
-function planOf(words: Words, host: HostTable, translated: string): TablePlan {
+interface Written {
+  readonly plan: TablePlan;
+  readonly health: ChainTree;
+}
+
+function planOf(
+  words: Words,
+  host: HostTable,
+  { translated, health }: { readonly translated: string; readonly health: ChainTree },
+): TablePlan {
   const { trees, rules } = acceptingOurs({ words, host });
   const { ours } = chainsOf(words);
   return new TablePlan({
     table: "filter",
     words,
-    trees,
+    trees: [...trees, health],
     fixedChains: () => new Map([[ours, [...rules(), intact(words, "filter", ours)]]]),
-    jumps: () => oursJumps(words, { translated, invalid: false }),
+    jumps: () => [...oursJumps(words, { translated, invalid: false }), ...(health.isThere ? healthJumps(words, host) : [])],
   });
 }
 

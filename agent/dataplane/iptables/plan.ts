@@ -3,6 +3,7 @@ import type { IpFamily } from "#proto/ip.ts";
 import { frontendsOf, UseCount, type FrontendChange } from "../frontends.ts";
 import { ChainTree } from "./chain-tree.ts";
 import type { Listing } from "./listing.ts";
+import { followHealth, healthTree } from "./health-ports.ts";
 import { addressTree, portTree } from "./trees.ts";
 import { isNeighbour, jumpsOf } from "./jumps.ts";
 import { hasEndpoints, isInRange, isRefusing, isVirtual, recognizing, refusing, translating, type Ground } from "./render-frontend.ts";
@@ -20,6 +21,8 @@ export interface Rules {
   readonly filter: TablePlan;
   /** Addresses of endpoints on this host that are in none of its container networks. */
   readonly neighbours: UseCount;
+  /** Of filter; `followHealth` moves it. */
+  readonly health: ChainTree;
 }
 
 export interface RulesOptions {
@@ -33,10 +36,22 @@ export function rulesOf({ host, services }: ForwardingTable, { family, liberal =
   const ground = { words, host };
   const neighbours = new UseCount();
   const frontends = frontendsOf(services.values(), family);
-  const rules: Rules = { host, words, neighbours, nat: natPlan(ground, neighbours), filter: filterPlan(ground, { liberal }) };
+  const health = healthTree(words);
+  const rules: Rules = {
+    host,
+    words,
+    neighbours,
+    health,
+    nat: natPlan(ground, neighbours),
+    filter: filterPlan(ground, { liberal, health }),
+  };
   for (const frontend of frontends) countNeighbours(rules, frontend, "add");
   rules.nat.put(frontends);
   rules.filter.put(frontends);
+  followHealth(
+    health,
+    Array.from(services.values(), (next) => ({ next })),
+  );
   return rules;
 }
 
@@ -120,7 +135,7 @@ function natPlan(ground: Ground, neighbours: UseCount): TablePlan {
   });
 }
 
-function filterPlan(ground: Ground, { liberal }: { readonly liberal: boolean }): TablePlan {
+function filterPlan(ground: Ground, { liberal, health }: { readonly liberal: boolean; readonly health: ChainTree }): TablePlan {
   const { words, host } = ground;
   const chains = chainsOf(words);
   const guard = (chain: string): string => intact(words, "filter", chain);
@@ -150,12 +165,12 @@ function filterPlan(ground: Ground, { liberal }: { readonly liberal: boolean }):
     last: [guard(chains.nodePorts)],
   });
   const { trees: ourTrees, rules: ours } = acceptingOurs(ground);
-  const present = () => ({ external: external.isThere, nodePorts: nodePorts.isThere });
+  const present = () => ({ external: external.isThere, nodePorts: nodePorts.isThere, health: health.isThere });
   const invalid = liberal ? [] : invalidRules(words, host);
   return new TablePlan({
     table: "filter",
     words,
-    trees: [rejects, external, nodePorts, ...ourTrees],
+    trees: [rejects, external, nodePorts, health, ...ourTrees],
     fixedChains: () => {
       const { external: some, nodePorts: ports } = present();
       return new Map<string, readonly string[]>([

@@ -11,6 +11,8 @@ export interface Present {
   /** Addresses outside of the service ranges, to which clients connect. */
   readonly external: boolean;
   readonly nodePorts: boolean;
+  /** Ports at which the agent tells load balancers whether this host has endpoints. */
+  readonly health?: boolean;
 }
 
 /** A rule of ours in one of the kernel's own chains, or in DOCKER-USER. */
@@ -37,6 +39,7 @@ export interface Chains {
   readonly neighbours: string;
   readonly undelivered: string;
   readonly invalid: string;
+  readonly health: string;
   readonly canary: string;
 }
 
@@ -53,6 +56,7 @@ export function chainsOf({ prefix }: Words): Chains {
     neighbours: `${prefix}NEIGHBOURS`,
     undelivered: `${prefix}UNDELIVERED`,
     invalid: `${prefix}INVALID`,
+    health: `${prefix}HEALTH`,
     canary: `${prefix}CANARY`,
   };
 }

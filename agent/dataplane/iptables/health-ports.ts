@@ -1,0 +1,42 @@
+import type { CompiledService, Frontend } from "#agent/compile/table.ts";
+import type { ChainTree } from "./chain-tree.ts";
+import { portWord } from "./names.ts";
+import { chainsOf } from "./render-host.ts";
+import { portTree } from "./trees.ts";
+import type { Words } from "./words.ts";
+
+/** filter INPUT: load balancers ask the health ports, at which the agent itself listens, also where others drop what comes in. */
+
+/** Nothing of it is in the tables' way of frontends: `followHealth` alone puts and removes. */
+export function healthTree(words: Words): ChainTree {
+  return portTree(words, {
+    root: chainsOf(words).health,
+    tag: "HEALTH-",
+    concerns: () => false,
+    rulesOf: (ports) => ({ leaf: ports.map(({ port }) => `-p tcp -m tcp --dport ${portWord(port)} -j ACCEPT`), last: [], own: new Map() }),
+  });
+}
+
+export function followHealth(tree: ChainTree, changes: readonly Partial<Record<"previous" | "next", CompiledService | undefined>>[]): void {
+  for (const { previous } of changes) if (previous?.healthCheck) tree.remove(asFrontend(previous));
+  for (const { next } of changes) if (next?.healthCheck) tree.put(asFrontend(next));
+}
+
+/** As a tree of ports knows it. */
+function asFrontend({ key, healthCheck }: CompiledService): Frontend {
+  return {
+    id: key,
+    family: "IPv4",
+    scope: "nodePort",
+    address: "",
+    protocol: "TCP",
+    port: healthCheck?.port ?? 0,
+    backends: [],
+    whenEmpty: "reject",
+    outside: undefined,
+    sourceRanges: undefined,
+    draining: [],
+    affinitySeconds: undefined,
+    scheduler: undefined,
+  };
+}
