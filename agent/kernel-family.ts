@@ -1,8 +1,9 @@
 import { backoffMs, pause } from "#proto/backoff.ts";
 import { describeError } from "#proto/error.ts";
+import { clearUntilGone } from "./clear-leftovers.ts";
 import type { DataplaneDriver } from "./dataplane/driver.ts";
 import type { FamilyRecord } from "./dataplane/family-record.ts";
-import { hasTraces, partsBeside, removeLeftovers } from "./dataplane/leftovers.ts";
+import { hasTraces, partsBeside, removeLeftovers, restoreIpvsSettings } from "./dataplane/leftovers.ts";
 import { dataplaneLoop, type DataplaneDeps } from "./dataplane/loop.ts";
 import type { TableMailbox } from "./dataplane/mailbox.ts";
 import { chooseDriver } from "./dataplane/select.ts";
@@ -13,13 +14,14 @@ import { createWake } from "./sync/wake.ts";
 
 const VERIFY_EVERY_MS = 150; // a repair is promised within a second, of which it takes 0.8 s itself at 10,000 services
 const LOOK_AGAIN = { baseMs: 1000, maxMs: 30_000 };
-const CLEAN_AGAIN = { baseMs: 1000, maxMs: 300_000 };
 
 export interface FamilyDeps extends KernelDeps {
   readonly family: FamilyRecord["family"];
   readonly mailbox: TableMailbox;
   readonly record: FamilyRecord;
   readonly sysctls: Sysctls;
+  /** Of all families. */
+  readonly records: readonly FamilyRecord[];
 }
 
 /** A kernel tool that is missing or fails is reported and tried again: it may be installed, and DNS and heartbeats go on meanwhile. */
@@ -112,27 +114,18 @@ function toldOf(
 }
 
 /** Rules of another mode would translate too; once ours are in place, so that there is always one that does. */
-async function clearLeftovers(
-  { config, family, families, tools, trouble }: FamilyDeps,
-  { name }: DataplaneDriver,
-  signal: AbortSignal,
-): Promise<void> {
+async function clearLeftovers(deps: FamilyDeps, { name }: DataplaneDriver, signal: AbortSignal): Promise<void> {
+  const { config, family, families, tools, trouble, sysctls, records } = deps;
   const { log } = config;
-  for (let failures = 1; !signal.aborted; failures++) {
-    try {
-      for (const part of partsBeside({ mode: name, family }, families))
-        if (await hasTraces(part, { tools }, signal))
-          for (const what of await removeLeftovers({ tools, log, parts: [part], dryRun: false }, signal))
-            log.info({ what }, "removed leftover");
-      trouble.set(`leftovers of ${family}`, undefined);
-      return;
-    } catch (error) {
-      if (isOver(signal)) return;
-      if (failures === 1) log.warn({ family, error: describeError(error) }, "cannot remove what another data plane left; trying on");
-      trouble.set(`leftovers of ${family}`, error);
-      await pause(backoffMs(failures, Math.random(), CLEAN_AGAIN), signal);
-    }
-  }
+  const clear = async (end: AbortSignal): Promise<readonly string[]> => {
+    const removed: string[] = [];
+    for (const part of partsBeside({ mode: name, family }, families))
+      if (await hasTraces(part, { tools }, end))
+        removed.push(...(await removeLeftovers({ tools, log, parts: [part], dryRun: false }, end)));
+    const isIpvsHere = records.some(({ driver }) => driver?.startsWith("ipvs:"));
+    return isIpvsHere ? removed : [...removed, ...(await restoreIpvsSettings({ sysctls }))];
+  };
+  await clearUntilGone({ clear, onTrouble: (error) => trouble.set(`leftovers of ${family}`, error), log }, signal);
 }
 
 function subject(family: string): string {

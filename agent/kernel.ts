@@ -40,15 +40,19 @@ export function createKernel(deps: KernelDeps): Kernel {
   const { config, families } = deps;
   const sysctls = openSysctls({ stateDir: config.stateDir });
   const planes = families.map((family) => ({ family, mailbox: createTableMailbox(), record: createFamilyRecord(family) }));
+  const records = planes.map(({ record }) => record);
   const sink = putInAll(planes.map(({ family, mailbox }) => onlyOf(family, mailbox)));
   return {
     put: (update) => sink.put(update),
-    records: planes.map(({ record }) => record),
+    records,
     run: (signal) =>
       runAll(
         signal,
         Object.fromEntries(
-          planes.map((plane) => [plane.family, (end: AbortSignal): Promise<void> => programFamily({ ...deps, ...plane, sysctls }, end)]),
+          planes.map((plane) => [
+            plane.family,
+            (end: AbortSignal): Promise<void> => programFamily({ ...deps, ...plane, sysctls, records }, end),
+          ]),
         ),
       ),
   };

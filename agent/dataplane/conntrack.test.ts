@@ -72,6 +72,80 @@ test("a tool that takes no commands from a file is asked one by one, a hundred t
   expect(warned).toEqual([{ kindsOfFlows: 50 }]);
 });
 
+/** conntrack whose answers a test changes, and a clock. */
+function aHost(problems: (string | undefined)[] = []) {
+  const host = { clock: 1000, listing: "", fails: false, ran: [] as string[] };
+  const run: KernelTools["run"] = async (_file, args, options) => {
+    options?.signal?.throwIfAborted();
+    host.ran.push(args.join(" "));
+    if (host.fails) throw new Error("conntrack: Operation failed: too many flows");
+    return { stdout: host.listing, stderr: "", exitCode: 0 };
+  };
+  const log = { info: () => undefined, warn: () => undefined, error: () => undefined };
+  const tools = { has: async () => true, run };
+  const flows = openFlowCleaner({ family: "IPv4", tools, log, now: () => host.clock, onProblem: (problem) => problems.push(problem) });
+  return { host, flows };
+}
+
+test("what could not be forgotten is a problem, and is tried again by what is wanted then, ever less often, until it is done", async () => {
+  const problems: (string | undefined)[] = [];
+  const { host, flows } = aHost(problems);
+  await flows.afterSync([dns(["10.2.0.1"])], signal);
+  host.fails = true;
+  host.ran = [];
+  host.listing = [flow("10.1.1.1", "10.2.0.1"), flow("10.1.1.2", "10.2.0.2"), flow("10.1.1.3", "10.2.0.3")].join("\n");
+  await flows.afterChange([{ previous: dns(["10.2.0.1"]), next: dns(["10.2.0.2"]) }], signal);
+  await flows.afterChange([{ previous: dns(["10.2.0.2"]), next: dns(["10.2.0.2", "10.2.0.3"]) }], signal); // nothing went
+  expect(problems).toEqual([expect.stringContaining("could not forget")]);
+  expect(host.ran).toHaveLength(1);
+  const tried: number[] = [];
+  for (const passMs of [999, 1, 1999, 1, 3999, 1]) {
+    host.clock += passMs;
+    await flows.retry(signal);
+    tried.push(host.ran.length);
+  }
+  expect(tried).toEqual([1, 2, 2, 3, 3, 4]);
+  host.fails = false;
+  host.clock += 30_000;
+  host.ran = [];
+  await flows.retry(signal);
+  expect(host.ran).toEqual([
+    "-L -f ipv4 -p udp --orig-dst 10.96.0.10 --orig-port-dst 53",
+    "-D -f ipv4 -p udp --orig-dst 10.96.0.10 --orig-port-dst 53 --reply-src 10.2.0.1 --reply-port-src 5353",
+  ]);
+  expect(problems.slice(1)).toEqual([undefined]);
+  await flows.retry(signal);
+  expect(host.ran).toHaveLength(2);
+});
+
+test("kinds of flows beyond what one round takes are forgotten in the next", async () => {
+  const { host, flows } = aHost();
+  const endpoints = Array.from({ length: 1500 }, (_, i) => `10.2.${Math.trunc(i / 250)}.${(i % 250) + 1}`);
+  host.listing = [...endpoints, "10.3.0.1"].map((ip) => flow("10.1.1.1", ip)).join("\n");
+  await flows.afterChange([{ previous: dns(endpoints), next: dns(["10.3.0.1"]) }], signal);
+  host.listing = [...endpoints.slice(1000), "10.3.0.1"].map((ip) => flow("10.1.1.1", ip)).join("\n");
+  host.ran = [];
+  host.clock += 1000;
+  await flows.retry(signal);
+  expect(host.ran).toEqual(["-L -f ipv4 -p udp --orig-dst 10.96.0.10 --orig-port-dst 53", "-R -"]);
+  host.clock += 60_000;
+  await flows.retry(signal);
+  expect(host.ran).toHaveLength(2);
+});
+
+test("a retry that is called off is owed still, and so is the flow of a place that is gone", async () => {
+  const { host, flows } = aHost();
+  host.listing = flow("10.1.1.1", "10.2.0.1");
+  host.fails = true;
+  await flows.afterChange([{ previous: dns(["10.2.0.1"]), next: undefined }], signal);
+  host.clock += 1000;
+  await expect(flows.retry(AbortSignal.abort("something came"))).rejects.toBe("something came");
+  host.fails = false;
+  host.ran = [];
+  await flows.retry(signal);
+  expect(host.ran.at(-1)).toContain("-D -f ipv4 -p udp --orig-dst 10.96.0.10 --orig-port-dst 53");
+});
+
 test("a node port is asked about by its number, and only at addresses of the host", async () => {
   const listing = [flow("10.1.1.1", "10.2.0.1", "172.30.0.1", 30053), flow("10.1.1.1", "10.2.0.1", "192.0.2.99", 30053)];
   const { ran, flows } = toolsWith(listing.join("\n"));

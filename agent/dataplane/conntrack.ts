@@ -6,6 +6,7 @@ import type { Frontend } from "#agent/compile/table.ts";
 import type { KernelTools } from "./exec.ts";
 import { placeOf, type FrontendChange } from "./frontends.ts";
 import type { DataplaneLog } from "./log.ts";
+import { LEFT, openOwedFlows, tellOne } from "./owed-flows.ts";
 import { staleFlows, watchedNow, watchedOf, type StaleFlow, type Watched } from "./stale-flows.ts";
 
 /**
@@ -21,6 +22,11 @@ export interface FlowCleaner {
   afterSync(frontends: Iterable<Frontend>, signal: AbortSignal): Promise<number>;
 }
 
+export interface FlowRetry {
+  /** Once more what could not be forgotten, when it is time. Rejects only when the signal aborts; what is left is kept. */
+  retry(signal: AbortSignal): Promise<void>;
+}
+
 export interface FlowCleanerDeps {
   readonly family: IpFamily;
   readonly tools: KernelTools;
@@ -29,6 +35,8 @@ export interface FlowCleanerDeps {
   readonly onProblem?: ((problem: string | undefined) => void) | undefined;
   /** How often to look for a tool that is not there. */
   readonly lookEveryMs?: number;
+  /** Milliseconds, for tests. */
+  readonly now?: () => number;
 }
 
 const MISSING = "conntrack is not installed: UDP clients that keep their socket stay with endpoints that are gone";
@@ -40,26 +48,43 @@ const MAX_FORGOTTEN = 1000;
 /** The same where the tool takes one at a time, which is one process each. */
 const MAX_ONE_BY_ONE = 100;
 
-export function openFlowCleaner(options: FlowCleanerDeps): FlowCleaner {
+export function openFlowCleaner(options: FlowCleanerDeps): FlowCleaner & FlowRetry {
   const { family, tools, log } = options;
-  const deps: Tools = { family, tools, log };
-  const tool = watchForTool(options);
+  const deps: Tools = { family, tools };
+  const problems = tellOne(options.onProblem);
+  const tool = watchForTool(options, problems.missing);
+  const owed = openOwedFlows(problems.left, options.now);
   /** Every UDP frontend by its place. */
   let known = new Map<string, Frontend>();
+  /** Forgets what is stale there; how many kinds of flows there were. */
   const clean = async (watched: readonly Watched[], signal: AbortSignal): Promise<number> => {
-    if (watched.length === 0 || !(await tool.isThere(signal))) return 0;
+    if (watched.length === 0) return 0;
+    owed.add(watched); // until it is done
+    if (!(await tool.isThere(signal))) {
+      owed.postpone();
+      return 0;
+    }
     try {
       const hostIps = watched.some(({ address }) => address === "") ? await hostAddresses(deps, signal) : NO_ADDRESSES;
       const surroundings = { hostIps, isFrontend: (place: string) => known.has(place) };
       const stale = staleFlows(await listFlows(deps, watched, signal), watched, surroundings);
-      await forget(deps, stale, signal);
+      const left = await forget(deps, stale, signal);
+      owed.done(watched, new Set(left.map(({ port }) => port)));
+      if (left.length > 0) log.warn({ kindsOfFlows: left.length }, LEFT);
       return stale.length;
     } catch (cause) {
-      if (signal.aborted) throw cause;
+      if (cause === signal.reason) throw cause; // called off
+      owed.failed();
       log.warn({ error: describeError(cause) }, LEFT);
       return 0;
     }
   };
+  /** By what is known now: it may have changed since. */
+  const dueNow = (): Watched[] =>
+    owed.due().map((place) => {
+      const frontend = known.get(placeOf({ ...place, protocol: "UDP" }));
+      return frontend ? watchedNow(frontend) : { ...place, mayAnswer: NO_ADDRESSES, isGone: true };
+    });
   const isOurs = (frontend: Frontend | undefined): boolean => frontend?.protocol === "UDP" && frontend.family === family;
   return {
     async afterChange(changes, signal) {
@@ -77,11 +102,13 @@ export function openFlowCleaner(options: FlowCleanerDeps): FlowCleaner {
       await tool.need(known.size > 0, signal);
       return clean([...gone, ...Array.from(now.values(), watchedNow)], signal);
     },
+    async retry(signal) {
+      await clean(dueNow(), signal);
+    },
   };
 }
 
 const NO_ADDRESSES: ReadonlySet<string> = new Set();
-const LEFT = "could not forget stale UDP flows; they end when their clients are silent for 30 s to 3 min";
 
 interface ToolWatch {
   isThere(signal: AbortSignal): Promise<boolean>;
@@ -90,15 +117,12 @@ interface ToolWatch {
 }
 
 /** Whether conntrack is there, and a problem while it is not and would be needed. It may be installed at any time. */
-function watchForTool({ tools, log, onProblem, lookEveryMs = 30_000 }: FlowCleanerDeps): ToolWatch {
+function watchForTool({ tools, log, lookEveryMs = 30_000 }: FlowCleanerDeps, onProblem: (problem: string | undefined) => void): ToolWatch {
   let isNeeded = false;
   let found: boolean | undefined;
-  let isReported = false;
 
   function report(): void {
-    const isProblem = found === false && isNeeded;
-    if (isProblem !== isReported) onProblem?.(isProblem ? `${MISSING} (${INSTALL})` : undefined);
-    isReported = isProblem;
+    onProblem(found === false && isNeeded ? `${MISSING} (${INSTALL})` : undefined);
   }
 
   async function lookAgain(signal: AbortSignal): Promise<void> {
@@ -132,7 +156,7 @@ function watchForTool({ tools, log, onProblem, lookEveryMs = 30_000 }: FlowClean
   };
 }
 
-type Tools = Pick<FlowCleanerDeps, "tools" | "family" | "log">;
+type Tools = Pick<FlowCleanerDeps, "tools" | "family">;
 
 /** One listing, of one place where only that changed. */
 async function listFlows({ tools, family }: Tools, watched: readonly Watched[], signal: AbortSignal): Promise<string> {
@@ -143,7 +167,8 @@ async function listFlows({ tools, family }: Tools, watched: readonly Watched[], 
   return stdout;
 }
 
-async function forget({ tools, family, log }: Tools, stale: readonly StaleFlow[], signal: AbortSignal): Promise<void> {
+/** What is left of them: there is a limit to what one round may take. */
+async function forget({ tools, family }: Tools, stale: readonly StaleFlow[], signal: AbortSignal): Promise<readonly StaleFlow[]> {
   const commands = stale.slice(0, MAX_FORGOTTEN).map((flow) => ["-D", ...udpOf(family), ...flowOf(flow)]);
   const end = performance.now() + TIMEOUT_MS;
   let done = commands.length > 1 && (await forgetAtOnce(tools, commands, signal)) ? commands.length : 0;
@@ -155,7 +180,7 @@ async function forget({ tools, family, log }: Tools, stale: readonly StaleFlow[]
     await tools.run(TOOL, command, { signal, accept: [1], timeoutMs });
     done++;
   }
-  if (done < stale.length) log.warn({ kindsOfFlows: stale.length - done }, LEFT);
+  return stale.slice(done);
 }
 
 /** Commands from a file came with conntrack 1.4.7 (2022). */

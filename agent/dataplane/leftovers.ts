@@ -34,7 +34,7 @@ export function partsBeside({ mode, family }: Part, wanted: readonly IpFamily[])
   return EVERY_PART.filter((part) => (part.family === family ? part.mode !== mode : !wanted.includes(part.family)));
 }
 
-/** They are shared by all modes: whoever takes away one mode only leaves them. */
+/** What the modes share stays when one of them goes; see restoreIpvsSettings for the rest. */
 const SYSCTLS_STAY: Sysctls = { ensure: async () => [], restore: async () => [] };
 
 /** Takes away what is there of these parts, and says what. One that fails does not keep the others; then throws all that failed. */
@@ -57,6 +57,21 @@ export async function removeLeftovers({ tools, log, parts, dryRun }: Leftovers, 
   return removed;
 }
 
+/** Those that no other mode sets: of virtual servers, and who answers for an address that every host has. */
+const OF_IPVS = /^net[./]ipv4[./](vs[./]|conf[./].+[./]arp_(ignore|announce)$)/;
+
+/** Puts back what IPVS has set, once nothing of it is here any more: an earlier agent may have been ended between the two. */
+export async function restoreIpvsSettings({
+  sysctls,
+  procNet = "/proc/net",
+}: {
+  readonly sysctls: Sysctls;
+  readonly procNet?: string;
+}): Promise<readonly string[]> {
+  if (await hasIpvsDevice(procNet)) return []; // of the other family
+  return sysctls.restore({ dryRun: false, only: (name) => OF_IPVS.test(name) });
+}
+
 /**
  * Is it worth a thorough look? At each start of the agent, and a host with 10,000 services has rules that take seconds to list. Our rules of iptables name
  * lists of xt_recent, which are files as long as the rules are there; IPVS makes its device before all else, and takes it away last.
@@ -70,7 +85,7 @@ export async function hasTraces(
     case "iptables":
       return hasList(procNet, wordsOf(family).list);
     case "ipvs":
-      return (await readFile(join(procNet, "dev"), "utf8")).includes(`${DEVICE}:`);
+      return hasIpvsDevice(procNet);
     case "nftables": {
       if (await hasList(procNet, wordsOf(family, "passage").list)) return true;
       if (!(await tools.has("nft"))) return false;
@@ -78,6 +93,10 @@ export async function hasTraces(
       return stdout.split("\n").includes(`table ${tableWord(nftWordsOf(family))}`);
     }
   }
+}
+
+async function hasIpvsDevice(procNet: string): Promise<boolean> {
+  return (await readFile(join(procNet, "dev"), "utf8")).includes(`${DEVICE}:`);
 }
 
 async function hasList(procNet: string, name: string): Promise<boolean> {

@@ -3,9 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { AppError } from "#proto/error.ts";
+import type { Drift } from "./driver.ts";
 import { openKernelTools, type HostTools } from "./exec.ts";
-import { hasTraces, partsBeside } from "./leftovers.ts";
-import { chooseDriver, openDriver } from "./select.ts";
+import { hasTraces, partsBeside, restoreIpvsSettings } from "./leftovers.ts";
+import { chooseDriver, openDriver, withRetry } from "./select.ts";
+import type { Sysctls } from "./sysctl.ts";
 
 const signal = new AbortController().signal;
 const log = { info: () => undefined, warn: () => undefined, error: () => undefined };
@@ -59,6 +61,26 @@ test("a kernel without IPv6 is asked for nothing else", async () => {
   expect(nowhere.driver === undefined && nowhere.unusable.message).toBe("no IPv6 here: the kernel of this host has no IPv6");
 });
 
+test("with the rules, the flows that could not be forgotten are looked after; first the rules", async () => {
+  let retries = 0;
+  let drift: Drift = { intact: false, missing: ["nat"] };
+  const bare = await openDriver({ dataplane: "iptables", family: "IPv4", tools: hostWith(), sysctls, log });
+  const driver = withRetry(
+    { ...bare, verify: async () => drift },
+    {
+      retry: async () => {
+        retries++;
+      },
+    },
+  );
+  await driver.verify(signal);
+  expect(retries).toBe(0);
+  drift = { intact: true };
+  expect(await driver.verify(signal)).toEqual({ intact: true });
+  expect(retries).toBe(1);
+  driver.close();
+});
+
 test("a mode that there is not is refused with those that there are", async () => {
   const asked = openDriver({ dataplane: "ebpf", family: "IPv4", tools: hostWith(), sysctls, log });
   await expect(asked).rejects.toThrow('there is no data plane "ebpf"');
@@ -89,4 +111,13 @@ test("what an agent has left shows without listing any rules", async () => {
   ]);
   expect(await Promise.all([look("iptables", "IPv4", rules), look("iptables", "IPv6", rules), look("nftables", "IPv4", rules), look("nftables", "IPv6", rules)])).toEqual([true, false, false, true]); // prettier-ignore
   expect(await look("ipvs", "IPv6", device)).toBe(true);
+});
+
+test("what IPVS has set goes back when the last of it has gone, and what all modes share stays", async () => {
+  const settings = ["net.ipv4.vs.conntrack", "net/ipv4/conf/eth0.5/arp_ignore", "net.ipv4.ip_forward", "net/ipv6/conf/eth0/accept_ra"];
+  const restore: Sysctls["restore"] = async ({ only = () => true }) => settings.filter(only);
+  const after = async (dev: string): Promise<readonly string[]> =>
+    restoreIpvsSettings({ sysctls: { ...sysctls, restore }, procNet: await procNet({ dev }) });
+  expect(await after("Inter-|\n    lo: 0\nfairlead0: 0 0\n")).toEqual([]);
+  expect(await after("Inter-|\n    lo: 0\n")).toEqual(settings.slice(0, 2));
 });

@@ -1,7 +1,7 @@
 import { stat } from "node:fs/promises";
 import { AppError } from "#proto/error.ts";
 import type { IpFamily } from "#proto/ip.ts";
-import { openFlowCleaner } from "./conntrack.ts";
+import { openFlowCleaner, type FlowRetry } from "./conntrack.ts";
 import type { DataplaneDriver } from "./driver.ts";
 import type { HostTools } from "./exec.ts";
 import type { DataplaneLog } from "./log.ts";
@@ -62,19 +62,32 @@ export async function chooseDriver(choice: DriverChoice, signal: AbortSignal): P
 /** Without a look at the host: for cleanup, which must also work where the rest does not. Only what is used is loaded. */
 export async function openDriver(choice: DriverChoice): Promise<DataplaneDriver> {
   const { dataplane, family, tools, sysctls, log, onProblem, hostAddresses = [] } = choice;
-  const deps = { family, tools, sysctls, log, flows: openFlowCleaner({ family, tools, log, onProblem }) };
+  const flows = openFlowCleaner({ family, tools, log, onProblem });
+  const deps = { family, tools, sysctls, log, flows };
   switch (dataplane) {
     case "nftables":
-      return (await import("./nftables/driver.ts")).createNftablesDriver(deps);
+      return withRetry((await import("./nftables/driver.ts")).createNftablesDriver(deps), flows);
     case "ipvs":
-      return (await import("./ipvs/driver.ts")).createIpvsDriver({ ...deps, hostAddresses });
+      return withRetry((await import("./ipvs/driver.ts")).createIpvsDriver({ ...deps, hostAddresses }), flows);
     case "iptables":
     case "iptables-nft":
     case "iptables-legacy":
-      return (await import("./iptables/driver.ts")).createIptablesDriver({ ...deps, kind: KINDS[dataplane] });
+      return withRetry((await import("./iptables/driver.ts")).createIptablesDriver({ ...deps, kind: KINDS[dataplane] }), flows);
     default:
       throw new AppError("Usage", `there is no data plane ${JSON.stringify(dataplane)}`, { hint: `use one of ${DATAPLANES.join(", ")}` });
   }
+}
+
+/** Flows that could not be forgotten are looked after with the rules; a change calls off either. */
+export function withRetry(driver: DataplaneDriver, flows: FlowRetry): DataplaneDriver {
+  return {
+    ...driver,
+    async verify(signal) {
+      const drift = await driver.verify(signal);
+      if (drift.intact) await flows.retry(signal);
+      return drift;
+    },
+  };
 }
 
 const KINDS = { iptables: undefined, "iptables-nft": "nft", "iptables-legacy": "legacy" } as const;

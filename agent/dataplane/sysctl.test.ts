@@ -50,6 +50,18 @@ test("what was right already, or is not needed, is left alone, and cleanup with 
   expect(await alone.value()).toBe("0");
 });
 
+test("what only one mode needs can be put back by itself, and the rest is known to a later cleanup", async () => {
+  const { open, value, stateDir } = await aHost({ [FORWARD]: "0", "net/ipv4/vs/conntrack": "0" });
+  await open([{ name: "net.ipv4.vs.conntrack", value: "1", why: "for a test" }]).ensure(behindBridges);
+  const only = (name: string): boolean => name.startsWith("net.ipv4.vs.");
+  expect(await open().restore({ dryRun: true, only })).toEqual(["sysctl net.ipv4.vs.conntrack back to 0"]);
+  expect(await open().restore({ dryRun: false, only })).toEqual(["sysctl net.ipv4.vs.conntrack back to 0"]);
+  expect([await value("net/ipv4/vs/conntrack"), await value()]).toEqual(["0", "1"]);
+  expect(await open().restore({ dryRun: false, only })).toEqual([]);
+  expect(await open().restore({ dryRun: false })).toEqual(["sysctl net.ipv4.ip_forward back to 0"]);
+  expect(await readdir(stateDir)).toEqual([]);
+});
+
 test("what somebody changed since is theirs", async () => {
   const { open, value, set } = await aHost({ [FORWARD]: "0" });
   await open().ensure(behindBridges);

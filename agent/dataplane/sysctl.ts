@@ -53,11 +53,17 @@ export interface EnsureOptions {
   readonly more?: readonly Requirement[];
 }
 
+export interface RestoreOptions {
+  readonly dryRun: boolean;
+  /** Absent = all; the others stay known, for a later one. Names are as in Requirement. */
+  readonly only?: (name: string) => boolean;
+}
+
 export interface Sysctls {
   /** Sets what is not right; what it set, in words. */
   ensure(host: HostTable, options?: EnsureOptions): Promise<readonly string[]>;
   /** Puts back what any `ensure` changed, unless somebody else has changed it since. */
-  restore(options: { readonly dryRun: boolean }): Promise<readonly string[]>;
+  restore(options: RestoreOptions): Promise<readonly string[]>;
 }
 
 export interface SysctlsOptions {
@@ -91,17 +97,20 @@ export function openSysctls({ stateDir, requirements = [], procSys = "/proc/sys"
             changed.push(await set(kernel, file, step));
         return changed;
       }),
-    restore: ({ dryRun }) =>
+    restore: ({ dryRun, only = () => true }) =>
       inTurn(file, async () => {
         const kernel = kernelOf(procSys);
         const restored: string[] = [];
+        const kept = Object.entries(await keptIn(file, kernel));
+        const stay = kept.filter(([name]) => !only(name));
         // The last one first, as things were made.
-        for (const [name, { before, set }] of Object.entries(await keptIn(file, kernel)).toReversed()) {
+        for (const [name, { before, set }] of kept.filter(([name]) => only(name)).toReversed()) {
           if ((await kernel.read(name)) !== set) continue;
           if (!dryRun) await kernel.write(name, before);
           restored.push(`sysctl ${name} back to ${before}`);
         }
-        if (!dryRun) await rm(file, { force: true });
+        if (!dryRun && stay.length === 0) await rm(file, { force: true });
+        else if (!dryRun && stay.length < kept.length) await keep(file, kernel, Object.fromEntries(stay));
         return restored;
       }),
   };
