@@ -5,7 +5,7 @@ import { z } from "zod";
 import { AppError } from "#proto/error.ts";
 import { parseIp } from "#proto/ip.ts";
 import { membershipFile, readMembership, stateDirOf, upstreamsFile } from "./config.ts";
-import { openKernelTools, type KernelTools } from "./dataplane/exec.ts";
+import type { HostTools, KernelTools } from "./dataplane/exec.ts";
 import { removeRangeRoutes } from "./dataplane/route.ts";
 import { EVERY_PART, removeLeftovers } from "./dataplane/leftovers.ts";
 import { openSysctls } from "./dataplane/sysctl.ts";
@@ -21,6 +21,7 @@ export interface CleanupOptions {
   readonly dryRun: boolean;
   /** The credential too: the host must join again. */
   readonly purge: boolean;
+  readonly tools: HostTools;
   readonly log: Pick<Logger, "info" | "warn" | "error">;
 }
 
@@ -35,13 +36,12 @@ export interface Cleaned {
 
 /** Takes everything of ours off this host, looks whether something is left, and says what went. Works without the server, and where nothing is. */
 export async function cleanUp(
-  { stateDir: wanted, credentialsFile, dryRun, purge, log }: CleanupOptions,
+  { stateDir: wanted, credentialsFile, dryRun, purge, tools, log }: CleanupOptions,
   signal: AbortSignal,
 ): Promise<Cleaned> {
   const joined = await readMembership(credentialsFile).catch(() => undefined);
   const stateDir = wanted ?? (await stateDirOf(credentialsFile));
   const dnsIps = joined?.membership.cluster.dnsIps ?? [];
-  const tools = openKernelTools();
   const sysctls = openSysctls({ stateDir });
   const all = { tools, log, parts: EVERY_PART };
   const find = async (): Promise<string[]> => [

@@ -4,8 +4,10 @@ import { AppError, describeError, errorCodes } from "#proto/error.ts";
 import { cleanUp } from "./cleanup.ts";
 import { DEFAULT_CREDENTIALS, readMembership, stateDirOf, withStateDir, type Joined } from "./config.ts";
 import { openKernelTools } from "./dataplane/exec.ts";
+import { createWrites } from "./dataplane/writes.ts";
 import { AGENT_EXAMPLES, CLEANUP_EXAMPLES, JOIN_EXAMPLES, RUN_EXAMPLES } from "./examples.ts";
 import { collect, openLog, withRunFlags, type CommonFlags, type RunFlags } from "./flags.ts";
+import { forceExit } from "./force-exit.ts";
 import { joinFleet, readToken } from "./join.ts";
 import { isAgentRunning, lockNamespace, lockState } from "./lock.ts";
 import { defaultNodeName, ownVersion } from "./node/facts.ts";
@@ -13,13 +15,13 @@ import { runAgent } from "./run.ts";
 
 /** The command line of the agent, and nothing else. */
 
-const STOP_WITHIN_MS = 1800;
-
 const stop = new AbortController();
+const writes = createWrites();
+const tools = writes.watch(openKernelTools());
 for (const name of ["SIGTERM", "SIGINT"] as const)
   process.on(name, () => {
     stop.abort();
-    setTimeout(() => process.exit(0), STOP_WITHIN_MS).unref(); // whatever still hangs: rules and state stay as they are
+    void forceExit({ writes, exit: () => process.exit(0) });
   });
 
 // Whoever read our output has enough (`fairlead agent --help | head`, a log reader that ended): that stops neither help nor agent.
@@ -65,7 +67,7 @@ program
     const { dryRun, purge } = flags;
     const log = openLog(flags.logLevel);
     const { removed, kept, fault } = await cleanUp(
-      { stateDir: flags.stateDir, credentialsFile: flags.kubeconfig, dryRun, purge, log },
+      { stateDir: flags.stateDir, credentialsFile: flags.kubeconfig, dryRun, purge, tools, log },
       stop.signal,
     );
     const verb = dryRun ? "would remove" : "removed";
@@ -99,10 +101,7 @@ async function join(
   const token = await readToken(flags.tokenFile);
   const { name, address: addresses, kubeconfig: credentialsFile } = flags;
   const stateDir = resolve(flags.stateDir ?? (await stateDirOf(credentialsFile)));
-  const { membership, replaced } = await joinFleet(
-    { server, token, name, addresses, stateDir, credentialsFile, tools: openKernelTools() },
-    stop.signal,
-  );
+  const { membership, replaced } = await joinFleet({ server, token, name, addresses, stateDir, credentialsFile, tools }, stop.signal);
   const { node } = membership;
   process.stdout.write(`${node} has joined ${server}; its credential is in ${credentialsFile}\n`);
   if (replaced) process.stdout.write(`the credential that ${node} had before is revoked\n`);
@@ -152,6 +151,7 @@ async function runUntilStopped(flags: RunFlags): Promise<void> {
   for (let next: Joined | undefined = joined; next;)
     next = await runAgent(
       { ...fixed, ...next, membership: await withStateDir(next.membership, { stateDir, credentialsFile }) },
+      tools,
       stop.signal,
     );
   log.info("the agent has stopped; rules and addresses stay in place");

@@ -1,6 +1,6 @@
 import type { AgentConfig } from "./agent-config.ts";
 import type { Joined } from "./config.ts";
-import { openKernelTools } from "./dataplane/exec.ts";
+import type { HostTools } from "./dataplane/exec.ts";
 import { removeDnsAddresses } from "./dns/address.ts";
 import { loopsOf } from "./loops.ts";
 import { nextRunOf, sameFacts } from "./next-run.ts";
@@ -14,9 +14,8 @@ import { runAll } from "./sync/scope.ts";
  * Runs the agent until the signal aborts, or until the fleet's own facts change (domain, ranges) or this host has joined again: then it must be run anew,
  * with what it returns.
  */
-export async function runAgent(config: AgentConfig, outer: AbortSignal): Promise<Joined | undefined> {
+export async function runAgent(config: AgentConfig, tools: HostTools, outer: AbortSignal): Promise<Joined | undefined> {
   const facts = config.membership.cluster;
-  const tools = openKernelTools();
   await refuseOverlap({ tools, serviceCidrs: facts.serviceCidrs }, outer);
   const restart = new AbortController();
   const signal = AbortSignal.any([outer, restart.signal]);
