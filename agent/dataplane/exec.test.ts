@@ -1,5 +1,9 @@
-import { readFileSync } from "node:fs";
-import { expect, test } from "vitest";
+import { spawn } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
 import { waitFor } from "#test/wait-for.ts";
 import { openKernelTools } from "./exec.ts";
 
@@ -58,6 +62,40 @@ test("what waits on standby is begun before it is needed, survives nobody's inpu
   const [next = ""] = await waitFor(() => (children().length > 0 ? children() : undefined), { what: "the next one" });
   standby.close();
   await waitFor(() => !children().includes(next), { what: "the last one to end" });
+});
+
+test.for(["run", "standby"])("when we are killed while a long text is being written, a tool (%s) gets whole lines of it", async (how) => {
+  const folder = await mkdtemp(join(tmpdir(), "cut-"));
+  onTestFinished(() => rm(folder, { recursive: true }));
+  const file = join(folder, "got");
+  // A tool that reads only when its parent is gone, as one that is busy.
+  const slow = ["-c", 'tail -s 0.02 --pid=$PPID -f /dev/null; cat > "$0.part"; mv "$0.part" "$0"', file];
+  const program = `
+    import { openKernelTools } from "#agent/dataplane/exec.ts";
+    const input = "-a -f 5 -r 10.0.0.1:8081 -m -w 1\\n".repeat(100_000);
+    const slow = ${JSON.stringify(slow)};
+    const tools = openKernelTools();
+    void ("${how}" === "run" ? tools.run("sh", slow, { input }) : tools.standby("sh", slow).run(input));
+    for (let turn = 0; turn < 100; turn++) await new Promise((resolve) => setImmediate(resolve));
+    console.log("begun");`;
+  const agent = spawn(process.execPath, ["--input-type=module-typescript", "-e", program], { stdio: ["ignore", "pipe", "inherit"] });
+  await new Promise((resolve) => agent.stdout.once("data", resolve));
+  agent.kill("SIGKILL");
+  await waitFor(() => existsSync(file), { what: "what the tool got", timeoutMs: 10_000 });
+  const got = readFileSync(file, "utf8");
+  expect(got).toMatch(/^-a -f 5 -r 10\.0\.0\.1:8081 -m -w 1\n/);
+  expect(got.slice(got.lastIndexOf("\n") + 1)).toBe("");
+  expect(got.length).toBeLessThan(3_000_000);
+});
+
+test("a tool is given all of a text, whatever its lines are", async () => {
+  const input = `${"x".repeat(10_000)}\n${"äöü\n".repeat(20_000)}no newline`;
+  expect((await tools.run("cat", [], { input })).stdout).toBe(input);
+  const standby = tools.standby("cat", []);
+  expect((await standby.run(input)).stdout).toBe(input);
+  expect((await standby.run("")).stdout).toBe("");
+  standby.close();
+  expect((await tools.run("true", [], { input: "unread\n".repeat(1_000_000) })).exitCode).toBe(0);
 });
 
 test("a tool that is followed is heard line by line, until it ends or is closed", async () => {

@@ -1,4 +1,5 @@
 import { createInterface } from "node:readline";
+import type { Writable } from "node:stream";
 import { execa } from "execa";
 import { AppError } from "#proto/error.ts";
 
@@ -67,14 +68,16 @@ const PREPARE_AFTER_MS = 30;
 export function openKernelTools({ enter = [] }: { readonly enter?: readonly string[] } = {}): HostTools {
   const run = async (file: string, args: readonly string[], options: ToolOptions = {}): Promise<ToolResult> => {
     const [program = file, ...rest] = [...enter, file, ...args];
-    const ran = await execa(program, rest, {
+    const child = execa(program, rest, {
       env: { LC_ALL: "C" },
       reject: false,
       timeout: options.timeoutMs ?? 30_000,
       maxBuffer: MAX_OUTPUT,
-      ...(options.input === undefined ? { stdin: "ignore" as const } : { input: options.input }),
+      stdin: options.input === undefined ? ("ignore" as const) : ("pipe" as const),
       ...(options.signal && { cancelSignal: options.signal }),
     });
+    if (options.input !== undefined && child.stdin) void writeLines(child.stdin, options.input);
+    const ran = await child;
     if (options.signal?.aborted) throw options.signal.reason;
     return conclude({ ran, file, args, input: options.input, timedOut: ran.timedOut }, options.accept);
   };
@@ -108,7 +111,7 @@ export function openKernelTools({ enter = [] }: { readonly enter?: readonly stri
           timedOut = true;
           child.kill("SIGKILL");
         }, timeoutMs);
-        child.stdin.end(input);
+        void writeLines(child.stdin, input);
         const ran = await child;
         clearTimeout(timer);
         preparing = setTimeout(prepare, PREPARE_AFTER_MS).unref();
@@ -151,6 +154,30 @@ export function openKernelTools({ enter = [] }: { readonly enter?: readonly stri
         () => false,
       ),
   };
+}
+
+/** What is written at once is there as a whole or not at all, up to this many bytes (PIPE_BUF). */
+const WHOLE_BYTES = 4_096;
+
+/**
+ * We may be killed while we write, and the tool takes that for the end of its input: what it has got then ends with a whole line. `…:8081` cut to `…:80`
+ * would be another endpoint. Who ends without reading says why by its exit code.
+ */
+async function writeLines(stdin: Writable, input: string): Promise<void> {
+  stdin.on("error", () => undefined);
+  for (const piece of wholeLines(Buffer.from(input))) {
+    const isWritten = await new Promise<boolean>((resolve) => stdin.write(piece, (error) => resolve(!error)));
+    if (!isWritten) return;
+  }
+  stdin.end();
+}
+
+function* wholeLines(text: Buffer): Generator<Buffer> {
+  for (let from = 0, to = 0; from < text.length; from = to) {
+    to = from + WHOLE_BYTES >= text.length ? text.length : text.lastIndexOf("\n", from + WHOLE_BYTES - 1) + 1;
+    if (to <= from) to = text.indexOf("\n", from) + 1 || text.length; // a line that is longer
+    yield text.subarray(from, to);
+  }
 }
 
 interface Ended {
