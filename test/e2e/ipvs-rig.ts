@@ -57,3 +57,26 @@ export function sysctlsOn(machine: Host): Sysctls {
     },
   };
 }
+
+/** All that a host has in the kernel, as lines: only what is there of itself in every table of iptables is left out. */
+export async function othersOn(machine: Host): Promise<readonly string[]> {
+  const looks: readonly (readonly [string, ...string[]])[] = [
+    ["iptables-save"],
+    ["ipset", "save"],
+    ["ipvsadm", "-Sn"],
+    ["ipvsadm", "-Ln", "--timeout"],
+    ["ip", "-o", "link"],
+    ["ip", "rule"],
+    ["ip", "route", "show", "table", "all"],
+    ["sysctl", "-a", "-r", "^net.ipv4.(vs|ip_forward|conf.*arp_)"],
+  ];
+  const found: string[] = [];
+  for (const [file, ...args] of looks) found.push(...(await machine.run(file, args)).stdout.split("\n"));
+  return found.map((line) => line.trim()).filter((line) => !/^(#|\*|COMMIT|:[A-Z]+ (ACCEPT|DROP) |$)/.test(line));
+}
+
+/** Whose rules there are: `FL-` are those of the iptables driver, `FLV-` those of IPVS. */
+export async function ruleNamesOn(machine: Host): Promise<readonly string[]> {
+  const { stdout } = await machine.run("iptables-save");
+  return [...new Set(Array.from(stdout.matchAll(/^:(FL-|FLV-)/gm), ([, prefix = ""]) => prefix))];
+}

@@ -5,7 +5,7 @@ import { AppError } from "#proto/error.ts";
 import type { IpFamily } from "#proto/ip.ts";
 import { pause } from "#proto/backoff.ts";
 import type { KernelTools } from "../exec.ts";
-import { legacyTables, type IptablesKind } from "../iptables/apply.ts";
+import type { IptablesKind } from "../iptables/apply.ts";
 import { NO_EXTERNAL_LINES, openDevice } from "./device.ts";
 import type { Edge } from "./edge.ts";
 import { oursOf, parseActivity } from "./listing.ts";
@@ -52,14 +52,16 @@ interface Found {
   readonly idleSeconds: number | undefined;
 }
 
-async function lookFor({ tools, edge, family, kinds }: Cleanup, signal: AbortSignal): Promise<Found> {
+async function lookFor({ tools, edge, family, kinds, procNet }: Cleanup, signal: AbortSignal): Promise<Found> {
   const rules: Found["rules"][number][] = [];
-  for (const kind of kinds)
-    for (const table of kind === "nft" ? TABLES : await tablesThere(tools, family, signal))
-      rules.push({ kind, table, names: namesOfOurs(table, await edge.listRules(kind, table, signal)) });
+  for (const kind of kinds) {
+    const listing = await edge.listRules(kind, signal);
+    for (const table of TABLES) rules.push({ kind, table, names: namesOfOurs(table, listing[table]) });
+  }
   const sets = await edge.listSets(signal).catch(ifMissing(signal, new Map<never, never>()));
-  const device = openDevice(tools, family);
-  const addresses = await device.addresses(signal);
+  const device = openDevice(tools, { family, procNet });
+  const { addresses: routes, externalRules } = await device.look(signal);
+  const addresses = [...routes.keys()];
   // A kernel without virtual servers says so with an exit code: there are none of ours.
   const all = await edge.listServers(signal).catch(ifMissing(signal, new Map<ServerKey, HeldServer>()));
   return {
@@ -68,7 +70,7 @@ async function lookFor({ tools, edge, family, kinds }: Cleanup, signal: AbortSig
     sets: Array.from(sets.keys(), (set) => setWord(family, set)),
     addresses,
     device: await device.standing(signal),
-    hasRule: (await device.externalRules(signal)) !== "none",
+    hasRule: externalRules !== "none",
     idleSeconds: all.size > 0 || sets.size > 0 ? await idleTimeout(tools, signal).catch(ifMissing(signal, undefined)) : undefined,
   };
 }
@@ -89,8 +91,12 @@ function namesIn({ rules, servers, sets, addresses, device, hasRule, idleSeconds
 }
 
 async function removeRules({ edge }: Cleanup, { rules }: Found, tables: readonly TableName[], signal: AbortSignal): Promise<void> {
-  for (const { kind, table } of rules.filter((one) => tables.includes(one.table)))
-    await edge.rules(kind, renderTable(table, { wanted: undefined, listing: await edge.listRules(kind, table, signal) }, ""));
+  for (const [kind, ours] of Map.groupBy(rules, (one) => one.kind)) {
+    const now = ours.flatMap(({ table }) => (tables.includes(table) ? [table] : []));
+    if (now.length === 0) continue;
+    const listing = await edge.listRules(kind, signal);
+    await edge.rules(kind, now.map((table) => renderTable(table, { wanted: undefined, listing: listing[table] }, "")).join(""));
+  }
 }
 
 async function removeRest(
@@ -101,10 +107,13 @@ async function removeRest(
   const option = family === "IPv6" ? " -6" : "";
   await edge.servers(Array.from(servers.keys(), (key) => `-D ${typeof key === "number" ? `-f ${key}${option}` : key}\n`).join(""));
   await edge.sets(sets.map((set) => `destroy ${set}\n`).join(""));
-  if (hasRule) await edge.ip(NO_EXTERNAL_LINES, { goOn: true });
-  await edge.ip(addresses.map((address) => `route del local ${address} dev ${DEVICE}`));
+  const lines = [
+    ...(hasRule ? NO_EXTERNAL_LINES : []),
+    ...addresses.map((address) => `route del local ${address} dev ${DEVICE}`),
+    ...(device === "ours" ? [`link del dev ${DEVICE}`] : []),
+  ];
+  await edge.ip(lines, { goOn: true }); // whether all is gone is looked at in the end
   if (device !== "ours") return;
-  await tools.run("ip", ["link", "del", "dev", DEVICE], { signal });
   await setIdleTimeout(tools, { from: IDLE_SECONDS, to: KERNEL_SECONDS }, signal).catch(ifMissing(signal, []));
 }
 
@@ -116,11 +125,6 @@ async function connectionsEnd({ family, procNet }: Cleanup, servers: Found["serv
     if (!busy) return;
     await pause(50, signal);
   }
-}
-
-async function tablesThere(tools: KernelTools, family: IpFamily, signal: AbortSignal): Promise<readonly TableName[]> {
-  const there = await legacyTables(tools, family, signal);
-  return TABLES.filter((table) => there.has(table));
 }
 
 /** A tool, or a part of the kernel, that is not there holds nothing of ours. */

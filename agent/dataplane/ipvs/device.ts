@@ -5,6 +5,7 @@ import { AppError } from "#proto/error.ts";
 import type { KernelTools } from "../exec.ts";
 import { ipWord } from "../iptables/names.ts";
 import { DEVICE, MAIN_PRIORITY, MARK_BASE, MARK_MASK, MARKS, markWord, PAST_PRIORITY, ROUTE_TABLE, RULE_PRIORITY } from "./names.ts";
+import { hasDevice } from "./proc.ts";
 
 /**
  * Virtual IPs are addresses of this host by routes of type local on a device of ours: one for each range and one for each address of a load balancer.
@@ -18,61 +19,83 @@ const DEVICE_TYPES = ["dummy", "ifb", "bridge"] as const;
 export interface DeviceEdge {
   /** Makes the device if it is not there. */
   ensure(signal: AbortSignal): Promise<void>;
-  /** Prefixes and addresses that are local by our routes. */
-  addresses(signal: AbortSignal): Promise<readonly string[]>;
-  /** The routing rules for external IPs. */
-  externalRules(signal: AbortSignal): Promise<"none" | "some" | "all">;
+  look(signal: AbortSignal): Promise<DeviceLook>;
   /** shared = the driver of the other family has addresses on it. */
   standing(signal: AbortSignal): Promise<"none" | "ours" | "shared">;
 }
 
-const Routes = z.array(z.looseObject({ type: z.string().optional(), dst: z.string(), prefsrc: z.string().optional() }));
-const Rules = z.array(z.looseObject({ priority: z.number().optional() }));
+export interface DeviceLook {
+  /** Prefixes and addresses that are local by our routes, and what the host's own connections there begin with. */
+  readonly addresses: ReadonlyMap<string, string | undefined>;
+  /** The routing rules for external IPs. */
+  readonly externalRules: "none" | "some" | "all";
+}
+
+/** Routes have a destination, rules a priority. */
+const Listing = z.array(
+  z.looseObject({
+    type: z.string().optional(),
+    dst: z.string().optional(),
+    prefsrc: z.string().optional(),
+    priority: z.number().optional(),
+  }),
+);
 const TIMEOUT_MS = 10_000;
 
-export function openDevice(tools: KernelTools, family: IpFamily): DeviceEdge {
+export function openDevice(tools: KernelTools, { family, procNet }: { readonly family: IpFamily; readonly procNet: string }): DeviceEdge {
   const option = familyOption(family);
-  const json = async (of: "-4" | "-6", args: readonly string[], signal: AbortSignal): Promise<unknown> => {
-    const { stdout, exitCode } = await tools.run("ip", ["-j", of, ...args], { signal, timeoutMs: TIMEOUT_MS, accept: [1, 2] });
-    return exitCode === 0 && stdout.trim() !== "" ? JSON.parse(stdout) : [];
-  };
-  const addressesOf = async (of: "-4" | "-6", signal: AbortSignal): Promise<readonly string[]> => {
-    const routes = Routes.parse(await json(of, ["route", "show", "table", "local", "dev", DEVICE], signal));
-    return routes.flatMap(({ type, dst }) => (type === "local" && !isLinkLocal(dst) ? dst : []));
-  };
-  const isThere = async (signal: AbortSignal): Promise<boolean> =>
-    (await tools.run("ip", ["link", "show", "dev", DEVICE], { signal, accept: [1], timeoutMs: TIMEOUT_MS })).exitCode === 0;
   return {
     async ensure(signal) {
-      if (!(await isThere(signal))) await make(tools, isThere, signal);
-      await tools.run("ip", ["link", "set", "dev", DEVICE, "up"], { signal, timeoutMs: TIMEOUT_MS });
+      if (!(await hasDevice(procNet))) await make(tools, procNet, signal);
     },
-    addresses: (signal) => addressesOf(option, signal),
+    look: (signal) => lookAt(tools, option, signal),
     async standing(signal) {
-      if (!(await isThere(signal))) return "none";
-      return (await addressesOf(family === "IPv4" ? "-6" : "-4", signal)).length > 0 ? "shared" : "ours";
-    },
-    async externalRules(signal) {
-      const found = Rules.parse(await json(option, ["rule", "show"], signal)).map(({ priority }) => String(priority));
-      const ours = [PAST_PRIORITY, RULE_PRIORITY].filter((one) => found.includes(one)).length;
-      return ours === 0 ? "none" : ours === 2 ? "all" : "some";
+      if (!(await hasDevice(procNet))) return "none";
+      return (await lookAt(tools, option === "-4" ? "-6" : "-4", signal)).addresses.size > 0 ? "shared" : "ours";
     },
   };
 }
 
-/** Lines of `ip -batch`. What the host sends there begins with its own address, as if it had been translated on its way out. */
+/** Both lists with one process. One that is refused (no such device, no IPv6 in the kernel) is empty. */
+async function lookAt(tools: KernelTools, option: "-4" | "-6", signal: AbortSignal): Promise<DeviceLook> {
+  const input = `rule show\nroute show table local dev ${DEVICE}\n`;
+  const { stdout } = await tools.run("ip", ["-j", option, "-force", "-batch", "-"], {
+    signal,
+    input,
+    timeoutMs: TIMEOUT_MS,
+    accept: [1, 2],
+  });
+  const lines = stdout.split("\n").filter((line) => line.startsWith("["));
+  const listed = lines.flatMap((line) => Listing.parse(JSON.parse(line)));
+  const priorities = new Set(listed.map(({ priority }) => String(priority)));
+  const rules = [PAST_PRIORITY, RULE_PRIORITY].filter((one) => priorities.has(one)).length;
+  const routes = listed.flatMap(({ type, dst, prefsrc }) =>
+    type === "local" && dst !== undefined && !isLinkLocal(dst) ? [[dst, prefsrc] as const] : [],
+  );
+  return { addresses: new Map(routes), externalRules: rules === 0 ? "none" : rules === 2 ? "all" : "some" };
+}
+
+/**
+ * Lines of `ip -batch`. What the host sends there begins with its own address, as if it had been translated on its way out. A device that is not up has
+ * no routes: who adds one sees to that.
+ */
 export function addressLines(
-  family: IpFamily,
-  { nodeIps }: HostTable,
+  source: string | undefined,
   { added, removed }: { readonly added: readonly string[]; readonly removed: readonly string[] },
 ): readonly string[] {
-  const source = nodeIps.map(ipWord).find((ip) => parseIp(ip)?.family === family);
   const from = source === undefined ? "" : ` src ${source}`;
   return [
+    ...(added.length > 0 ? [UP] : []),
     ...added.map((prefix) => `route replace local ${prefix} dev ${DEVICE}${from}`),
     ...removed.map((prefix) => `route del local ${prefix} dev ${DEVICE}`),
   ];
 }
+
+export function sourceOf(family: IpFamily, { nodeIps }: Pick<HostTable, "nodeIps">): string | undefined {
+  return nodeIps.map(ipWord).find((ip) => parseIp(ip)?.family === family);
+}
+
+const UP = `link set dev ${DEVICE} up`;
 
 /**
  * An external IP is somebody else's, and only packets for our ports of it are to come to INPUT: those have a mark. The kernel also asks which way back
@@ -81,6 +104,7 @@ export function addressLines(
  * that it was on, which must be the way to this host.
  */
 export const EXTERNAL_LINES: readonly string[] = [
+  UP,
   `route replace local default dev ${DEVICE} table ${ROUTE_TABLE}`,
   `rule add iif lo fwmark ${markWord(MARKS.external)} goto ${MAIN_PRIORITY} priority ${PAST_PRIORITY}`,
   `rule add fwmark ${markWord(MARK_BASE)}/${markWord(MARK_MASK)} lookup ${ROUTE_TABLE} priority ${RULE_PRIORITY}`,
@@ -92,17 +116,13 @@ export const NO_EXTERNAL_LINES: readonly string[] = [
   `route flush table ${ROUTE_TABLE}`,
 ];
 
-async function make(tools: KernelTools, isThere: (signal: AbortSignal) => Promise<boolean>, signal: AbortSignal): Promise<void> {
-  const options = { signal, timeoutMs: TIMEOUT_MS, accept: [1, 2] };
+async function make(tools: KernelTools, procNet: string, signal: AbortSignal): Promise<void> {
   let said = "";
   for (const type of DEVICE_TYPES) {
-    const { exitCode, stderr } = await tools.run("ip", ["link", "add", DEVICE, "type", type], options);
-    if (exitCode !== 0 && !(await isThere(signal))) {
-      said ||= stderr.trim();
-      continue; // and if it is there, the driver of the other family was faster
-    }
-    await tools.run("ip", ["link", "set", "dev", DEVICE, "addrgenmode", "none"], options); // no IPv6 address of its own
-    return;
+    const input = `link add ${DEVICE} type ${type}\nlink set dev ${DEVICE} addrgenmode none\n`; // no IPv6 address of its own
+    const { stderr } = await tools.run("ip", ["-force", "-batch", "-"], { signal, input, timeoutMs: TIMEOUT_MS, accept: [1, 2] });
+    if (await hasDevice(procNet)) return; // also when the driver of the other family was faster
+    said ||= stderr.trim();
   }
   throw new AppError("KernelRejected", `cannot make the device ${DEVICE}: ${said.slice(0, 200)}`, {
     hint: `the kernel needs one of the modules ${DEVICE_TYPES.join(", ")}`,

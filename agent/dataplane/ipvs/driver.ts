@@ -8,7 +8,7 @@ import { isTcpLiberal } from "../sysctl.ts";
 import { cleanupIpvs } from "./cleanup.ts";
 import { openDevice } from "./device.ts";
 import { openDrains } from "./drain.ts";
-import { openEdge } from "./edge.ts";
+import { openEdge, programOf } from "./edge.ts";
 import { openInspector, type Inspector } from "./inspect.ts";
 import { hasHashedAffinity } from "./legs.ts";
 import { arpRequirements, IPVS_REQUIREMENTS } from "./requirements.ts";
@@ -31,8 +31,8 @@ export interface IpvsDriverDeps extends DriverDeps {
 
 export function createIpvsDriver(deps: IpvsDriverDeps): DataplaneDriver {
   const { family, tools, flows, log, procNet = "/proc/net" } = deps;
-  const edge = openEdge(tools, family);
-  const device = openDevice(tools, family);
+  const edge = openEdge(tools, { family, procNet });
+  const device = openDevice(tools, { family, procNet });
   const drains = openDrains({ family, procNet });
   const writer = openWriter({ edge, device, family });
   const marks = new Marks();
@@ -41,6 +41,7 @@ export function createIpvsDriver(deps: IpvsDriverDeps): DataplaneDriver {
   let held: Written | undefined;
   let found: IptablesFound | undefined;
   let inspector: Inspector | undefined;
+  let isIdleTimeSet = false;
 
   const iptables = async (signal: AbortSignal): Promise<IptablesFound> => {
     found ??= await detectIptables(tools, family, signal);
@@ -57,7 +58,9 @@ export function createIpvsDriver(deps: IpvsDriverDeps): DataplaneDriver {
       try {
         const using = await iptables(signal);
         if (using.warning !== undefined) log.warn({ kind: using.kind }, using.warning);
-        return await probeIpvs(tools, { family, iptables: using }, signal);
+        const probed = await probeIpvs(tools, { family, iptables: using }, signal);
+        if (probed.usable) schedulers.hasOwn();
+        return probed;
       } catch (cause) {
         if (!(cause instanceof AppError)) throw cause;
         return { usable: false, why: cause.message, hint: cause.hint ?? "see agent/dataplane/ipvs/README.md" };
@@ -71,7 +74,9 @@ export function createIpvsDriver(deps: IpvsDriverDeps): DataplaneDriver {
       schedulers.forgetMissing();
       await schedulers.learn(frontends, signal); // and with that the kernel has its settings of virtual servers
       await setSysctls(deps, { table, frontends }, signal);
-      for (const what of await setIdleTimeout(tools, { from: KERNEL_SECONDS, to: IDLE_SECONDS }, signal)) log.info({}, what);
+      if (!isIdleTimeSet)
+        for (const what of await setIdleTimeout(tools, { from: KERNEL_SECONDS, to: IDLE_SECONDS }, signal)) log.info({}, what);
+      isIdleTimeSet = true;
       const isLiberal = await isTcpLiberal(deps.procSys === undefined ? {} : { procSys: deps.procSys });
       const options = { kind, frontends, marks, hasScheduler: schedulers.has, hostAddresses: deps.hostAddresses ?? [], isLiberal };
       const written = await writer.sync(table, options, signal);
@@ -105,7 +110,9 @@ export function createIpvsDriver(deps: IpvsDriverDeps): DataplaneDriver {
 
     async cleanup({ dryRun }, signal) {
       held = undefined;
-      const kinds = (await detectIptables(tools, family, signal))?.installed ?? [];
+      isIdleTimeSet = false;
+      const kinds: IptablesKind[] = [];
+      for (const kind of ["nft", "legacy"] as const) if (await tools.has(`${programOf(family)}-${kind}-restore`)) kinds.push(kind);
       const removed = await cleanupIpvs({ tools, edge, family, kinds, procNet, dryRun }, signal);
       return [...removed, ...(await deps.sysctls.restore({ dryRun }))];
     },
@@ -113,6 +120,8 @@ export function createIpvsDriver(deps: IpvsDriverDeps): DataplaneDriver {
 }
 
 interface Schedulers {
+  /** The probe has found the two that the driver chooses by itself. */
+  hasOwn(): void;
   /** Asks the kernel for each that it was not asked for. */
   learn(frontends: readonly Frontend[], signal: AbortSignal): Promise<void>;
   readonly has: (name: string) => boolean;
@@ -131,6 +140,7 @@ function openSchedulers({ tools, family, log }: IpvsDriverDeps): Schedulers {
     log.warn({ service: id }, problem);
   };
   return {
+    hasOwn: () => OWN.forEach((name) => known.set(name, true)),
     has: (name) => known.get(name) ?? false,
     forgetMissing: () => {
       for (const [name, isThere] of known) if (!isThere) known.delete(name);

@@ -8,6 +8,7 @@ import type { TableName } from "./render.ts";
 import type { HeldServer, ServerKey } from "./servers.ts";
 import type { Held } from "./state.ts";
 import type { SetName } from "./names.ts";
+import { standingOfServers } from "./proc.ts";
 
 /** The thin edge: text in, kernel changed; or text out. */
 
@@ -23,7 +24,8 @@ export interface Edge {
   listSets(signal: AbortSignal): Promise<Held["sets"]>;
   listSetSizes(signal: AbortSignal): Promise<ReadonlyMap<SetName, number>>;
   listServers(signal: AbortSignal): Promise<Map<ServerKey, HeldServer>>;
-  listRules(kind: IptablesKind, table: TableName, signal: AbortSignal): Promise<RuleListing>;
+  /** All tables at once; of the legacy kind, those that are there: none is made by being listed. */
+  listRules(kind: IptablesKind, signal: AbortSignal): Promise<Readonly<Record<TableName, RuleListing>>>;
   close(): void;
 }
 
@@ -35,7 +37,7 @@ const LONG_MS = 300_000; // 10,000 virtual servers take 25 s in User-Mode Linux
 export const programOf = (family: IpFamily): "iptables" | "ip6tables" => (family === "IPv4" ? "iptables" : "ip6tables");
 
 /** Without the signal of the caller: what has begun ends within its time limit, also while the agent is being stopped. */
-export function openEdge(tools: EdgeTools, family: IpFamily): Edge {
+export function openEdge(tools: EdgeTools, { family, procNet }: { readonly family: IpFamily; readonly procNet: string }): Edge {
   const sets = runner(tools, "ipset", ["-exist", "restore"]);
   const servers = runner(tools, "ipvsadm", ["-R"]);
   const list = async (file: string, args: readonly string[], signal: AbortSignal): Promise<string> =>
@@ -57,8 +59,9 @@ export function openEdge(tools: EdgeTools, family: IpFamily): Edge {
     },
     listSets: async (signal) => parseSets(await list("ipset", ["save"], signal), family),
     listSetSizes: async (signal) => parseSetSizes(await list("ipset", ["list", "-t"], signal), family),
-    listServers: async (signal) => parseServers(await list("ipvsadm", ["-Sn"], signal), family),
-    listRules: async (kind, table, signal) => parseRules(await list(`${programOf(family)}-${kind}-save`, ["-t", table], signal)),
+    listServers: async (signal) =>
+      parseServers((await standingOfServers(procNet)) === "none" ? "" : await list("ipvsadm", ["-Sn"], signal), family),
+    listRules: async (kind, signal) => parseRules(await list(`${programOf(family)}-${kind}-save`, [], signal)),
     close: () => {
       sets.close();
       servers.close();

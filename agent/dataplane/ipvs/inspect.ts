@@ -1,5 +1,4 @@
 import { existsSync } from "node:fs";
-import { open, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import type { IpFamily } from "#proto/ip.ts";
@@ -8,6 +7,7 @@ import type { DeviceEdge } from "./device.ts";
 import type { Edge } from "./edge.ts";
 import { parseActivity } from "./listing.ts";
 import { DEVICE, SET_NAMES, setWord } from "./names.ts";
+import { hasDevice, headOf } from "./proc.ts";
 import { TABLES } from "./render.ts";
 import { canariesOf, ruleDrift } from "./rules-text.ts";
 import { definitionOf, type ServerKey } from "./servers.ts";
@@ -58,8 +58,7 @@ export function openInspector(deps: InspectorDeps): Inspector {
 
 async function glance({ procNet, family }: InspectorDeps, { rules, writes, state }: Written): Promise<readonly string[]> {
   const missing = [...canariesOf(rules, writes)].filter(([list]) => !existsSync(join(procNet, "xt_recent", list))).map(([, what]) => what);
-  const devices = await readFile(join(procNet, "dev"), "utf8");
-  if (!devices.split("\n").some((line) => line.trimStart().startsWith(`${DEVICE}:`))) missing.push(`the device ${DEVICE}`);
+  if (!(await hasDevice(procNet))) missing.push(`the device ${DEVICE}`);
   if (state.servers.size > 0) missing.push(...(await serversGone(join(procNet, "ip_vs"), family, state)));
   return missing;
 }
@@ -70,18 +69,6 @@ async function serversGone(file: string, family: IpFamily, { servers }: IpvsStat
   const seen = [...parseActivity(text, family).keys()].filter((key) => servers.has(key)).length;
   if (isAll ? seen === servers.size : seen > 0) return [];
   return [isAll ? `${servers.size - seen} of ${servers.size} virtual servers` : "the virtual servers"];
-}
-
-async function headOf(file: string, bytes: number): Promise<{ text: string; isAll: boolean }> {
-  await using handle = await open(file, "r");
-  const buffer = Buffer.alloc(bytes);
-  let length = 0;
-  while (length < bytes) {
-    const { bytesRead } = await handle.read(buffer, length, bytes - length, null);
-    if (bytesRead === 0) return { text: buffer.toString("latin1", 0, length), isAll: true };
-    length += bytesRead;
-  }
-  return { text: buffer.toString("latin1", 0, buffer.lastIndexOf("\n") + 1), isAll: false };
 }
 
 function checksOf({ edge, device, family, kind }: InspectorDeps): readonly Check[] {
@@ -101,11 +88,12 @@ function checksOf({ edge, device, family, kind }: InspectorDeps): readonly Check
       shareOfACore: 0.002,
       async run({ state, rules, hasExternal }, signal) {
         const missing: string[] = [];
-        for (const table of TABLES) missing.push(...ruleDrift(table, rules, await edge.listRules(kind, table, signal)));
-        const addresses = new Set(await device.addresses(signal));
+        const listing = await edge.listRules(kind, signal);
+        for (const table of TABLES) missing.push(...ruleDrift(table, rules, listing[table]));
+        const { addresses, externalRules } = await device.look(signal);
         const lost = [...state.entriesOf("VIPS").keys()].filter((prefix) => !addresses.has(prefix));
         if (lost.length > 0) missing.push(`${lost.length} addresses of ${DEVICE}`);
-        if (hasExternal && (await device.externalRules(signal)) !== "all") missing.push("the routing rule for external IPs");
+        if (hasExternal && externalRules !== "all") missing.push("the routing rule for external IPs");
         return missing;
       },
     },

@@ -1,5 +1,6 @@
 import { contains, formatIp, parseCidr, parseIp, type IpFamily } from "#proto/ip.ts";
 import { MARKS, PREFIX, readMark, SET_NAMES, setWord, type SetName } from "./names.ts";
+import type { TableName } from "./render.ts";
 import type { Held } from "./state.ts";
 import { realWord, type HeldServer, type ServerKey } from "./servers.ts";
 
@@ -83,7 +84,7 @@ export function parseActivity(text: string, family: IpFamily): Map<ServerKey, Ma
   return servers;
 }
 
-/** iptables-save of one table. */
+/** One table of iptables. */
 export interface RuleListing {
   /** Our chains, and their rules. */
   readonly chains: ReadonlyMap<string, readonly string[]>;
@@ -93,7 +94,14 @@ export interface RuleListing {
 
 export const DOCKER_USER = "DOCKER-USER";
 
-export function parseRules(text: string): RuleListing {
+/** `iptables-save`: a table that is not there has nothing. */
+export function parseRules(text: string): Readonly<Record<TableName, RuleListing>> {
+  const parts = new Map(text.split(/^\*/m).map((part) => [part.slice(0, part.indexOf("\n")), part]));
+  const listed = (table: TableName): RuleListing => parseTable(parts.get(table) ?? "");
+  return { mangle: listed("mangle"), nat: listed("nat"), filter: listed("filter") };
+}
+
+function parseTable(text: string): RuleListing {
   const chains = new Map<string, string[]>();
   const hooks = new Map<string, string[]>();
   for (const line of text.split("\n")) {

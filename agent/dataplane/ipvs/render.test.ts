@@ -106,7 +106,7 @@ test("an endpoint that comes back while it was still draining gets new connectio
 test.for(["IPv4", "IPv6"] as const)("the rules of %s", async (family) => {
   const table = aHostTable({ localCidrs: ["10.200.1.0/24", "fd30:c:1::/64"], nodeIps: ["172.30.0.1", "fd30::1"] });
   const rules = rulesOf(family, table, { hostAddresses: ["10.96.0.2", "fd00:96::2"], isLiberal: false });
-  const nothing = parseRules(":INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:DOCKER-USER - [0:0]\n");
+  const nothing = parseRules("*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:DOCKER-USER - [0:0]\n").filter;
   const text = TABLES.map((name) => renderTable(name, { wanted: rules, listing: nothing }, "FLV-canary")).join("");
   await expect(text).toMatchFileSnapshot(`golden/rules-${family.toLowerCase()}.rules`);
 });

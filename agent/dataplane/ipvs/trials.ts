@@ -3,7 +3,7 @@ import type { IpFamily } from "#proto/ip.ts";
 import type { ProbeResult } from "../driver.ts";
 import type { KernelTools } from "../exec.ts";
 import type { IptablesFound } from "../iptables/detect.ts";
-import { MARKS, SET_NAMES, SETS, setWord } from "./names.ts";
+import { MARKS, SET_NAMES, SETS, setWord, type SetName } from "./names.ts";
 
 /** Has the kernel what we need? Asked by doing it: the kernel then loads the modules that it has. */
 
@@ -13,13 +13,13 @@ export async function tryScheduler(
   { family, scheduler }: { readonly family: IpFamily; readonly scheduler: string },
   signal: AbortSignal,
 ): Promise<string | undefined> {
-  const name = ["-f", String(MARKS.trial), ...(family === "IPv6" ? ["-6"] : [])];
-  const options = { signal, accept: [1, 2, 255] };
-  await tools.run("ipvsadm", ["-D", ...name], options); // of a trial that was cut short
-  const { exitCode, stderr, stdout } = await tools.run("ipvsadm", ["-A", ...name, "-s", scheduler], options);
-  if (exitCode !== 0) return (stderr.trim() || stdout.trim() || `ipvsadm ended with ${exitCode}`).slice(0, 300);
-  await tools.run("ipvsadm", ["-D", ...name], { signal });
-  return undefined;
+  const name = `-f ${MARKS.trial}${family === "IPv6" ? " -6" : ""}`;
+  const input = `-A ${name} -s rr\n-E ${name} -s ${scheduler}\n-D ${name}\n`;
+  const { exitCode, stderr, stdout } = await tools.run("ipvsadm", ["-R"], { signal, input, accept: [1, 2, 255] });
+  // A trial that was cut short has left its server, which this one takes away.
+  const said = stderr.split("\n").filter((line) => line.trim() !== "" && !/already exists/i.test(line));
+  if (exitCode === 0 && said.length === 0) return undefined;
+  return (said.join("; ") || stdout.trim() || `ipvsadm ended with ${exitCode}`).slice(0, 300);
 }
 
 /** The first thing that is missing, and what to do about it. In namespaces of their own, so that nothing of this host is touched. */
@@ -31,15 +31,13 @@ export async function probeIpvs(
   for (const tool of ["ipvsadm", "ipset"] as const)
     if (!(await isInstalled(tools, tool, signal)))
       return { usable: false, why: `${tool} is not installed`, hint: `apt-get install ${tool}` };
-  for (const scheduler of ["rr", "wrr"]) {
-    const why = await tryScheduler(tools, { family, scheduler }, signal);
-    if (why !== undefined)
-      return {
-        usable: false,
-        why: `the kernel has no virtual servers (modules ip_vs and ip_vs_${scheduler}): ${why}`,
-        hint: "use a kernel with CONFIG_IP_VS, or another data plane; as root, modprobe ip_vs says what is wrong",
-      };
-  }
+  const why = await tryScheduler(tools, { family, scheduler: "wrr" }, signal);
+  if (why !== undefined)
+    return {
+      usable: false,
+      why: `the kernel has no virtual servers (modules ip_vs, ip_vs_rr, ip_vs_wrr): ${why}`,
+      hint: "use a kernel with CONFIG_IP_VS, or another data plane; as root, modprobe ip_vs says what is wrong",
+    };
   const missing = (await trySets(tools, family, signal)) ?? (await tryRules(tools, { family, iptables }, signal));
   if (missing !== undefined)
     return { usable: false, why: missing, hint: "see agent/dataplane/ipvs/README.md for the modules that it needs" };
@@ -75,19 +73,23 @@ async function tryRules(
     xt_mark: "*mangle\n:FLV-PROBE - [0:0]\n-A FLV-PROBE -m mark --mark 0x1 -j MARK --set-xmark 0x0/0xffffffff\nCOMMIT\n",
     xt_recent: `*filter\n:FLV-PROBE - [0:0]\n-A FLV-PROBE -m recent ! --rcheck --name FLV-PROBE --mask ${mask} --rsource -j RETURN\nCOMMIT\n`,
     xt_conntrack: "*filter\n:FLV-PROBE - [0:0]\n-A FLV-PROBE -m conntrack --ctstate ESTABLISHED --ctdir REPLY -j RETURN\nCOMMIT\n",
+    xt_addrtype: "*filter\n:FLV-PROBE - [0:0]\n-A FLV-PROBE -m addrtype --src-type LOCAL -j RETURN\nCOMMIT\n",
+    REJECT: "*filter\n:FLV-PROBE - [0:0]\n-A FLV-PROBE -p tcp -j REJECT --reject-with tcp-reset\nCOMMIT\n",
     MASQUERADE: "*nat\n:FLV-PROBE - [0:0]\n-A FLV-PROBE -j MASQUERADE --random-fully\nCOMMIT\n",
   };
+  const write = async (text: string) => attempt(tools, ["unshare", "--net", restore, "--noflush", "-w", "5"], text, signal);
+  if ((await write(Object.values(parts).join(""))) === undefined) return undefined;
   for (const [what, text] of Object.entries(parts)) {
-    const why = await attempt(tools, ["unshare", "--net", restore, "--noflush", "-w", "5"], text, signal);
+    const why = await write(text);
     if (why !== undefined) return `the kernel or iptables has no ${what}: ${why}`;
   }
   return undefined;
 }
 
-/** Makes all sets of a family. */
-export function setLines(family: IpFamily): readonly string[] {
+/** Makes all sets of a family but those that are there. */
+export function setLines(family: IpFamily, areThere: ReadonlySet<SetName> = new Set()): readonly string[] {
   const inet = family === "IPv4" ? "inet" : "inet6";
-  return SET_NAMES.map((set) => {
+  return SET_NAMES.filter((set) => !areThere.has(set)).map((set) => {
     const { type } = SETS[set];
     return `create ${setWord(family, set)} ${type} family ${inet} maxelem 1048576${"marks" in SETS[set] ? " skbinfo" : ""}\n`;
   });

@@ -1,15 +1,16 @@
+import { describeError } from "#proto/error.ts";
 import type { IpFamily } from "#proto/ip.ts";
 import type { ForwardingTable, Frontend } from "#agent/compile/table.ts";
 import type { FrontendChange } from "../frontends.ts";
 import type { IptablesKind } from "../iptables/apply.ts";
 import { canaries } from "../iptables/canaries.ts";
-import { addressLines, EXTERNAL_LINES, NO_EXTERNAL_LINES, type DeviceEdge } from "./device.ts";
+import { addressLines, EXTERNAL_LINES, NO_EXTERNAL_LINES, sourceOf, type DeviceEdge, type DeviceLook } from "./device.ts";
 import type { Edge } from "./edge.ts";
-import { oursOf } from "./listing.ts";
-import { digitOf, PREFIX } from "./names.ts";
-import { rulesOf, TABLES, type RuleOptions, type Rules, type TableName } from "./render.ts";
+import { oursOf, type RuleListing } from "./listing.ts";
+import { digitOf, PREFIX, type SetName } from "./names.ts";
+import { rulesOf, type RuleOptions, type Rules, type TableName } from "./render.ts";
 import { renderTable } from "./rules-text.ts";
-import { IpvsState, type Marks, type Steps } from "./state.ts";
+import { IpvsState, type Held, type Marks, type Steps } from "./state.ts";
 import { setLines } from "./trials.ts";
 
 /** Writes into the kernel, in an order in which no connection falls between. */
@@ -50,71 +51,70 @@ export function openWriter({
 }): Writer {
   const nextCanary = canaries();
 
-  const stateFrom = async (table: ForwardingTable, options: SyncOptions, signal: AbortSignal): Promise<IpvsState> => {
+  /** All of it in a few processes: each costs more than what most of them tell. */
+  const look = async ({ host }: ForwardingTable, kind: IptablesKind, signal: AbortSignal): Promise<Found> => {
+    await device.ensure(signal);
     const sets = await edge.listSets(signal);
-    const ranges = [...table.host.serviceCidrs, ...(await device.addresses(signal))];
-    const servers = oursOf(await edge.listServers(signal), { ranges, sets });
-    const state = new IpvsState(family, { ...options, host: table.host, held: { servers, sets } });
-    for (const frontend of options.frontends) state.put(frontend);
-    return state;
+    const ways = await device.look(signal);
+    const servers = oursOf(await edge.listServers(signal), { ranges: [...host.serviceCidrs, ...ways.addresses.keys()], sets });
+    return { sets, ways, servers, areSetsThere: new Set(sets.keys()), listing: await edge.listRules(kind, signal) };
+  };
+
+  /** Who has an address that this host does not have (yet) goes without it: connections of the host begin with the virtual IP then. */
+  const route = async (lines: (source: string | undefined) => readonly string[], host: Written["table"]["host"]): Promise<void> => {
+    const source = sourceOf(family, host);
+    await edge.ip(lines(source)).catch(async (cause: unknown) => {
+      if (source === undefined || !/prefsrc|source address|invalid argument/i.test(describeError(cause))) throw cause;
+      await edge.ip(lines(undefined));
+    });
   };
 
   const apply = async (held: Written, { prepare, open, turn, close, addresses }: Steps): Promise<Written> => {
     const needsExternal = !held.hasExternal && held.state.entriesOf("EXTERNAL").size > 0;
     await edge.sets(prepare);
     await edge.servers(open);
-    await edge.ip([
-      ...addressLines(family, held.table.host, { added: addresses.added, removed: [] }),
-      ...(needsExternal ? EXTERNAL_LINES : []),
-    ]);
+    const external = needsExternal ? EXTERNAL_LINES : [];
+    await route((source) => [...addressLines(source, { added: addresses.added, removed: [] }), ...external], held.table.host);
     await edge.sets(turn);
     await edge.servers(close);
-    await edge.ip(addressLines(family, held.table.host, { added: [], removed: addresses.removed }));
+    await edge.ip(addressLines(undefined, { added: [], removed: addresses.removed }));
     return { ...held, hasExternal: held.hasExternal || needsExternal };
-  };
-
-  /** Rules of somebody's half work are made anew. */
-  const external = async (needed: boolean, signal: AbortSignal): Promise<readonly string[]> => {
-    const there = await device.externalRules(signal);
-    if (there === (needed ? "all" : "none")) return [];
-    if (there !== "none") await edge.ip(NO_EXTERNAL_LINES, { goOn: true });
-    return needed ? EXTERNAL_LINES : [];
   };
 
   const writeRules = async (
     { rules, writes }: Pick<Written, "rules" | "writes">,
-    { kind, tables }: { kind: IptablesKind; tables: readonly TableName[] },
-    signal: AbortSignal,
+    { kind, listing, tables }: Pick<Found, "listing"> & { kind: IptablesKind; tables: readonly TableName[] },
   ): Promise<void> => {
-    const texts: string[] = [];
-    for (const table of tables)
-      texts.push(renderTable(table, { wanted: rules, listing: await edge.listRules(kind, table, signal) }, writes[table]));
+    const texts = tables.map((table) => renderTable(table, { wanted: rules, listing: listing[table] }, writes[table]));
     await edge.rules(kind, texts.join(""));
   };
 
   return {
     async sync(table, options, signal) {
       const { kind, marks } = options;
-      await device.ensure(signal);
-      const state = await stateFrom(table, options, signal);
+      const found = await look(table, kind, signal);
+      const { listing, ways, areSetsThere } = found;
+      const state = new IpvsState(family, { ...options, host: table.host, held: { servers: found.servers, sets: found.sets } });
+      for (const frontend of options.frontends) state.put(frontend);
       const { prepare, open, turn, close } = state.takeSteps();
       marks.keepOnly(state.servers);
-      const name = `${PREFIX}${digitOf(family)}-`;
-      const canary = nextCanary();
-      const writes = Object.fromEntries(TABLES.map((one) => [one, `${name}${one}-${canary}`])) as Record<TableName, string>;
-      const written = { table, state, rules: rulesOf(family, table.host, options), writes };
-      await edge.sets([...setLines(family), prepare].join(""));
+      const rules = rulesOf(family, table.host, options);
+      const written = { table, state, rules, writes: namesOfWrites(family, nextCanary()) };
+      const create = setLines(family, areSetsThere).join("");
+      const isFirst = areSetsThere.size === 0; // no rule can ask sets that are not there
+      await edge.sets([create, prepare, isFirst ? turn : ""].join(""));
       await edge.servers(open);
-      await edge.sets(turn);
-      // First who is refused; then packets for virtual IPs come in; and only then does nobody else translate them (another data plane of ours may have).
-      await writeRules(written, { kind, tables: ["mangle", "filter"] }, signal);
-      const wanted = [...state.entriesOf("VIPS").keys()];
-      const stale = (await device.addresses(signal)).filter((prefix) => !state.entriesOf("VIPS").has(prefix));
+      if (!isFirst) await edge.sets(turn);
       const hasExternal = state.entriesOf("EXTERNAL").size > 0;
-      await edge.ip([...addressLines(family, table.host, { added: wanted, removed: [] }), ...(await external(hasExternal, signal))]);
-      await writeRules(written, { kind, tables: ["nat"] }, signal);
+      const { added, stale, external, areHalf } = waysOf(family, { table, state, ways, hasExternal });
+      // First who is refused; then packets for virtual IPs come in; and only then does nobody else translate them (another data plane of ours may have).
+      const comeInAlready = added.length === 0 && external.length === 0;
+      await writeRules(written, { kind, listing, tables: ["mangle", "filter", ...(comeInAlready ? (["nat"] as const) : [])] });
+      if (areHalf) await edge.ip(NO_EXTERNAL_LINES, { goOn: true });
+      await route((source) => [...addressLines(source, { added, removed: [] }), ...external], table.host);
+      if (!comeInAlready) await writeRules(written, { kind, listing, tables: ["nat"] });
       await edge.servers(close);
-      await edge.ip(addressLines(family, table.host, { added: [], removed: stale }));
+      await edge.ip(addressLines(undefined, { added: [], removed: stale }));
       return { ...written, hasExternal };
     },
 
@@ -127,4 +127,38 @@ export function openWriter({
 
     apply,
   };
+}
+
+interface Found extends Held {
+  /** Of the sets, which there were. */
+  readonly areSetsThere: ReadonlySet<SetName>;
+  readonly ways: DeviceLook;
+  readonly listing: Readonly<Record<TableName, RuleListing>>;
+}
+
+/** What is to be done about routes and routing rules. Those of somebody's half work (areHalf) are made anew. */
+function waysOf(
+  family: IpFamily,
+  { table, state, ways, hasExternal }: Pick<Written, "table" | "state" | "hasExternal"> & Pick<Found, "ways">,
+): {
+  readonly added: readonly string[];
+  readonly stale: readonly string[];
+  readonly external: readonly string[];
+  readonly areHalf: boolean;
+} {
+  const source = sourceOf(family, table.host);
+  const wanted = state.entriesOf("VIPS");
+  const isRight = (prefix: string): boolean => ways.addresses.has(prefix) && ways.addresses.get(prefix) === source;
+  const areRight = ways.externalRules === (hasExternal ? "all" : "none");
+  return {
+    added: [...wanted.keys()].filter((prefix) => !isRight(prefix)),
+    stale: [...ways.addresses.keys()].filter((prefix) => !wanted.has(prefix)),
+    external: hasExternal && !areRight ? EXTERNAL_LINES : [],
+    areHalf: !areRight && ways.externalRules !== "none",
+  };
+}
+
+function namesOfWrites(family: IpFamily, canary: string): Written["writes"] {
+  const nameOf = (table: TableName): string => `${PREFIX}${digitOf(family)}-${table}-${canary}`;
+  return { mangle: nameOf("mangle"), nat: nameOf("nat"), filter: nameOf("filter") };
 }
