@@ -297,22 +297,3 @@ test("when the monitor is killed, another one listens, and damage is still seen"
   await a.run("nft", ["delete", "element", "ip", "fairlead", "services", `{ ${VIP} . tcp . 80 }`]);
   await waitFor(() => drifts.length > 0, { what: "the drift to be told", timeoutMs: 10_000 });
 });
-
-test("a driver that is killed at any moment of a write leaves all of it or nothing, and no connection fails", async () => {
-  const { driver } = driverFor(a);
-  await driver.sync(tableOf(web([b, c])), signal);
-  const asking = askHttp(a, VIP, { requests: 400, everyMs: 5 });
-  for (let i = 0; i < 20; i++) {
-    const { driver: doomed } = nftablesOn(a);
-    const writing = doomed.sync(tableOf(web(i % 2 === 0 ? [b] : [c])), signal).catch(() => undefined);
-    const killAt = performance.now() + i * 3;
-    await waitFor(() => performance.now() >= killAt, { what: "the moment", intervalMs: 1 });
-    const { stdout } = await a.run("sh", ["-c", "for p in $(pgrep -f '^nft -f -'); do [ \"$(readlink /proc/$p/ns/net)\" = \"$(readlink /proc/self/ns/net)\" ] && echo $p; done; true"]); // prettier-ignore
-    for (const pid of stdout.split("\n").filter(Boolean)) process.kill(Number(pid), "SIGKILL");
-    await writing;
-    doomed.close();
-  }
-  expect((await asking).failures).toEqual({});
-  await driver.sync(tableOf(web([b])), signal);
-  expect((await askHttp(a, VIP)).answers).toEqual({ b: 1 });
-});

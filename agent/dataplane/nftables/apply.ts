@@ -1,3 +1,6 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { IpFamily } from "#proto/ip.ts";
 import type { FollowTools, KernelTools, StandbyTools } from "../exec.ts";
 import { digest } from "./held.ts";
@@ -19,17 +22,33 @@ export interface Writer {
 const NFT = "nft";
 const FROM_INPUT = ["-f", "-"];
 const WITHIN_MS = 60_000;
+/** So much goes into the pipe at once: an agent that is killed has written all of it or nothing. */
+const WHOLE_IN_PIPE = 16 * 1024;
 
 /** Without the signal of the caller: a transaction that has begun ends within its time limit, also while the agent is being stopped. */
 export function openWriter(tools: NftTools): Writer {
   const standby = tools.standby?.(NFT, FROM_INPUT, { timeoutMs: WITHIN_MS });
   return {
-    write: async (text) => {
-      if (standby) await standby.run(text);
-      else await tools.run(NFT, FROM_INPUT, { input: text, timeoutMs: WITHIN_MS });
-    },
+    write: (text) =>
+      asWhole(text, async (input) => {
+        if (standby) await standby.run(input);
+        else await tools.run(NFT, FROM_INPUT, { input, timeoutMs: WITHIN_MS });
+      }),
     close: () => standby?.close(),
   };
+}
+
+/** The tool takes half a text for a whole one: sets that are flushed and not filled. A long one is in a file before the tool hears of it. */
+async function asWhole(text: string, write: (input: string) => Promise<void>): Promise<void> {
+  if (text.length <= WHOLE_IN_PIPE) return write(text);
+  const folder = await mkdtemp(join(tmpdir(), "fairlead-nft-"));
+  try {
+    const file = join(folder, "table.nft");
+    await writeFile(file, text, { mode: 0o600 });
+    await write(`include "${file}"\n`);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
 }
 
 /** The kernel looks at all of it, and keeps nothing. */
