@@ -62,8 +62,7 @@ export function traceNft(table: NftTable, family: "ip" | "ip6", packet: Packet, 
     here = decided.filter(isLocal);
     left = through("nat_postrouting", through("filter_forward", decided.filter((state) => !isLocal(state)))); // prettier-ignore
   }
-  const arrived = [...through("filter_input", here), ...left];
-  return merged([...ended, ...arrived.map(outcomeOf)]);
+  return merged([...ended, ...[...here, ...left].map(outcomeOf)]);
 }
 
 function outcomeOf({ address, port, echoed, masqueraded, share, remembered }: State): Outcome {
@@ -138,6 +137,7 @@ const STATEMENTS: readonly (readonly [RegExp, Statement])[] = [
     (walk, match, state) => dispatch(walk, state, { key: match[1], verdict: (key) => anonymous(match[2])[key] }),
   ],
   [/^ct state (vmap \{ [^}]*\}|established,related,untracked)/, (_walk, [, what], state) => [what === "established,related,untracked" ? { end: "continue", state } : state]], // prettier-ignore
+  [/^ct state new/, (_walk, _match, state) => [state]],
   [/^ct status dnat/, when((_walk, _match, { translated }) => translated)],
   [/^fib ([sd])addr type (!= )?local/, when((walk, [, end, not], { address }) => isHere(walk, end === "s" ? walk.packet.source : address) === (not === undefined))], // prettier-ignore
   [/^oifname != "lo"/, when((walk, _match, state) => !isHere(walk, state.address))],

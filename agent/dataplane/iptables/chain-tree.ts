@@ -44,6 +44,8 @@ export interface ChainTreeOptions {
 
 interface Place extends Member {
   readonly frontends: ReadonlyMap<string, Frontend>;
+  /** From when it was put until it is written, which then need not make it again. */
+  fresh?: PlaceRules | undefined;
 }
 
 export class ChainTree {
@@ -105,13 +107,14 @@ export class ChainTree {
   }
 
   #replace(value: bigint, held: Place | undefined, frontends: ReadonlyMap<string, Frontend>): void {
-    const before = held ? this.#rulesOf(held.frontends) : NOTHING;
+    const before = held ? (held.fresh ?? this.#rulesOf(held.frontends)) : NOTHING;
     const after = frontends.size > 0 ? this.#rulesOf(frontends) : NOTHING;
     for (const chain of before.own.keys()) if (!after.own.has(chain)) this.#own.set(chain, undefined);
     for (const [chain, rules] of after.own) if (!sameLines(before.own.get(chain), rules)) this.#own.set(chain, rules);
-    const place = { value, weight: after.leaf.length, frontends };
+    const place: Place = { value, weight: after.leaf.length, frontends };
     if (frontends.size === 0) this.#tree.delete(value);
-    else if (!held || !sameLines(before.leaf, after.leaf) || !sameLines(before.last, after.last)) this.#tree.set(place);
+    else if (!held || !sameLines(before.leaf, after.leaf) || !sameLines(before.last, after.last))
+      this.#tree.set({ ...place, fresh: after });
     else this.#tree.exchange(place);
   }
 
@@ -128,7 +131,11 @@ export class ChainTree {
       return children.map(({ prefix, chain }) => `${this.#options.matchOf(prefix)} ${verb} ${chain}`);
     }
     const places = [...body.members.values()].toSorted((a, b) => (a.value < b.value ? -1 : 1));
-    const rules = places.map(({ frontends }) => this.#rulesOf(frontends));
+    const rules = places.map((place) => {
+      const made = place.fresh ?? this.#rulesOf(place.frontends);
+      place.fresh = undefined;
+      return made;
+    });
     return [...rules.flatMap(({ leaf }) => leaf), ...rules.flatMap(({ last }) => last)];
   }
 }

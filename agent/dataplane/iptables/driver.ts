@@ -77,11 +77,15 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
       held = undefined;
       const { kind, installed } = await kindOf(signal);
       const target = { kind, words };
-      await setSysctls(deps, table);
-      const listings = { nat: await list(tools, target, "nat", signal), filter: await list(tools, target, "filter", signal) };
-      const rules = rulesOf(table, { family, liberal: await isLiberal(tools, signal) });
+      const [, liberal, nat, filter] = await Promise.all([
+        setSysctls(deps, table),
+        isLiberal(tools, signal),
+        list(tools, target, "nat", signal),
+        list(tools, target, "filter", signal),
+      ]);
+      const rules = rulesOf(table, { family, liberal });
       restorer ??= openRestorer(tools, target);
-      await restorer.restore(planSync(rules, listings, nextCanary()));
+      await restorer.restore(planSync(rules, { nat, filter }, nextCanary()));
       // Leftovers of a run that used the other kind would translate too; after ours are in place, so that there is always one.
       const other = installed.filter((one) => one !== kind);
       for (const what of await cleanupTables(tools, { kinds: other, words, dryRun: false }, signal)) log.info({ what }, "removed leftover");

@@ -39,7 +39,9 @@ function natJumps(words: Words, host: HostTable, present: Present): Jump[] {
     ...(present.external ? [jump(hook, "", external)] : []),
     ...(present.nodePorts ? nodePortMatches(words, host).map((match) => jump(hook, match, nodePorts)) : []),
   ];
-  return [...into("PREROUTING"), ...into("OUTPUT"), jump("POSTROUTING", TRANSLATED, ours)];
+  // Over lo both ends are this host: nothing is to be decided.
+  const leaving = host.masqueradeAll ? TRANSLATED : `! -o lo ${TRANSLATED}`;
+  return [...into("PREROUTING"), ...into("OUTPUT"), jump("POSTROUTING", leaving, ours)];
 }
 
 function filterJumps(words: Words, host: HostTable, present: Present): Jump[] {

@@ -122,8 +122,7 @@ export function masqueradeRules(words: Words, host: HostTable, neighbours: reado
     // Container to elsewhere: as the host treats its containers otherwise (Docker masquerades them, routed networks do not).
     ...local.map((from) => `-s ${from} -j RETURN`),
     // The host itself: routing chose the source before the endpoint was known, and it may belong to another interface.
-    `! -o lo -m addrtype --src-type LOCAL ${masquerade}`,
-    "-m addrtype --src-type LOCAL -j RETURN",
+    `-m addrtype --src-type LOCAL ${masquerade}`,
     // From off the host to what is behind it: the answer passes here anyway.
     ...local.map((to) => `-d ${to} -j RETURN`),
     ...(neighbours.length > 0 ? [`-g ${chainsOf(words).neighbours}`] : []),

@@ -9,8 +9,9 @@ export function renderSection(table: TableName, edits: ChainEdits, hookLines: re
   const lines = [`*${table}`];
   for (const chain of edits.write.keys()) lines.push(`:${chain} - [0:0]`);
   for (const chain of edits.remove) lines.push(`:${chain} - [0:0]`); // empties it, so that it can go
-  for (const [chain, rules] of edits.write) for (const rule of rules) lines.push(`-A ${chain} ${rule}`);
+  // First, because the kernel looks for a list of xt_recent from the first that was made on: for those of the jumps with each connection.
   lines.push(...hookLines);
+  for (const [chain, rules] of edits.write) for (const rule of rules) lines.push(`-A ${chain} ${rule}`);
   for (const chain of edits.remove) lines.push(`-X ${chain}`);
   return `${lines.join("\n")}\nCOMMIT\n`;
 }

@@ -25,6 +25,8 @@ export class TablePlan {
   #fixed: ReadonlyMap<string, readonly string[]> = new Map();
   #jumps: readonly Jump[] = [];
   readonly #sums = new Map<string, ChainSum>();
+  /** Written, and not summed yet: nobody asks in a hurry, and the kernel is waiting. */
+  readonly #unsummed = new Map<string, readonly string[]>();
   #canary = "";
   #hasDockerUser = false;
 
@@ -45,7 +47,14 @@ export class TablePlan {
   }
 
   get sums(): ReadonlyMap<string, ChainSum> {
+    this.settle();
     return this.#sums;
+  }
+
+  /** What was put off until after the write: else its text stays in memory. */
+  settle(): void {
+    for (const [chain, rules] of this.#unsummed) this.#sums.set(chain, sumOf(rules));
+    this.#unsummed.clear();
   }
 
   /** The list of xt_recent that is there as long as the last write of this table is. */
@@ -57,7 +66,7 @@ export class TablePlan {
   get guards(): readonly { readonly chain: string; readonly list: string }[] {
     const { words, table } = this;
     return guardedChains(words)
-      .filter((chain) => this.#sums.has(chain))
+      .filter((chain) => this.#sums.has(chain) || this.#unsummed.has(chain))
       .map((chain) => ({ chain, list: guardList(words, table, chain) }));
   }
 
@@ -122,8 +131,11 @@ export class TablePlan {
   }
 
   #held(edits: ChainEdits): ChainEdits {
-    for (const [chain, rules] of edits.write) this.#sums.set(chain, sumOf(rules));
-    for (const chain of edits.remove) this.#sums.delete(chain);
+    for (const [chain, rules] of edits.write) this.#unsummed.set(chain, rules);
+    for (const chain of edits.remove) {
+      this.#unsummed.delete(chain);
+      this.#sums.delete(chain);
+    }
     return edits;
   }
 }

@@ -169,7 +169,7 @@ function refuse(at: At): void {
   const { frontend, kind, space, place, into } = at;
   const verdict = refusal(frontend);
   if (verdict === undefined) return;
-  const chain = kind === "node" ? `goto node_${verdict}` : verdict === "drop" ? "drop" : `goto ${verdict}`;
+  const chain = verdict === "drop" ? "drop" : `goto ${verdict}`;
   if (kind === "vip" && verdict === "refuse" && frontend.scope !== "external") return;
   into.own.push({ map: `${space.prefix}refusals`, key: place, value: chain, comment: commentWord(frontend.id) });
   if (frontend.scope === "external")

@@ -97,30 +97,32 @@ function natChains(words: NftWords, host: HostFacts): [string, FixedChain][] {
   const { vip, node } = spacesOf(words);
   const entry = [
     `${vip.place} vmap @services`,
-    `${node.place} @node_ports goto node`,
+    `${node.place} @node_ports jump node`,
     `${words.echoRequest} ${ip} daddr @answering redirect`,
   ];
   const isHere = [...notNodeAddresses(words, host).map((match) => `${match} return`), "fib daddr type != local return"];
+  // Here and not in a filter hook of input, for which each packet to the host would pay (docs/adr/0128).
+  const refusing = { vip: `ct state new ${ip} daddr vmap @guarded`, node: `ct state new ${node.place} vmap @node_refusals` };
+  const arriving = [...entry, refusing.vip];
   return [
     // Before Docker's (-100): all chains of nat are called at one time, in the order of these numbers.
-    ["nat_prerouting", { hook: "type nat hook prerouting priority -110; policy accept;", rules: entry }],
+    ["nat_prerouting", { hook: "type nat hook prerouting priority -110; policy accept;", rules: arriving }],
     ["nat_output", { hook: "type nat hook output priority -110; policy accept;", rules: entry }],
     ["ranged", { rules: [`${vip.place} vmap @ranges`, "drop"] }],
-    ["admit", { rules: [`${vip.place} vmap @admitted`] }],
-    ["node", { rules: [...isHere, `${node.place} vmap @node_services`] }],
-    ...[vip, node].flatMap(({ prefix, place }): [string, FixedChain][] => [
-      [
-        `${prefix}split`,
-        {
-          rules: [
-            `fib saddr type local goto ${prefix}inside`,
-            `${ip} saddr @local_cidrs goto ${prefix}inside`,
-            `${place} vmap @${prefix}outside_services`,
-          ],
-        },
-      ],
-      [`${prefix}inside`, { rules: [`${place} vmap @${prefix}inside_services`] }],
-    ]),
+    ["admit", { rules: [`${vip.place} vmap @admitted`, refusing.vip] }],
+    ["node", { rules: [...isHere, `${node.place} vmap @node_services`, refusing.node] }],
+    ...(["vip", "node"] as const).flatMap((kind): [string, FixedChain][] => splitting(words, kind, refusing[kind])),
+  ];
+}
+
+/** What policies Local set apart. Nobody comes back from there, so both ends refuse. */
+function splitting(words: NftWords, kind: "vip" | "node", refusing: string): [string, FixedChain][] {
+  const { ip } = words;
+  const { prefix, place } = spacesOf(words)[kind];
+  const isInside = ["fib saddr type local", `${ip} saddr @local_cidrs`].map((match) => `${match} goto ${prefix}inside`);
+  return [
+    [`${prefix}split`, { rules: [...isInside, `${place} vmap @${prefix}outside_services`, refusing] }],
+    [`${prefix}inside`, { rules: [`${place} vmap @${prefix}inside_services`, refusing] }],
   ];
 }
 
@@ -137,6 +139,8 @@ function notNodeAddresses(words: NftWords, { serviceCidrs, nodePortCidrs }: Host
 
 function masqueradeChains(words: NftWords, host: HostFacts): [string, FixedChain][] {
   const { ip } = words;
+  // Over lo both ends are this host, and nothing is to be decided; the packet's priority is of no use there.
+  const leaving = host.masqueradeAll ? "" : 'oifname != "lo" ';
   // The port of the original destination has a type only where the protocol is known.
   const ofProtocol = (protocol: string): [string, FixedChain] => [
     `translated_${protocol}`,
@@ -148,7 +152,10 @@ function masqueradeChains(words: NftWords, host: HostFacts): [string, FixedChain
     },
   ];
   return [
-    ["nat_postrouting", { hook: "type nat hook postrouting priority 99; policy accept;", rules: ["ct status dnat goto translated"] }],
+    [
+      "nat_postrouting",
+      { hook: "type nat hook postrouting priority 99; policy accept;", rules: [`ct status dnat ${leaving}goto translated`] },
+    ],
     [
       "translated",
       {
@@ -179,8 +186,7 @@ function masqueradeRules({ ip }: NftWords, { masqueradeAll }: HostFacts): readon
   return [
     `${ip} saddr @local_cidrs ${ip} daddr @local_cidrs ${masquerade}`,
     `${ip} saddr @local_cidrs return`,
-    `fib saddr type local oifname != "lo" ${masquerade}`,
-    "fib saddr type local return",
+    `fib saddr type local ${masquerade}`,
     `${ip} daddr @local_cidrs return`,
     `${ip} saddr . ${ip} daddr @hairpin ${masquerade}`,
     `${ip} daddr @local_elsewhere return`,
@@ -190,13 +196,12 @@ function masqueradeRules({ ip }: NftWords, { masqueradeAll }: HostFacts): readon
 
 function filterChains(words: NftWords, host: HostFacts): [string, FixedChain][] {
   const { ip } = words;
-  const { vip, node } = spacesOf(words);
+  const { vip } = spacesOf(words);
   // Neighbours of IPv6 find each other with untracked packets, also where the host has the address of a service.
   const established = "ct state established,related,untracked accept";
   const unallocated = cidrsOf(words, host.serviceCidrs).map((cidr) => `${ip} daddr ${cidr} goto refuse_cluster`);
   const guarded = `${ip} daddr vmap @guarded`;
   const hook = (name: string): string => `type filter hook ${name} priority -1; policy accept;`; // before others' DROP
-  const closed = (then: readonly string[]): FixedChain => ({ rules: ["jump node_open", ...then] });
   const isInside = (verdict: string): readonly string[] => [`fib saddr type local ${verdict}`, `${ip} saddr @local_cidrs ${verdict}`];
   return [
     [
@@ -211,7 +216,6 @@ function filterChains(words: NftWords, host: HostFacts): [string, FixedChain][] 
       },
     ],
     ["filter_output", { hook: hook("output"), rules: [established, guarded, ...unallocated] }],
-    ["filter_input", { hook: hook("input"), rules: [established, guarded, `${node.place} vmap @node_refusals`] }],
     ["invalid", { rules: host.liberal ? [] : ["saddr", "daddr"].map((end) => `meta l4proto tcp ${ip} ${end} @local_cidrs drop`) }],
     // The address of the DNS service is in the range and on the host itself.
     ["refuse_cluster", { rules: [`${vip.place} vmap @refusals`, "fib daddr type local accept", "goto refuse"] }],
@@ -220,11 +224,6 @@ function filterChains(words: NftWords, host: HostFacts): [string, FixedChain][] 
     ["refuse", { rules: ["meta l4proto tcp reject with tcp reset", "reject"] }],
     ["drop_outside", { rules: [...isInside("goto refuse"), "drop"] }],
     ["drop_inside", { rules: [...isInside("drop"), "goto refuse"] }],
-    ["node_open", { rules: notNodeAddresses(words, host).map((match) => `${match} accept`) }],
-    ["node_refuse", closed(["goto refuse"])],
-    ["node_drop", closed(["drop"])],
-    ["node_drop_outside", closed(["goto drop_outside"])],
-    ["node_drop_inside", closed(["goto drop_inside"])],
   ];
 }
 
