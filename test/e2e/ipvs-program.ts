@@ -1,12 +1,19 @@
 // What IPVS does over time, in a kernel of its own (test/fleet/uml.ts):  node test/e2e/ipvs-program.ts
 // Prints what was seen as one JSON line; ipvs.e2e.test.ts says what it must be.
+import { writeFile } from "node:fs/promises";
+import { hostname } from "node:os";
 import type { Frontend, ServiceChange } from "#agent/compile/table.ts";
 import { createFleet } from "#test/fleet/fleet.ts";
 import { aBackend, aCompiled, aFrontend, aHostTable, aTable } from "#test/tables.ts";
 import { waitFor } from "#test/wait-for.ts";
-import { ipvsDriverOn } from "./ipvs-rig.ts";
+import { driverOn } from "./dataplane-rig.ts";
+import { ipvsDriverOn, ruleNamesOn, sysctlsOn } from "./ipvs-rig.ts";
 
-const signal = AbortSignal.timeout(330_000);
+if (hostname() !== "uml") throw new Error("this program changes the machine that it runs on: it belongs into User-Mode Linux");
+// A kernel that lacks a module, as far as anybody can see who asks for it.
+await writeFile("/etc/modprobe.d/fairlead-test.conf", "install ip_vs_mh /bin/false\n");
+
+const signal = AbortSignal.timeout(780_000);
 const seen: Record<string, unknown> = {};
 const see = (name: string, what: unknown): void => {
   seen[name] = what;
@@ -23,16 +30,25 @@ const one = aBackend(b.ip, 8081);
 const two = aBackend(b.ip, 8082);
 const host = aHostTable({ nodeIps: [a.ip] });
 const withFrontend = (more: Partial<Frontend>) => aCompiled([aFrontend({ address: "10.96.0.10", ...more })]);
-const ask = async (requests: number): Promise<Record<string, Record<string, number>>> => {
-  const args = ["--url", "http://10.96.0.10/", "--requests", String(requests), "--timeout-ms", "10000"];
+const ask = async (requests: number, ...more: readonly string[]): Promise<Record<string, Record<string, number>>> => {
+  const args = ["--url", "http://10.96.0.10/", "--requests", String(requests), "--timeout-ms", "10000", ...more];
   const { stdout } = await a.run("node", ["test/fleet/http-ask.ts", ...args], { timeoutMs: 90_000 });
   const { answers, failures } = JSON.parse(stdout) as Record<"answers" | "failures", Record<string, number>>;
   return { answers, failures };
 };
 const servers = async (): Promise<readonly string[]> => (await a.run("ipvsadm", ["-Sn"])).stdout.trim().split("\n").toSorted();
 
-await a.run("ipvsadm", ["-A", "-t", "192.0.2.1:80", "-s", "wlc"]);
-const { driver } = ipvsDriverOn(a);
+const addOthersServer = async (): Promise<void> => {
+  await a.run("ipvsadm", ["-A", "-t", "192.0.2.1:80", "-s", "wlc"]);
+};
+await addOthersServer();
+await a.run("ipset", ["restore"], { input: "create others hash:ip\nadd others 192.0.2.9\n" });
+const othersRules = "*filter\n:OTHERS - [0:0]\n-A OTHERS -m set --match-set others src -j DROP\n-A INPUT -j OTHERS\nCOMMIT\n";
+await a.run("iptables-restore", ["--noflush"], { input: othersRules });
+await a.run("sysctl", ["-qw", "net.ipv4.vs.sloppy_tcp=1"]);
+
+const sysctls = sysctlsOn(a);
+const { driver } = ipvsDriverOn(a, "IPv4", { sysctls });
 let now = withFrontend({ backends: [one, { ...two, weight: 3 }] });
 const change = async (next: typeof now): Promise<void> => {
   const changes: ServiceChange[] = [{ key: now.key, previous: now, next }];
@@ -62,9 +78,83 @@ see("drain: new connections", await ask(6));
 see("drain: the open connection goes on", await goesOn());
 see("drain: weights", await servers());
 
-const { driver: restarted } = ipvsDriverOn(a);
+const { driver: restarted, logged } = ipvsDriverOn(a, "IPv4", { sysctls });
 await restarted.sync(aTable([now], host), signal);
 see("restart: the open connection goes on", await goesOn());
 see("restart: the same", await servers());
+
+// Its client ends; the kernel forgets it after 120 s.
+await stream.kill();
+const drained = async (): Promise<boolean> => {
+  await restarted.verify(signal); // only the driver that wrote last finds what it wrote
+  return !(await servers()).join("\n").includes(":8081");
+};
+see("drain: idle", await waitFor(drained, { what: "the idle endpoint to be taken away", timeoutMs: 200_000, intervalMs: 500 }));
+
+const clearedAt = performance.now();
+await a.run("ipvsadm", ["-C"]);
+const missed = async () => {
+  const drift = await restarted.verify(signal);
+  return drift.intact ? undefined : drift.missing;
+};
+see("damage: seen", await waitFor(missed, { what: "the damage to be seen", timeoutMs: 15_000 }));
+await restarted.sync(aTable([now], host), signal);
+see("damage: repaired", { ...(await ask(2)), within15s: performance.now() - clearedAt < 15_000 });
+await addOthersServer();
+
+const later = async (next: typeof now): Promise<void> => {
+  await restarted.update([{ key: next.key, previous: next.key === now.key ? now : undefined, next }], signal);
+};
+await later(withFrontend({ backends: [two], scheduler: "mh" }));
+see("scheduler: instead of mh", (await servers())[0]);
+see(
+  "scheduler: told",
+  logged.filter(({ level }) => level === "warn").map(({ message }) => message),
+);
+
+const udp = await b.spawn("node", ["test/fleet/udp-echo.ts", "--id", "first", "--listen", `${b.ip}:5301`]);
+const udp2 = await b.spawn("node", ["test/fleet/udp-echo.ts", "--id", "second", "--listen", `${b.ip}:5302`]);
+for (const echo of [udp, udp2]) await echo.waitForLine(/^listening/, { timeoutMs: 60_000 });
+const dns = (port: number) =>
+  aCompiled([aFrontend({ address: "10.96.0.53", port: 53, protocol: "UDP", backends: [aBackend(b.ip, port)] })], "default/dns");
+await restarted.update([{ key: "default/dns", previous: undefined, next: dns(5301) }], signal);
+const client = await a.spawn("node", [
+  "test/fleet/udp-ask.ts",
+  "--to",
+  "10.96.0.53:53",
+  "--count",
+  "1000",
+  "--every-ms",
+  "50",
+  "--same-socket",
+]);
+await client.waitForLine(/^first /, { timeoutMs: 30_000 });
+await restarted.update([{ key: "default/dns", previous: dns(5301), next: dns(5302) }], signal);
+see("udp: the same socket comes to the other endpoint", (await client.waitForLine(/^(second) /, { timeoutMs: 15_000 }))[1]);
+await client.kill();
+
+const last = aTable([withFrontend({ backends: [one, two] })], host);
+await restarted.sync(last, signal);
+const stop = new AbortController();
+const running = (async () => {
+  const found = { answered: 0, failures: {} as Record<string, number> };
+  while (!stop.signal.aborted) {
+    const { answers, failures } = await ask(100, "--every-ms", "30");
+    for (const count of Object.values(answers)) found.answered += count;
+    Object.assign(found.failures, failures);
+  }
+  return found;
+})();
+const { driver: iptables } = driverOn(a, "legacy");
+await iptables.sync(last, signal);
+await restarted.cleanup({ dryRun: false }, signal);
+see("switch: only iptables", await ruleNamesOn(a));
+const { driver: again } = ipvsDriverOn(a, "IPv4", { sysctls });
+await again.sync(last, signal);
+await iptables.cleanup({ dryRun: false }, signal);
+see("switch: only ipvs", await ruleNamesOn(a));
+stop.abort();
+const { answered, failures } = await running;
+see("switch: connections", { enough: answered >= 200, failures });
 
 process.stdout.write(`${JSON.stringify(seen)}\n`);

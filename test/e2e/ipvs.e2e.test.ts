@@ -3,7 +3,7 @@ import { runInUml } from "#test/fleet/uml.ts";
 
 /** What IPVS does over time; what it does with each single packet is in flows-ipvs.e2e.test.ts. */
 
-const TIMEOUT_MS = 400_000;
+const TIMEOUT_MS = 800_000;
 let seen: Record<string, unknown> = {};
 
 beforeAll(async () => {
@@ -32,6 +32,22 @@ test.for<readonly [string, string, unknown]>([
   ["with weight 0, next to the virtual server of somebody else", "drain: weights", DRAINING],
   ["a restart does not disturb an open connection", "restart: the open connection goes on", true],
   ["and changes nothing", "restart: the same", DRAINING],
+  ["an endpoint without connections is taken away", "drain: idle", true],
+  ["somebody's ipvsadm -C is seen at once", "damage: seen", ["1 of 1 virtual servers"]],
+  ["and repaired", "damage: repaired", { answers: { 8082: 2 }, failures: {}, within15s: true }],
+  ["a scheduler whose module is missing gives way", "scheduler: instead of mh", "-A -t 10.96.0.10:80 -s rr"],
+  [
+    "and a warning says so, after one about the host's other virtual servers, for whose sake the idle time stays",
+    "scheduler: told",
+    [
+      expect.stringContaining("others are on this host (-t 192.0.2.1:80)"),
+      expect.stringContaining("the kernel has no scheduler mh (module ip_vs_mh)"),
+    ],
+  ],
+  ["a UDP client that keeps its socket gets the new endpoint", "udp: the same socket comes to the other endpoint", "second"],
+  ["iptables takes over from IPVS", "switch: only iptables", ["FL-"]],
+  ["and IPVS from iptables", "switch: only ipvs", ["FLV-"]],
+  ["without a refused connection", "switch: connections", { enough: true, failures: {} }],
 ])("%s", ([, what, wanted]) => {
   expect(seen[what]).toEqual(wanted);
 });
