@@ -38,8 +38,15 @@ const Listing = z.array(
     dst: z.string().optional(),
     prefsrc: z.string().optional(),
     priority: z.number().optional(),
+    src: z.string().optional(),
+    iif: z.string().optional(),
+    fwmark: z.string().optional(),
+    fwmask: z.string().optional(),
+    goto: z.number().optional(),
+    table: z.string().optional(),
   }),
 );
+type Listed = z.output<typeof Listing>[number];
 const TIMEOUT_MS = 10_000;
 
 export function openDevice(tools: KernelTools, { family, procNet }: { readonly family: IpFamily; readonly procNet: string }): DeviceEdge {
@@ -67,12 +74,22 @@ async function lookAt(tools: KernelTools, option: "-4" | "-6", signal: AbortSign
   });
   const lines = stdout.split("\n").filter((line) => line.startsWith("["));
   const listed = lines.flatMap((line) => Listing.parse(JSON.parse(line)));
-  const priorities = new Set(listed.map(({ priority }) => String(priority)));
-  const rules = [PAST_PRIORITY, RULE_PRIORITY].filter((one) => priorities.has(one)).length;
+  const rules = [PAST_RULE, ROUTE_RULE].filter((ours) => listed.some((one) => ruleWords(one) === ours)).length;
   const routes = listed.flatMap(({ type, dst, prefsrc }) =>
     type === "local" && dst !== undefined && !isLinkLocal(dst) ? [[dst, prefsrc] as const] : [],
   );
   return { addresses: new Map(routes), externalRules: rules === 0 ? "none" : rules === 2 ? "all" : "some" };
+}
+
+/** As `ip rule` takes it. Others may have rules with our priorities: only all the words together say that one is ours. */
+function ruleWords({ src = "all", priority, iif, fwmark, fwmask, goto, table }: Listed): string {
+  return [
+    ...(src === "all" ? [] : [`from ${src}`]),
+    ...(iif === undefined ? [] : [`iif ${iif}`]),
+    ...(fwmark === undefined ? [] : [`fwmark ${fwmark}${fwmask === undefined ? "" : `/${fwmask}`}`]),
+    goto === undefined ? `lookup ${table}` : `goto ${goto}`,
+    `priority ${priority}`,
+  ].join(" ");
 }
 
 /**
@@ -97,24 +114,21 @@ export function sourceOf(family: IpFamily, { nodeIps }: Pick<HostTable, "nodeIps
 
 const UP = `link set dev ${DEVICE} up`;
 
+const PAST_RULE = `iif lo fwmark ${markWord(MARKS.external)} goto ${MAIN_PRIORITY} priority ${PAST_PRIORITY}`;
+const ROUTE_RULE = `fwmark ${markWord(MARK_BASE)}/${markWord(MARK_MASK)} lookup ${ROUTE_TABLE} priority ${RULE_PRIORITY}`;
+/** The metric makes it another route than one that somebody else has in a table of that number. */
+const ROUTE = `local default dev ${DEVICE} table ${ROUTE_TABLE} metric ${ROUTE_TABLE}`;
+
 /**
  * An external IP is somebody else's, and only packets for our ports of it are to come to INPUT: those have a mark. The kernel also asks which way back
  * a source has, from lo, and with the packet's mark where src_valid_mark is set (wg-quick does): the first rule leads past ours then. What the host
  * itself sends there has other marks of ours, until its virtual server has it: one that chooses a process of this host leaves the packet on the way
  * that it was on, which must be the way to this host.
  */
-export const EXTERNAL_LINES: readonly string[] = [
-  UP,
-  `route replace local default dev ${DEVICE} table ${ROUTE_TABLE}`,
-  `rule add iif lo fwmark ${markWord(MARKS.external)} goto ${MAIN_PRIORITY} priority ${PAST_PRIORITY}`,
-  `rule add fwmark ${markWord(MARK_BASE)}/${markWord(MARK_MASK)} lookup ${ROUTE_TABLE} priority ${RULE_PRIORITY}`,
-];
+export const EXTERNAL_LINES: readonly string[] = [UP, `route replace ${ROUTE}`, `rule add ${PAST_RULE}`, `rule add ${ROUTE_RULE}`];
 
-export const NO_EXTERNAL_LINES: readonly string[] = [
-  `rule del priority ${PAST_PRIORITY}`,
-  `rule del priority ${RULE_PRIORITY}`,
-  `route flush table ${ROUTE_TABLE}`,
-];
+/** One at a time, in full words: what others have under our numbers is theirs. */
+export const NO_EXTERNAL_LINES: readonly string[] = [`rule del ${PAST_RULE}`, `rule del ${ROUTE_RULE}`, `route del ${ROUTE}`];
 
 async function make(tools: KernelTools, procNet: string, signal: AbortSignal): Promise<void> {
   let said = "";
