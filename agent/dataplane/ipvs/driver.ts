@@ -16,7 +16,7 @@ import { HASHES, isScheduler } from "./schedulers.ts";
 import { Marks } from "./state.ts";
 import { openWriter, type Written } from "./writer.ts";
 import { probeIpvs, tryScheduler } from "./trials.ts";
-import { IDLE_SECONDS, KERNEL_SECONDS, setIdleTimeout } from "./timeouts.ts";
+import { raiseIdleTimeout } from "./timeouts.ts";
 
 export interface IpvsDriverDeps extends DriverDeps {
   /** Which iptables the fixed rules are written with; undefined = the one that this host uses. */
@@ -74,8 +74,11 @@ export function createIpvsDriver(deps: IpvsDriverDeps): DataplaneDriver {
       schedulers.forgetMissing();
       await schedulers.learn(frontends, signal); // and with that the kernel has its settings of virtual servers
       await setSysctls(deps, { table, frontends }, signal);
-      if (!isIdleTimeSet)
-        for (const what of await setIdleTimeout(tools, { from: KERNEL_SECONDS, to: IDLE_SECONDS }, signal)) log.info({}, what);
+      if (!isIdleTimeSet) {
+        const { done, warning } = await raiseIdleTimeout(tools, { serviceCidrs: table.host.serviceCidrs, procNet }, signal);
+        for (const what of done) log.info({}, what);
+        if (warning !== undefined) log.warn({}, warning);
+      }
       isIdleTimeSet = true;
       const isLiberal = await isTcpLiberal(deps.procSys === undefined ? {} : { procSys: deps.procSys });
       const options = { kind, frontends, marks, hasScheduler: schedulers.has, hostAddresses: deps.hostAddresses ?? [], isLiberal };
@@ -101,8 +104,11 @@ export function createIpvsDriver(deps: IpvsDriverDeps): DataplaneDriver {
       if (!held || !inspector) return { intact: true };
       const missing = await inspector.inspect(held, signal);
       if (missing.length > 0) return { intact: false, missing };
-      const idle = await drains.due(held.state);
-      if (idle) held = await writer.apply(held, idle);
+      const now = held;
+      const idle = await drains.due(now.state);
+      if (!idle) return { intact: true };
+      held = undefined; // until it is known to have been applied
+      held = await writer.apply(now, idle);
       return { intact: true };
     },
 
