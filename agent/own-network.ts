@@ -1,7 +1,9 @@
 import type { NodeContext } from "./compile/compile.ts";
 import type { AgentConfig } from "./agent-config.ts";
+import { upstreamsFile } from "./config.ts";
 import type { KernelTools } from "./dataplane/exec.ts";
 import type { TableSink } from "./dataplane/mailbox.ts";
+import { readKnownUpstreams } from "./dns/known-upstreams.ts";
 import { createClaimedAddresses } from "./node/claimed-addresses.ts";
 import { lookAtNetwork } from "./node/facts.ts";
 import type { NodeNetwork } from "./node/network.ts";
@@ -22,13 +24,13 @@ export interface OwnNetwork {
 const NOT_LOOKED: NodeNetwork = { addresses: [], containerCidrs: [], localCidrs: [], reserved: [] };
 
 export interface OwnNetworkDeps {
-  readonly config: Pick<AgentConfig, "membership" | "masqueradeAll" | "nodePortCidrs">;
+  readonly config: Pick<AgentConfig, "membership" | "masqueradeAll" | "nodePortCidrs" | "stateDir" | "dnsUpstreams">;
   readonly tools: KernelTools;
   readonly state: ClusterState;
 }
 
 export function createOwnNetwork({ config, tools, state }: OwnNetworkDeps): OwnNetwork {
-  const { membership, masqueradeAll, nodePortCidrs } = config;
+  const { membership, masqueradeAll, nodePortCidrs, stateDir, dnsUpstreams } = config;
   const { node: name, addresses, cluster } = membership;
   const claims = createClaimedAddresses();
   let now = NOT_LOOKED;
@@ -46,6 +48,10 @@ export function createOwnNetwork({ config, tools, state }: OwnNetworkDeps): OwnN
           serviceCidrs: cluster.serviceCidrs,
           addresses,
           isClaimed: (address) => claims.has(address) && !isRegistered(address),
+          askedServers: async () => [
+            ...dnsUpstreams.map((upstream) => upstream.address),
+            ...(await readKnownUpstreams(upstreamsFile(stateDir))),
+          ],
         },
         signal,
       ),

@@ -29,6 +29,13 @@ export const ClusterFacts = z.object({
 });
 export type ClusterFacts = z.output<typeof ClusterFacts>;
 
+/** A few letters that are others when the facts are: FNV-1a over their text. */
+export function tagOfFacts(facts: ClusterFacts): string {
+  let hash = 0x811c9dc5;
+  for (const character of JSON.stringify(ClusterFacts.parse(facts))) hash = Math.imul(hash ^ (character.codePointAt(0) ?? 0), 0x01000193);
+  return (hash >>> 0).toString(36);
+}
+
 /** The kinds that hosts follow. Namespaces matter to DNS (NXDOMAIN or NODATA), Nodes to addresses and zones. */
 export const FOLLOWED_KINDS = ["Namespace", "Node", "Service", "EndpointSlice", "Workload"] as const;
 export type FollowedKind = (typeof FOLLOWED_KINDS)[number];
@@ -54,6 +61,8 @@ export type SnapshotPage = z.output<typeof SnapshotPage>;
 export const ChangesQuery = z.object({
   since: z.coerce.number().int().min(0),
   epoch: z.string().max(64),
+  /** tagOfFacts of what the host goes by. Others here: Expired, so that it reads the snapshot, and with it the facts. */
+  facts: z.string().max(16).optional(),
   /** The revision that this host's kernel and DNS hold. Taken as a receipt only from the node itself. */
   applied: z.coerce.number().int().min(0).optional(),
   /** Answer with no changes after so long. */

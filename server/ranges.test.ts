@@ -31,3 +31,15 @@ test("the default route and the neighbours of the range are no reason to refuse"
     checkRanges(["10.96.0.0/16", "fd00::/112"], routes);
   }).not.toThrow();
 });
+
+test("what an agent of this host has in the range is no reason to refuse: the server starts again beside it", () => {
+  const routes = [
+    { dst: "fd00:10:96::a", dev: "lo" },
+    { dst: "fd00:10:96::/112", dev: "lo" },
+    { dst: "10.96.0.0/16", dev: "lo" },
+    { dst: "10.96.0.1", dev: "fairlead0" },
+  ];
+  expect(() => {
+    checkRanges(["10.96.0.0/16", "fd00:10:96::/112"], routes);
+  }).not.toThrow();
+});

@@ -15,7 +15,7 @@ export interface LocalRoute {
 export function checkRanges(serviceCidrs: readonly string[], routes: readonly LocalRoute[]): void {
   for (const text of serviceCidrs) {
     const range = parseCidr(text);
-    const taken = range && routes.find((route) => overlapsRoute(range, route));
+    const taken = range && routes.find((route) => !isOfAgent(route) && overlapsRoute(range, route));
     if (!taken) continue;
     throw new AppError(
       "Usage",
@@ -25,6 +25,11 @@ export function checkRanges(serviceCidrs: readonly string[], routes: readonly Lo
       },
     );
   }
+}
+
+/** An agent on this host has the DNS service's address on lo, and may have led the whole range there; virtual IPs of its IPVS are on fairlead0. */
+function isOfAgent({ dev }: LocalRoute): boolean {
+  return dev === "lo" || dev === "fairlead0";
 }
 
 function overlapsRoute(range: NonNullable<ReturnType<typeof parseCidr>>, { dst }: LocalRoute): boolean {

@@ -21,22 +21,25 @@ export interface LookOptions {
   /** As the operator said at join; then no others are. */
   readonly addresses?: readonly string[] | undefined;
   readonly isClaimed?: ((address: string) => boolean) | undefined;
+  /** Name servers that the agent asks, besides those that the host's files name: where those name only the agent, nobody else knows them. */
+  readonly askedServers?: (() => Promise<readonly string[]>) | undefined;
 }
 
 export async function lookAtNetwork(
-  { tools, server, serviceCidrs, addresses = [], isClaimed }: LookOptions,
+  { tools, server, serviceCidrs, addresses = [], isClaimed, askedServers }: LookOptions,
   signal: AbortSignal,
 ): Promise<NodeNetwork> {
-  const [{ stdout }, first, routes, nameServers] = await Promise.all([
+  const [{ stdout }, first, routes, nameServers, asked] = await Promise.all([
     tools.run("ip", ["-j", "address"], { signal, timeoutMs: 5000 }),
     server === undefined ? undefined : sourceAddressTo(server),
     routesOf(tools, ["show", "default"], signal),
     Promise.all(
       [RESOLV_CONF.host, RESOLV_CONF.resolved].map(async (file) => parseResolvConf(await readFile(file, "utf8").catch(() => ""))),
     ),
+    askedServers?.() ?? [],
   ]);
   const found = networkOf(IpAddressJson.parse(JSON.parse(stdout)), { first, serviceCidrs, isClaimed });
-  const reserved = reservedOf(gatewaysOf(routes), nameServers.flat());
+  const reserved = reservedOf(gatewaysOf(routes), [...nameServers.flat(), ...asked]);
   return { ...found, reserved, ...(addresses.length > 0 && { addresses }) };
 }
 

@@ -109,7 +109,8 @@ export function isSameNetwork(a: NodeNetwork, b: NodeNetwork): boolean {
 export function overlappingRoute(routes: IpRouteJson, serviceCidrs: readonly string[]): string | undefined {
   for (const text of serviceCidrs) {
     const range = parseCidr(text);
-    const found = range && routes.find(({ dst, dev }) => dev !== "lo" && dst !== "default" && overlapsWith(range, dst));
+    const found =
+      range && routes.find(({ dst, dev }) => dev !== "lo" && dev !== "fairlead0" && dst !== "default" && overlapsWith(range, dst));
     if (found) {
       const via = found.gateway === undefined ? "" : ` via ${found.gateway}`;
       return `${text} overlaps the route ${found.dst}${via}${found.dev === undefined ? "" : ` dev ${found.dev}`}`;

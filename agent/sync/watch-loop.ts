@@ -1,5 +1,5 @@
 import type { Logger } from "pino";
-import { ChangesReply, SnapshotPage } from "#proto/agents.ts";
+import { ChangesReply, SnapshotPage, tagOfFacts } from "#proto/agents.ts";
 import { backoffMs, pause } from "#proto/backoff.ts";
 import type { Transport } from "#proto/client-http.ts";
 import { AppError, describeError, isAppError } from "#proto/error.ts";
@@ -121,7 +121,13 @@ async function followOnce(deps: WatchDeps, delivery: Delivery, { waiting, timeou
   const { transport, replica, store, applied, contact, log } = deps;
   const { body } = await transport.send({
     path: paths.changes,
-    query: { since: replica.state.revision, epoch: replica.epoch(), applied: applied.revision(), timeoutMs },
+    query: {
+      since: replica.state.revision,
+      epoch: replica.epoch(),
+      facts: replica.state.cluster && tagOfFacts(replica.state.cluster),
+      applied: applied.revision(),
+      timeoutMs,
+    },
     signal: waiting,
     timeoutMs: timeoutMs + ANSWER_MS,
   });

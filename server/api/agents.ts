@@ -1,4 +1,5 @@
-import { ChangesQuery, ChangesReply, SnapshotPage, SnapshotQuery, type ClusterFacts } from "#proto/agents.ts";
+import { ChangesQuery, ChangesReply, SnapshotPage, SnapshotQuery, tagOfFacts, type ClusterFacts } from "#proto/agents.ts";
+import { AppError } from "#proto/error.ts";
 import { paths } from "#proto/paths.ts";
 import type { Store } from "#server/store/store.ts";
 import type { Feed } from "#server/watch/feed.ts";
@@ -19,6 +20,7 @@ export interface AgentsDeps {
 
 export function agentRoutes(app: App, deps: AgentsDeps): void {
   const snapshot = createSnapshotPages(deps);
+  const tag = tagOfFacts(deps.cluster);
   declareRoute(app, {
     method: "GET",
     path: paths.snapshot,
@@ -39,7 +41,8 @@ export function agentRoutes(app: App, deps: AgentsDeps): void {
     query: ChangesQuery,
     answer: ChangesReply,
     handler: async ({ query, request, reply }, identity) => {
-      const { since, epoch, limit, timeoutMs, applied } = query;
+      const { since, epoch, facts, limit, timeoutMs, applied } = query;
+      if (facts !== undefined && facts !== tag) throw new AppError("Expired", "the fleet's ranges, domain or times are others now");
       if (applied !== undefined && identity.kind === "node") deps.reportApplied(identity.name, applied, epoch);
       const poll = deps.polls.open("changes", request, reply);
       try {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { ChangesReply, SnapshotPage } from "#proto/agents.ts";
+import { ChangesReply, SnapshotPage, tagOfFacts } from "#proto/agents.ts";
 import { isAppError } from "#proto/error.ts";
 import { parseObject } from "#proto/parse.ts";
 import { paths } from "#proto/paths.ts";
@@ -47,6 +47,18 @@ test("the snapshot holds every object that hosts follow, once, whatever the size
     expect(paged.items).toEqual(whole.items);
     expect(new Set(paged.pages.map(({ revision }) => revision)).size).toBe(1);
   }
+});
+
+test("a host that goes by other facts than the server's is told to read the snapshot", async () => {
+  const server = await startApi();
+  const { epoch, revision } = server.store;
+  const others = tagOfFacts({ ...cluster, serviceCidrs: [...cluster.serviceCidrs, "fd00:10:96::/112"] });
+  await expect(changes(server, { since: revision, epoch, timeoutMs: 0, facts: others })).rejects.toSatisfy((error) =>
+    isAppError(error, "Expired"),
+  );
+  await expect(changes(server, { since: revision, epoch, timeoutMs: 0, facts: tagOfFacts(cluster) })).resolves.toMatchObject({
+    changes: [],
+  });
 });
 
 test("pages of large objects end after some mebibytes, and no more of them is held than a bound", async () => {
