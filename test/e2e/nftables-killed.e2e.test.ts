@@ -66,9 +66,12 @@ test("half of what the tool is given changes nothing, wherever it is cut", async
   const driver = recorded(async (input, tools) => {
     if (!isAsked) return;
     const before = await listed(a, "ours");
-    const last = input.trimEnd().length - 1;
-    for (let i = 1; i <= 12; i++) {
-      const half = input.slice(0, Math.ceil((last * i) / 12));
+    const last = input.trimEnd().length;
+    // Anywhere, and where a line ends: there what was cut off is not missed by the syntax.
+    const cuts = Array.from({ length: 12 }, (_, i) => Math.ceil(((last - 1) * (i + 1)) / 12));
+    for (const at of cuts.slice(0, -1)) if (input.indexOf("\n", at) < last) cuts.push(input.indexOf("\n", at) + 1);
+    for (const cut of cuts) {
+      const half = input.slice(0, cut);
       await expect(tools.run("nft", ["-f", "-"], { input: half }), half.slice(-40)).rejects.toThrow(/nft -f -/);
       halves++;
     }
@@ -77,7 +80,7 @@ test("half of what the tool is given changes nothing, wherever it is cut", async
   await driver.sync(tableOf(300), signal);
   isAsked = true;
   await driver.sync(tableOf(301), signal);
-  expect(halves).toBe(12);
+  expect(halves).toBeGreaterThanOrEqual(12);
   expect((await askHttp(a, VIP)).answers).toEqual({ b: 1 });
 });
 
