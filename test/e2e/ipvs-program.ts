@@ -140,7 +140,7 @@ const running = (async () => {
   const found = { answered: 0, failures: {} as Record<string, number> };
   while (!stop.signal.aborted) {
     const { answers, failures } = await ask(100, "--every-ms", "30");
-    for (const count of Object.values(answers)) found.answered += count;
+    for (const count of Object.values(answers ?? {})) found.answered += count;
     Object.assign(found.failures, failures);
   }
   return found;
