@@ -52,7 +52,7 @@ export function placesOf(service: Service, facts: HostFacts): Places {
   };
   const addAll = (scope: FrontendScope, addresses: readonly Ip[]): void => {
     for (const ip of addresses) {
-      const sourceRanges = scope === "loadBalancer" ? sourceRangesOf(service.spec.loadBalancerSourceRanges, ip, facts.nodeIps) : undefined;
+      const sourceRanges = scope === "loadBalancer" ? sourceRangesOf(service.spec.loadBalancerSourceRanges, ip.family) : undefined;
       const at = { scope, family: ip.family, address: formatIp(ip), sourceRanges };
       for (const servicePort of service.spec.ports) add({ ...at, port: servicePort.port, servicePort });
     }

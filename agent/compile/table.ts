@@ -31,7 +31,11 @@ export interface Frontend {
   readonly whenEmpty: "reject" | "drop";
   /** externalTrafficPolicy Local: who gets the connections that come from off the host. Their source address stays what it is. */
   readonly outside: OutsideChoice | undefined;
-  /** Sources that may connect, of this family; others are dropped before translation. undefined = all, empty = none. loadBalancer only. */
+  /**
+   * Sources that may connect, of this family; others are dropped before translation. undefined = all, empty = none. loadBalancer only. Where one of them
+   * holds an address of this host, the frontend's own address may connect too: the host's packets have it where the host holds it. A driver adds it, so
+   * that services with the same ranges can share them.
+   */
   readonly sourceRanges: readonly string[] | undefined;
   /** Endpoints that take no new flows and still serve the ones they have. UDP only: the kernel keeps TCP connections anyway. Sorted. */
   readonly draining: readonly { readonly address: string; readonly port: number }[];
