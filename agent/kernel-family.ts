@@ -95,7 +95,7 @@ function toldOf(
       events.tell({
         reason: "RulesRepaired",
         about: family,
-        message: `somebody else removed or changed rules of this host, and they were put back: ${what}`,
+        message: `somebody else removed or changed ${family} rules of this host, and they were put back: ${what}`,
       });
     },
     onFailure(error) {

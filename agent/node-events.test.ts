@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { AppError } from "#proto/error.ts";
 import { waitFor } from "#test/wait-for.ts";
 import { createNodeEvents } from "./node-events.ts";
 
@@ -34,9 +35,19 @@ test("the same is told once in a while, another thing at once, and nothing after
   expect(told.map(({ message }) => message)).toEqual(["a", "c", "d", "d"]);
 });
 
-test("a server that is down does not hear of it, and however much goes wrong, so much is told", () => {
-  const { told, events } = telling(() => Promise.reject(new Error("the server is down")));
+test("a server that was down hears of it when it is back, once, also where its answer was lost", async () => {
+  const answers = [new AppError("ServiceUnavailable", "the server is down"), new AppError("AlreadyExists", "it has it")];
+  const { told, events } = telling(() => Promise.reject(answers.shift() ?? new Error("asked too often")));
+  events.tell({ reason: "RulesRepaired", about: "IPv4", message: "a" });
+  await waitFor(() => told.length === 2, { what: "the second try" });
+  await waitFor(() => answers.length === 0, { what: "its answer" });
+  expect(new Set(told.map(({ name }) => name)).size).toBe(1);
+});
+
+test("however much goes wrong, so much is told", () => {
+  const { told, events, end } = telling(() => Promise.reject(new AppError("ServiceUnavailable", "the server is down")));
   for (let i = 0; i < 1000; i++) events.tell({ reason: "PortNotOpened", about: `port ${i}`, message: "x".repeat(5000) });
   expect(told).toHaveLength(64);
   expect(told[0]?.message).toHaveLength(1024);
+  end.abort();
 });

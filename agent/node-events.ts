@@ -1,4 +1,5 @@
-import { describeError } from "#proto/error.ts";
+import { backoffMs, pause } from "#proto/backoff.ts";
+import { describeError, isAppError, type ErrorCode } from "#proto/error.ts";
 import type { Client } from "#proto/client.ts";
 import type { DataplaneLog } from "./dataplane/log.ts";
 
@@ -14,7 +15,7 @@ export interface NodeNews {
 }
 
 export interface NodeEvents {
-  /** Returns at once; a server that is down does not hear of it. */
+  /** Returns at once; a server that is down hears of it when it is back. */
   tell(news: NodeNews): void;
 }
 
@@ -26,12 +27,17 @@ export interface NodeEventsDeps {
 
 const QUIET_MS = 10_000;
 const WITHIN_MS = 5_000;
+const RETRY = { baseMs: 1_000, maxMs: 30_000 };
 /** So many things go wrong at a time at most, as far as Events tell. */
 const MAX_KNOWN = 64;
+
+/** The server is away, or has too much to do: it may take the same later. */
+const RETRIABLE: ReadonlySet<ErrorCode> = new Set(["ServiceUnavailable", "TooManyRequests", "Timeout", "InternalError"]);
 
 export function createNodeEvents({ client, node, log }: NodeEventsDeps, signal: AbortSignal): NodeEvents {
   const quietUntil = new Map<string, number>();
   let made = 0;
+  let waiting = 0;
   async function send({ reason, message }: NodeNews): Promise<void> {
     const at = new Date().toISOString();
     const event = {
@@ -47,10 +53,17 @@ export function createNodeEvents({ client, node, log }: NodeEventsDeps, signal: 
       lastTimestamp: at,
       count: 1,
     } as const;
-    try {
-      await client.create("Event", event, { signal: AbortSignal.any([signal, AbortSignal.timeout(WITHIN_MS)]) });
-    } catch (error) {
-      log.info({ reason, error: describeError(error) }, "the server was not told");
+    for (let failures = 1; !isOver(signal); failures++) {
+      try {
+        await client.create("Event", event, { signal: AbortSignal.any([signal, AbortSignal.timeout(WITHIN_MS)]) });
+        return;
+      } catch (error) {
+        // An answer that was lost on its way back: the server has it.
+        if (isAppError(error, "AlreadyExists") || isOver(signal)) return;
+        if (failures === 1) log.info({ reason, error: describeError(error) }, "the server was not told yet");
+        if (isAppError(error) && !RETRIABLE.has(error.code)) return;
+        await pause(backoffMs(failures, Math.random(), RETRY), signal);
+      }
     }
   }
   return {
@@ -58,9 +71,14 @@ export function createNodeEvents({ client, node, log }: NodeEventsDeps, signal: 
       const now = performance.now();
       for (const [key, until] of quietUntil) if (now >= until) quietUntil.delete(key);
       const key = `${news.reason} ${news.about}`;
-      if (signal.aborted || quietUntil.has(key) || quietUntil.size >= MAX_KNOWN) return;
+      if (signal.aborted || quietUntil.has(key) || Math.max(quietUntil.size, waiting) >= MAX_KNOWN) return;
       quietUntil.set(key, now + (news.quietMs ?? QUIET_MS));
-      void send(news);
+      waiting++;
+      void send(news).finally(() => waiting--);
     },
   };
+}
+
+function isOver(signal: AbortSignal): boolean {
+  return signal.aborted;
 }

@@ -34,7 +34,22 @@ test("what others do to our table is told, what they do elsewhere is not, and a 
   say("add rule ip nat DOCKER accept", "add rule ip fairleader x accept", "# new generation 8 by process 9 (dockerd)");
   expect(watch.changes()).toEqual([]);
   say("add element ip fairlead writes { 0x5 . 0x1 }", "delete table ip fairlead", "# new generation 9 by process 9 (nft)");
-  expect(watch.changes()).toContain("delete table ip fairlead");
+  expect(watch.changes()).toEqual(["the whole table: deleted"]);
+});
+
+test("what was done is told in words, and a flush of everything as what it is", () => {
+  const { watch, say } = aWatch();
+  say(
+    "delete rule ip fairlead nat_output handle 7",
+    "delete element ip fairlead services { 1 }",
+    "delete element ip fairlead services { 2 }",
+  );
+  say("# new generation 8 by process 9 (nft)");
+  expect(watch.changes()).toEqual(["nat_output: rule deleted", "services: element deleted (2 times)"]);
+  const flush = aWatch();
+  for (let i = 0; i < 10_000; i++) flush.say(`delete rule ip fairlead chain_${i} handle ${i}`);
+  flush.say("delete table ip fairlead", "# new generation 9 by process 9 (nft)");
+  expect(flush.watch.changes()).toEqual(["the whole table: deleted"]);
 });
 
 test("lost events end it", () => {

@@ -22,33 +22,37 @@ export interface RuleWatchDeps {
 }
 
 const MAX_TOLD = 5;
-/** A transaction of thousands of elements need not be kept to know whose it is. */
-const MAX_WORDS = 160;
 
 export function openRuleWatch({ tools, table, onEnd }: RuleWatchDeps): RuleWatch {
   const expected = new Set<string>();
   const told: string[] = [];
   let isListening = false;
   let isOurs = false;
-  let batch: string[] = [];
-  const ours = new RegExp(`^(?:add|insert|replace|delete|destroy|flush|create|rename) \\w+ ${table}(?: |$)`);
+  let batch: Deeds = new Map();
+  const ours = new RegExp(`^(add|insert|replace|delete|destroy|flush|create|rename) (\\w+) ${table}(?= |$)(?: ([\\w-]{1,64}))?`);
   const markOf = new RegExp(`^add element ${table} writes \\{ (\\S+ \\. \\S+) \\}`);
   const followed: Followed = tools.follow("nft", ["-n", "monitor"], {
     onLine(line) {
       if (line.startsWith("# new generation")) {
-        if (batch.length > 0 && !isOurs && told.length < MAX_TOLD) told.push(...batch.slice(0, MAX_TOLD - told.length));
-        batch = [];
+        if (!isOurs && told.length < MAX_TOLD) told.push(...wordsOf(batch).slice(0, MAX_TOLD - told.length));
+        batch = new Map();
         isOurs = false;
         return;
       }
       if (/lost some netlink events/i.test(line)) onEnd("nft monitor lost events");
-      if (!ours.test(line)) return;
+      const [, verb, kind, name = ""] = ours.exec(line) ?? [];
+      if (verb === undefined || kind === undefined) return;
       const mark = markOf.exec(line)?.[1];
       if (mark !== undefined && expected.delete(canonicalMark(mark))) {
         isOurs = true;
         isListening = true;
       }
-      if (batch.length < MAX_TOLD) batch.push(line.slice(0, MAX_WORDS));
+      count(
+        batch,
+        kind === "table"
+          ? `${THE_TABLE}: ${pastOf(verb)}`
+          : `${name}: ${kind === "element" || kind === "rule" ? `${kind} ` : ""}${pastOf(verb)}`,
+      );
     },
     onEnd,
   });
@@ -62,6 +66,34 @@ export function openRuleWatch({ tools, table, onEnd }: RuleWatchDeps): RuleWatch
     changes: () => told,
     close: () => followed.close(),
   };
+}
+
+/** What a transaction did → how often. A transaction of thousands of elements is a few of these. */
+type Deeds = Map<string, number>;
+
+const MAX_DEEDS = 32;
+const THE_TABLE = "the whole table";
+
+function count(deeds: Deeds, deed: string): void {
+  if (deeds.has(deed) || deeds.size < MAX_DEEDS || deed.startsWith(THE_TABLE)) deeds.set(deed, (deeds.get(deed) ?? 0) + 1);
+}
+
+/** Where the table went, all that was in it is told of as well, and nobody wants to read that. */
+function wordsOf(deeds: Deeds): string[] {
+  const gone = [...deeds.keys()].filter((deed) => deed.startsWith(THE_TABLE));
+  return gone.length > 0 ? gone : Array.from(deeds, ([deed, times]) => (times === 1 ? deed : `${deed} (${times} times)`));
+}
+
+function pastOf(verb: string): string {
+  const past: Record<string, string> = {
+    add: "added",
+    create: "added",
+    insert: "added",
+    replace: "replaced",
+    flush: "emptied",
+    rename: "renamed",
+  };
+  return past[verb] ?? "deleted";
 }
 
 /** `0x00000005 . 0x00000001` and `0x5 . 0x1` are the same. */
