@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { openKernelTools, type HostTools } from "#agent/dataplane/exec.ts";
 
 /** A run of a tool that told the kernel something, by text on its input or (devices) by its arguments: as the bare tool can be given it again. */
@@ -21,7 +22,7 @@ export function openRecordingTools(): RecordingTools {
   const note = (file: string, args: readonly string[], input: string | undefined): void => {
     const isTrial = file === "nft" && args.includes("-c");
     const isDevice = file === "ip" && ["add", "set"].some((verb) => args.includes(verb));
-    if (recording && (input === undefined ? isDevice : !isTrial)) told.push({ file, args, input: input ?? "" });
+    if (recording && (input === undefined ? isDevice : !isTrial)) told.push({ file, args, input: wholeOf(input ?? "") });
   };
   return {
     tools: {
@@ -48,4 +49,10 @@ export function openRecordingTools(): RecordingTools {
     },
     setRecording: (on) => (recording = on),
   };
+}
+
+/** A long text for nft is in a file, which is gone when the driver has written it (agent/dataplane/nftables/apply.ts). */
+function wholeOf(input: string): string {
+  const file = /^include "([^"]+)"\n$/.exec(input)?.[1];
+  return file === undefined ? input : readFileSync(file, "utf8");
 }
