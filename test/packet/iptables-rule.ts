@@ -13,7 +13,7 @@ export interface Rule {
   readonly isGoto: boolean;
 }
 
-const WITHOUT_VALUE = new Set(["--rcheck", "--update", "--set", "--reap", "--rsource", "--random-fully"]);
+const WITHOUT_VALUE = new Set(["--rcheck", "--update", "--set", "--reap", "--rsource"]);
 
 export function parseRule(text: string): Rule {
   const words = [...text.matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, word]) => quoted ?? word ?? "");

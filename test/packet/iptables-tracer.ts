@@ -157,7 +157,6 @@ const SAYS_NOTHING = new Set(
   ["-m", "-j", "-g", "--comment", "--name", "--mask", "--mode", "--seconds", "--reap", "--rsource"].concat([
     "--to-destination",
     "--reject-with",
-    "--random-fully",
   ]),
 );
 

@@ -215,7 +215,6 @@ const VALUES: Readonly<Record<string, number>> = {
   "--rcheck": 0,
   "--rsource": 0,
   "--map-mark": 0,
-  "--random-fully": 0,
 };
 
 function parse(rule: string): { target: string | undefined; options: readonly Option[] } {
@@ -242,7 +241,6 @@ const NEUTRAL = new Set([
   "--map-mark",
   "--set-xmark",
   "--reject-with",
-  "--random-fully",
 ]);
 
 function holds({ packet, around, model }: Kernel, { name, values, negated }: Option, at: At): boolean {

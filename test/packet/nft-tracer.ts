@@ -120,7 +120,7 @@ const STATEMENTS: readonly (readonly [RegExp, Statement])[] = [
   [/^(accept|drop|return)(?= |$)/, (_walk, [, verdict], state) => [{ end: verdict as "accept", state }]],
   [/^reject( with tcp reset)?$/, (_walk, _match, state) => [{ end: "reject", state }]],
   [/^(goto|jump) (\w+)/, (walk, match, state) => follow(walk, match[0], state)],
-  [/^masquerade fully-random/, (_walk, _match, state) => [{ end: "accept", state: { ...state, masqueraded: true } }]],
+  [/^masquerade/, (_walk, _match, state) => [{ end: "accept", state: { ...state, masqueraded: true } }]],
   [
     /^redirect/,
     ({ family }, _match, state) => [

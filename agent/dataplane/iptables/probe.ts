@@ -21,7 +21,7 @@ const PARTS: readonly Part[] = [
   { what: "xt_addrtype", table: "nat", rule: () => "-m addrtype --src-type LOCAL -j RETURN" },
   { what: "REJECT", table: "filter", rule: ({ words }) => `-j REJECT --reject-with ${words.unreachable}` },
   { what: "DNAT", table: "nat", rule: ({ words }) => `-p tcp -j DNAT --to-destination ${words.family === "IPv4" ? "192.0.2.1" : "[2001:db8::1]"}:1` }, // prettier-ignore
-  { what: "MASQUERADE", table: "nat", rule: () => "-j MASQUERADE --random-fully" },
+  { what: "MASQUERADE", table: "nat", rule: () => "-j MASQUERADE" },
   { what: "REDIRECT", table: "nat", rule: ({ words }) => `${words.echoRequest} -j REDIRECT` },
 ];
 

@@ -113,7 +113,7 @@ export function nodePortMatches(words: Words, host: HostTable): string[] {
  * question; everything else keeps its client's.
  */
 export function masqueradeRules(words: Words, host: HostTable, neighbours: readonly string[]): readonly string[] {
-  const masquerade = "-j MASQUERADE --random-fully";
+  const masquerade = "-j MASQUERADE";
   if (host.masqueradeAll) return [masquerade];
   const local = cidrWords(words, host.localCidrs);
   return [
@@ -132,7 +132,7 @@ export function masqueradeRules(words: Words, host: HostTable, neighbours: reado
 
 /** Endpoints of this host in none of its container networks (macvlan, a virtual machine on a bridge of the LAN). */
 export function neighbourRules(words: Words, neighbours: readonly string[]): readonly string[] {
-  const masquerade = "-j MASQUERADE --random-fully";
+  const masquerade = "-j MASQUERADE";
   const addresses = neighbours.map((address) => hostWord(words, address)).toSorted();
   return [...addresses.map((one) => `-s ${one} -d ${one} ${masquerade}`), ...addresses.map((one) => `-d ${one} -j RETURN`), masquerade];
 }

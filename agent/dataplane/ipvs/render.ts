@@ -144,7 +144,7 @@ function natChains(family: IpFamily, { local, all }: { readonly local: readonly 
  * An answer that would not come back through this host needs the host's address on the question; everything else keeps its client's.
  */
 function masqueradeRules(family: IpFamily, local: readonly string[], all: boolean): readonly string[] {
-  const masquerade = "-j MASQUERADE --random-fully";
+  const masquerade = "-j MASQUERADE";
   if (all) return [masquerade];
   return [
     // An endpoint that calls itself, and neighbours on a bridge: they would answer each other directly.

@@ -75,7 +75,7 @@ async function tryRules(
     xt_conntrack: "*filter\n:FLV-PROBE - [0:0]\n-A FLV-PROBE -m conntrack --ctstate ESTABLISHED --ctdir REPLY -j RETURN\nCOMMIT\n",
     xt_addrtype: "*filter\n:FLV-PROBE - [0:0]\n-A FLV-PROBE -m addrtype --src-type LOCAL -j RETURN\nCOMMIT\n",
     REJECT: "*filter\n:FLV-PROBE - [0:0]\n-A FLV-PROBE -p tcp -j REJECT --reject-with tcp-reset\nCOMMIT\n",
-    MASQUERADE: "*nat\n:FLV-PROBE - [0:0]\n-A FLV-PROBE -j MASQUERADE --random-fully\nCOMMIT\n",
+    MASQUERADE: "*nat\n:FLV-PROBE - [0:0]\n-A FLV-PROBE -j MASQUERADE\nCOMMIT\n",
   };
   const write = async (text: string) => attempt(tools, ["unshare", "--net", restore, "--noflush", "-w", "5"], text, signal);
   if ((await write(Object.values(parts).join(""))) === undefined) return undefined;

@@ -181,7 +181,7 @@ function masqueradeChains(words: NftWords, host: HostFacts): [string, FixedChain
 
 /** agent/dataplane/README.md has the table and its reasons. */
 function masqueradeRules({ ip }: NftWords, { masqueradeAll }: HostFacts): readonly string[] {
-  const masquerade = "masquerade fully-random";
+  const masquerade = "masquerade";
   if (masqueradeAll) return [masquerade];
   return [
     `${ip} saddr @local_cidrs ${ip} daddr @local_cidrs ${masquerade}`,
