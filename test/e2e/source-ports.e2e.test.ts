@@ -13,20 +13,23 @@ import { nftablesOn } from "./nftables-rig.ts";
 const VIP = "10.96.0.10";
 const signal = new AbortController().signal;
 
-test.for(["nft", "legacy", "nftables"] as const)("%s: source ports that come again meet no connection that has just ended", async (kind) => {
-  await using fleet = await createFleet({ hosts: 2 });
-  const [a, b] = fleet.hosts;
-  await using http = await b.spawn("node", ["test/fleet/http-echo.ts", "--id", "b", "--listen", `${b.ip}:8080`]);
-  await http.waitForLine(/^listening/);
-  await a.run("sysctl", ["-qw", "net.ipv4.ip_local_port_range=40000 45999"]);
-  const { driver } = kind === "nftables" ? nftablesOn(a, "IPv4") : driverOn(a, kind);
-  onTestFinished(() => driver.close());
-  const web = aCompiled([aFrontend({ backends: [aBackend(b.ip, 8080)] })]);
-  await driver.sync(aTable([web], aHostTable({ nodeIps: [a.ip], localCidrs: [] })), signal);
-  const { answers, failures } = await askHttp(a, VIP, { requests: 6_000 });
-  expect({ answers, failures }).toEqual({ answers: { b: 6_000 }, failures: {} });
-  expect(await refusedByPaws(b)).toBe(0);
-});
+test.for(["nft", "legacy", "nftables"] as const)(
+  "%s: source ports that come again meet no connection that has just ended",
+  async (kind) => {
+    await using fleet = await createFleet({ hosts: 2 });
+    const [a, b] = fleet.hosts;
+    await using http = await b.spawn("node", ["test/fleet/http-echo.ts", "--id", "b", "--listen", `${b.ip}:8080`]);
+    await http.waitForLine(/^listening/);
+    await a.run("sysctl", ["-qw", "net.ipv4.ip_local_port_range=40000 45999"]);
+    const { driver } = kind === "nftables" ? nftablesOn(a, "IPv4") : driverOn(a, kind);
+    onTestFinished(() => driver.close());
+    const web = aCompiled([aFrontend({ backends: [aBackend(b.ip, 8080)] })]);
+    await driver.sync(aTable([web], aHostTable({ nodeIps: [a.ip], localCidrs: [] })), signal);
+    const { answers, failures } = await askHttp(a, VIP, { requests: 6_000 });
+    expect({ answers, failures }).toEqual({ answers: { b: 6_000 }, failures: {} });
+    expect(await refusedByPaws(b)).toBe(0);
+  },
+);
 
 async function refusedByPaws(machine: { run(program: string, args: readonly string[]): Promise<{ stdout: string }> }): Promise<number> {
   const { stdout } = await machine.run("nstat", ["-asz", "TcpExtPAWSTimewait"]);
