@@ -10,6 +10,8 @@ export interface AgentConfig extends Joined {
   readonly dataplane: string;
   /** Where DNS answers besides the DNS service's virtual IPs. */
   readonly dnsListen: readonly ListenAddress[];
+  /** How many threads answer DNS questions. */
+  readonly dnsListeners: number;
   readonly dnsUpstreams: readonly ListenAddress[];
   readonly configureResolver: boolean;
   readonly masqueradeAll: boolean;

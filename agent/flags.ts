@@ -18,6 +18,7 @@ export interface RunFlags extends CommonFlags {
   readonly workloadsDir: string;
   readonly dataplane: string;
   readonly dnsListen: readonly ListenAddress[];
+  readonly dnsListeners: number;
   readonly dnsUpstream: readonly ListenAddress[];
   readonly configureResolver: boolean;
   readonly masqueradeAll: boolean;
@@ -26,6 +27,7 @@ export interface RunFlags extends CommonFlags {
 }
 
 const DNS_PORT = 53;
+const MAX_DNS_LISTENERS = 64;
 /** As kube-proxy's. */
 const HEALTHZ: ListenAddress = { address: "127.0.0.1", port: 10256 };
 
@@ -50,6 +52,12 @@ export function withRunFlags(command: Command): Command {
       "where DNS answers instead of 127.0.0.153:53, besides the DNS service's virtual IP; may be repeated",
       collectListen,
       [],
+    )
+    .option(
+      "--dns-listeners <number>",
+      "how many threads answer DNS questions; more than one only for many thousand questions a second",
+      parseCount,
+      1,
     )
     .option(
       "--dns-upstream <address>",
@@ -79,6 +87,13 @@ export function collect(value: string, all: readonly string[]): string[] {
 
 function collectListen(text: string, all: readonly ListenAddress[]): ListenAddress[] {
   return [...all, parseListen(text, DNS_PORT)];
+}
+
+function parseCount(text: string): number {
+  const count = Number(text);
+  if (!/^\d+$/.test(text) || count < 1 || count > MAX_DNS_LISTENERS)
+    throw new AppError("Usage", `"${text}" is no number of threads`, { hint: `from 1 to ${MAX_DNS_LISTENERS}` });
+  return count;
 }
 
 function parseHealthz(text: string): ListenAddress | "off" {

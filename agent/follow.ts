@@ -2,9 +2,9 @@ import type { IpFamily } from "#proto/ip.ts";
 import type { AppliedTracker } from "./sync/applied.ts";
 import type { ClusterState, Touched } from "./sync/state.ts";
 import type { TableMailbox } from "./dataplane/mailbox.ts";
-import type { DnsResponder } from "./dns/responder.ts";
+import type { DnsMembers } from "./dns/members.ts";
 import { compileChanges, compileTable, forwardedFamilies, type NodeContext } from "./compile/compile.ts";
-import { compileDnsChanges, compileDnsDomain } from "./compile/dns-view.ts";
+import { compileDnsChanges, everyDnsChange } from "./compile/dns-view.ts";
 import { createServiceNotes, type ServiceNotes } from "./compile/service-notes.ts";
 import type { CompiledService, ServiceKey } from "./compile/table.ts";
 
@@ -13,7 +13,7 @@ export interface FollowDeps {
   /** Asked at each change: must cost next to nothing. */
   readonly node: () => NodeContext;
   readonly mailbox: Pick<TableMailbox, "put">;
-  readonly dns: Pick<DnsResponder, "apply">;
+  readonly dns: Pick<DnsMembers, "apply">;
   readonly applied: Pick<AppliedTracker, "want">;
 }
 
@@ -64,8 +64,7 @@ export function createFollower({ state, node, mailbox, dns, applied }: FollowDep
     notes: keeper.notes,
     follow(touched) {
       applied.want(touched.revision);
-      const domain = touched.all && state.cluster ? [compileDnsDomain(state.cluster)] : [];
-      const names = [...domain, ...compileDnsChanges(state, touched)];
+      const names = touched.all ? everyDnsChange(state) : compileDnsChanges(state, touched);
       // Names first: who asks now connects when the kernel has followed, a few milliseconds later.
       dns.apply(names, { revision: touched.revision, synced: true, all: touched.all });
       const context = node();

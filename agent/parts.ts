@@ -4,12 +4,13 @@ import { openTransport, type Transport } from "#proto/client-http.ts";
 import type { ObjectKey } from "#proto/meta.ts";
 import { internalIpsOf, type Node } from "#proto/node.ts";
 import type { AgentConfig } from "./agent-config.ts";
+import { everyDnsChange } from "./compile/dns-view.ts";
 import { upstreamsFile } from "./config.ts";
 import type { HostTools } from "./dataplane/exec.ts";
 import { putInAll } from "./dataplane/mailbox.ts";
 import { HOST_LOCAL_ADDRESS } from "./dns/address.ts";
 import type { ListenAddress } from "./dns/listen.ts";
-import { createDnsResponder, type DnsResponder } from "./dns/responder.ts";
+import { createDnsMembers, type DnsMembers } from "./dns/members.ts";
 import { createFollower, type Follower } from "./follow.ts";
 import { createHealth, type Health } from "./health/loop.ts";
 import { createHealthPorts, type HealthPorts } from "./health-port/health-ports.ts";
@@ -36,7 +37,7 @@ export interface Parts {
   readonly kernel: Kernel;
   readonly localPorts: LocalPorts;
   readonly healthPorts: HealthPorts;
-  readonly dns: DnsResponder;
+  readonly dns: DnsMembers;
   readonly follower: Follower;
   readonly transport: Transport;
   readonly client: Client;
@@ -69,8 +70,10 @@ export async function openParts(config: AgentConfig, tools: HostTools, signal: A
     signal,
   );
   const { applied, kernel, localPorts, healthPorts } = dataplane;
-  const dns = createDnsResponder({
+  const dns = createDnsMembers({
     ...facts,
+    members: config.dnsListeners,
+    everything: () => everyDnsChange(state),
     listen: listenOf(config),
     allowedSources: network.now.localCidrs,
     upstreams: config.dnsUpstreams.length > 0 ? config.dnsUpstreams : undefined,

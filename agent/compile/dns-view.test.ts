@@ -5,7 +5,8 @@ import type { EndpointSliceInput } from "#proto/endpoint-slice.ts";
 import { Namespace } from "#proto/namespace.ts";
 import { Service } from "#proto/service.ts";
 import type { ServiceInput } from "#proto/service.ts";
-import { compileDns, compileDnsChanges, compileDnsNamespace, reverseName } from "./dns-view.ts";
+import { reverseName } from "./dns-records.ts";
+import { compileDns, compileDnsChanges, compileDnsNamespace } from "./dns-view.ts";
 
 function state(
   spec: ServiceInput["spec"],
@@ -137,7 +138,11 @@ test("only what was touched is compiled, and everything when all was", () => {
   expect(compileDnsChanges(of, { ...none, services: new Set(["default/web"]) }).map(({ source }) => source)).toEqual([
     "service default/web",
   ]);
-  expect(compileDnsChanges(of, { ...none, all: true }).map(({ source }) => source)).toEqual(["namespace default", "service default/web"]);
+  expect(compileDnsChanges(of, { ...none, all: true }).map(({ source }) => source)).toEqual([
+    "domain",
+    "namespace default",
+    "service default/web",
+  ]);
 });
 
 test("reverse names are octets of IPv4 and nibbles of IPv6", () => {

@@ -1,43 +1,26 @@
 import type { ClusterState, Touched } from "#agent/sync/state.ts";
-import type { ClusterFacts } from "#proto/agents.ts";
 import { formatIp, parseIp } from "#proto/ip.ts";
 import type { ObjectKey } from "#proto/meta.ts";
 import { clusterIpsOf, isHeadless, withoutRootDot } from "#proto/service.ts";
 import type { Service } from "#proto/service.ts";
+import { addressRecord, compileDnsDomain, reverseName, type DnsChange, type DnsRecord } from "./dns-records.ts";
 
-/**
- * What the names of the cluster domain stand for, as plain data that can cross to another thread. Names are lower-case, with dots between the labels and
- * none at the end; labels come from the API, which allows no dot in them.
- */
-export type DnsRecord =
-  | { readonly name: string; readonly type: "A" | "AAAA"; readonly address: string }
-  | { readonly name: string; readonly type: "CNAME" | "NS"; readonly target: string }
-  | { readonly name: string; readonly type: "SRV"; readonly weight: number; readonly port: number; readonly target: string }
-  /** `of`: a virtual IP's name wins over those of endpoints. */
-  | { readonly name: string; readonly type: "PTR"; readonly of: "virtual-ip" | "endpoint"; readonly target: string }
-  | { readonly name: string; readonly type: "TXT"; readonly text: string; readonly ttl: number };
-
-/** A record without the name that it stands at. */
-export type RecordData = DnsRecord extends infer One ? (One extends DnsRecord ? Omit<One, "name"> : never) : never;
-
-/** All that one source (a Service, a Namespace, the domain itself) says; takes the place of what the source said before. */
-export interface DnsChange {
-  readonly source: string;
-  /** Empty = the source says nothing any more. */
-  readonly records: readonly DnsRecord[];
-  /** Names that exist without records of their own: NODATA there, not NXDOMAIN. */
-  readonly names: readonly string[];
-}
-
-const SCHEMA_VERSION = "1.1.0";
-const SCHEMA_TTL_SECONDS = 28_800;
 const WEIGHT_SUM = 100;
 
 /** The changes that follow from what was touched; with `touched.all`, everything there is. */
 export function compileDnsChanges(state: ClusterState, touched: Touched): DnsChange[] {
-  const services = touched.all ? state.services.keys() : touched.services;
-  const namespaces = touched.all ? state.namespaces.keys() : touched.namespaces;
-  return [...Array.from(namespaces, (name) => compileDnsNamespace(state, name)), ...Array.from(services, (key) => compileDns(state, key))];
+  if (touched.all) return [...everyDnsChange(state)];
+  return [
+    ...Array.from(touched.namespaces, (name) => compileDnsNamespace(state, name)),
+    ...Array.from(touched.services, (key) => compileDns(state, key)),
+  ];
+}
+
+/** Everything there is, one by one: each is compiled when it is asked for, from the state as it is then. */
+export function* everyDnsChange(state: ClusterState): Generator<DnsChange> {
+  if (state.cluster) yield compileDnsDomain(state.cluster);
+  for (const name of state.namespaces.keys()) yield compileDnsNamespace(state, name);
+  for (const key of state.services.keys()) yield compileDns(state, key);
 }
 
 /** One Service's records. */
@@ -54,25 +37,6 @@ export function compileDnsNamespace(state: ClusterState, name: ObjectKey): DnsCh
   const domain = state.cluster?.domain;
   const exists = domain !== undefined && state.namespaces.has(name);
   return { source: `namespace ${name}`, records: [], names: exists ? [`${name}.svc.${domain}`, `${name}.pod.${domain}`] : [] };
-}
-
-/** What the domain says by itself: version of the schema, its name server and its address. */
-export function compileDnsDomain({ domain, dnsIps }: Pick<ClusterFacts, "domain" | "dnsIps">): DnsChange {
-  const server = `ns.dns.${domain}`;
-  const records: DnsRecord[] = [
-    { name: `dns-version.${domain}`, type: "TXT", text: SCHEMA_VERSION, ttl: SCHEMA_TTL_SECONDS },
-    { name: domain, type: "NS", target: server },
-    ...dnsIps.flatMap((address) => addressRecord(server, address)),
-  ];
-  return { source: "domain", records, names: [domain, `svc.${domain}`, `pod.${domain}`] };
-}
-
-/** `10.0.96.10.in-addr.arpa`, or the nibbles below ip6.arpa; undefined when `address` is no IP. */
-export function reverseName(address: string): string | undefined {
-  const ip = parseIp(address);
-  if (!ip) return undefined;
-  if (ip.family === "IPv4") return `${formatIp(ip).split(".").reverse().join(".")}.in-addr.arpa`;
-  return `${ip.value.toString(16).padStart(32, "0").split("").reverse().join(".")}.ip6.arpa`;
 }
 
 /** One endpoint with the ports of its slice. */
@@ -149,11 +113,6 @@ function serviceRecords(name: string, ports: readonly (NamedPort & { readonly ta
     const weight = Math.max(1, Math.floor(WEIGHT_SUM / set.size));
     return Array.from(set.values(), ({ port, target }): DnsRecord => ({ name: owner, type: "SRV", weight, port, target }));
   });
-}
-
-function addressRecord(name: string, address: string): DnsRecord[] {
-  const family = parseIp(address)?.family;
-  return family === undefined ? [] : [{ name, type: family === "IPv4" ? "A" : "AAAA", address }];
 }
 
 function pointer(address: string, of: "virtual-ip" | "endpoint", target: string): DnsRecord[] {

@@ -1,6 +1,6 @@
 import { Packet } from "dns2";
 import { describe, expect, test } from "vitest";
-import type { DnsChange, DnsRecord } from "#agent/compile/dns-view.ts";
+import type { DnsChange, DnsRecord } from "#agent/compile/dns-records.ts";
 import { answerQuery } from "./answer.ts";
 import { encodeQuestion } from "./encode-question.ts";
 import { keyOfName, wireOfKey } from "./name.ts";

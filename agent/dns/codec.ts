@@ -1,6 +1,6 @@
 import { Packet } from "dns2";
 import type DNS from "dns2";
-import type { RecordData } from "#agent/compile/dns-view.ts";
+import type { RecordData } from "#agent/compile/dns-records.ts";
 import { parseIp } from "#proto/ip.ts";
 import { keyOfName, wireOfKey } from "./name.ts";
 import { CLASS_IN, TTL_SECONDS, TYPE } from "./protocol.ts";

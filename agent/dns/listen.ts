@@ -1,8 +1,9 @@
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { bindTcp } from "./tcp.ts";
-import type { TcpHandlers, TcpListener } from "./tcp.ts";
+import type { TcpListener } from "./tcp.ts";
 import { bindUdp } from "./udp.ts";
+import type { ListenHandlers } from "./udp.ts";
 
 /** One address and port to answer at, over UDP and TCP. Port 0 = any free one, the same for both. */
 export interface ListenAddress {
@@ -20,7 +21,7 @@ const DRAIN_MS = 100;
 /** Answers at one address until the signal. An address that is taken, or not there yet, is tried again and again: both may change. */
 export async function listenAt(
   wanted: ListenAddress,
-  handlers: TcpHandlers,
+  handlers: ListenHandlers,
   signal: AbortSignal,
   onState: (state: ListenState) => void,
 ): Promise<void> {
@@ -41,8 +42,8 @@ interface Listener {
   close(): Promise<void>;
 }
 
-async function bindBoth({ address, port }: ListenAddress, handlers: TcpHandlers): Promise<Listener> {
-  const udp = await bindUdp(address, port, handlers.onMessage, handlers.onDrop);
+async function bindBoth({ address, port }: ListenAddress, handlers: ListenHandlers): Promise<Listener> {
+  const udp = await bindUdp(address, port, handlers);
   const udpPort = udp.address().port;
   let tcp: TcpListener;
   try {

@@ -1,15 +1,16 @@
-import type { Logger } from "pino";
-import type { DnsChange } from "#agent/compile/dns-view.ts";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import type { DnsChange } from "#agent/compile/dns-records.ts";
 import { Forwarder } from "./forward.ts";
 import { listenAt } from "./listen.ts";
-import type { ListenAddress } from "./listen.ts";
+import type { ListenAddress, ListenState } from "./listen.ts";
+import type { ZoneChunk } from "./messages.ts";
 import { createMessageHandler } from "./serve.ts";
 import { AllowedSources } from "./sources.ts";
-import { followHostUpstreams, RESOLV_CONF } from "./upstreams.ts";
-import type { ResolvConfPaths } from "./upstreams.ts";
+import type { Upstream } from "./upstream-udp.ts";
 import { ZoneIndex } from "./zone.ts";
 
-export interface DnsResponderOptions {
+/** What a responder is told when it starts; plain data. */
+export interface ResponderFacts {
   /** The DNS service's virtual IPs and HOST_LOCAL_ADDRESS (address.ts), port 53. An address that is not there yet is retried. */
   readonly listen: readonly ListenAddress[];
   /** `cluster.local`. */
@@ -19,13 +20,22 @@ export interface DnsResponderOptions {
   readonly dnsIps: readonly string[];
   /** Prefixes that may ask: the node's own networks and its containers'. Loopback and our own addresses always may. */
   readonly allowedSources: readonly string[];
-  /** Where other names are asked; absent = what the host's resolv.conf says, followed as it changes. */
-  readonly upstreams?: readonly ListenAddress[] | undefined;
-  /** Absent = where every host has them. */
-  readonly resolvConf?: ResolvConfPaths | undefined;
-  /** Where the servers are kept that the host named before it was told to ask us; absent = until the process ends. */
-  readonly knownUpstreamsFile?: string | undefined;
-  readonly log: Pick<Logger, "info" | "warn">;
+}
+
+/** pino's, or what tells the agent's thread. */
+export interface DnsLog {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+}
+
+export interface DnsResponderOptions extends ResponderFacts {
+  /** Where other names are asked, until `useUpstreams` says otherwise. */
+  readonly upstreams?: readonly Upstream[] | undefined;
+  /** Others share the addresses. */
+  readonly reusePort?: boolean;
+  /** An address was bound, or could not be. */
+  readonly onBound?: () => void;
+  readonly log: DnsLog;
 }
 
 export interface AppliedState {
@@ -36,15 +46,20 @@ export interface AppliedState {
   readonly all: boolean;
 }
 
+/** The responder in this thread. The agent's is in threads of its own: members.ts. */
 export interface DnsResponder {
   /** Takes effect for the next question; the work follows the changes. */
-  apply(changes: readonly DnsChange[], state: AppliedState): void;
+  apply(changes: Iterable<DnsChange>, state: AppliedState): void;
+  /** The same in pieces, with room for answers between them. */
+  take(chunk: ZoneChunk): Promise<void>;
   /** The prefixes that may ask, when the node's networks change. */
   allowSources(cidrs: readonly string[]): void;
+  useUpstreams(upstreams: readonly Upstream[]): void;
   /** Binds, answers until the signal, drains, closes. Never rejects for an address that cannot be bound: see problems(). */
   run(signal: AbortSignal): Promise<void>;
   /** Resolves when every address is bound. */
   listening(): Promise<readonly ListenAddress[]>;
+  bound(): readonly ListenAddress[];
   /** What is wrong now, a line each. */
   problems(): readonly string[];
   stats(): DnsStats;
@@ -62,70 +77,84 @@ export interface DnsStats {
   readonly dropped: Readonly<Record<string, number>>;
 }
 
-/** The node's DNS server: names of the cluster from what `apply` was told, all others through the upstreams. */
+/** Names that go in one turn of the event loop. */
+const GONE_PER_TURN = 1000;
+
+/** The node's DNS server: names of the cluster from what it was told, all others through the upstreams. */
 export function createDnsResponder(options: DnsResponderOptions): DnsResponder {
-  const { listen, log } = options;
-  const own = listen.map(({ address }) => address);
+  const { listen, log, reusePort = false } = options;
   const zone = new ZoneIndex(options, secondsNow());
   const forwarder = new Forwarder();
-  const sources = new AllowedSources(own, options.allowedSources);
+  const sources = new AllowedSources(
+    listen.map(({ address }) => address),
+    options.allowedSources,
+  );
   const counts = { queries: 0, local: 0, forwarded: 0, forwardFailed: 0, refused: 0 };
   const dropped = new Map<string, number>();
-  const bindProblems = new Map<ListenAddress, string>();
-  const bound = new Map<ListenAddress, ListenAddress>();
-  const allBound = Promise.withResolvers<readonly ListenAddress[]>();
+  const places = createPlaces(listen, options);
   let revision = 0;
 
   const drop = (reason: string): void => void dropped.set(reason, (dropped.get(reason) ?? 0) + 1);
   const accepts = (address: string): boolean => sources.allows(address);
-
+  const warnOf = (leftOut: readonly string[]): void => {
+    if (leftOut.length > 0)
+      log.warn({ records: leftOut.slice(0, 10), count: leftOut.length }, "records that DNS cannot carry are left out");
+  };
   const onMessage = createMessageHandler({ zone, forwarder, sources, counts, drop });
 
   return {
     apply(changes, state) {
       revision = state.revision;
-      const leftOut = zone.apply(changes, { all: state.all, synced: state.synced, serial: secondsNow() });
-      if (leftOut.length > 0)
-        log.warn({ records: leftOut.slice(0, 10), count: leftOut.length }, "records that DNS cannot carry are left out");
+      warnOf(zone.apply(changes, { all: state.all, synced: state.synced, serial: secondsNow() }));
+    },
+    async take({ changes, begins, ends, serial, synced, revision: next }) {
+      if (begins) zone.beginAll();
+      warnOf(zone.say(changes, serial));
+      if (!ends) return;
+      while (!zone.endAll(GONE_PER_TURN)) await nextTurn();
+      zone.synced = synced;
+      revision = next;
     },
     allowSources: (cidrs) => sources.replace(cidrs),
+    useUpstreams: (upstreams) => forwarder.use(upstreams),
     async run(signal) {
-      const loops = listen.map((wanted) =>
-        listenAt(wanted, { accepts, onMessage, onDrop: drop }, signal, (state) => {
-          if (state.kind === "bound") {
-            bindProblems.delete(wanted);
-            bound.set(wanted, state.at);
-            log.info(state.at, "answering DNS questions");
-            if (bound.size === listen.length) allBound.resolve([...bound.values()]);
-          } else if (bindProblems.get(wanted) !== state.problem) {
-            bindProblems.set(wanted, state.problem);
-            log.warn({ ...wanted, problem: state.problem }, "cannot answer DNS questions at this address yet");
-          }
-        }),
-      );
       if (options.upstreams) forwarder.use(options.upstreams);
-      else
-        loops.push(
-          followHostUpstreams(
-            {
-              paths: options.resolvConf ?? RESOLV_CONF,
-              own,
-              knownFile: options.knownUpstreamsFile,
-              log,
-              onChange: (upstreams) => {
-                log.info({ upstreams: upstreams.map(({ address }) => address) }, "upstream name servers");
-                forwarder.use(upstreams);
-              },
-            },
-            signal,
-          ),
-        );
-      await Promise.all(loops);
+      await Promise.all(
+        listen.map((wanted) =>
+          listenAt(wanted, { accepts, onMessage, onDrop: drop, reusePort }, signal, (state) => places.set(wanted, state)),
+        ),
+      );
       forwarder.close();
     },
-    listening: () => allBound.promise,
-    problems: () => [...bindProblems.values(), ...forwarder.problems()],
+    listening: () => places.allBound,
+    bound: () => places.bound(),
+    problems: () => [...places.problems(), ...forwarder.problems()],
     stats: () => ({ revision, names: zone.size, ...counts, dropped: Object.fromEntries(dropped) }),
+  };
+}
+
+/** Which of the addresses are bound. */
+function createPlaces(listen: readonly ListenAddress[], { log, onBound }: DnsResponderOptions) {
+  const held = new Map<ListenAddress, ListenAddress>();
+  const problems = new Map<ListenAddress, string>();
+  const all = Promise.withResolvers<readonly ListenAddress[]>();
+  return {
+    allBound: all.promise,
+    bound: (): readonly ListenAddress[] => [...held.values()],
+    problems: (): readonly string[] => [...problems.values()],
+    set(wanted: ListenAddress, state: ListenState): void {
+      if (state.kind === "bound") {
+        problems.delete(wanted);
+        held.set(wanted, state.at);
+        log.info(state.at, "answering DNS questions");
+        if (held.size === listen.length) all.resolve([...held.values()]);
+      } else {
+        if (problems.get(wanted) === state.problem) return;
+        problems.set(wanted, state.problem);
+        log.warn({ ...wanted, problem: state.problem }, "cannot answer DNS questions at this address yet");
+      }
+      onBound?.();
+    },
   };
 }
 

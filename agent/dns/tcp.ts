@@ -1,7 +1,7 @@
 import { createServer, isIPv6 } from "node:net";
 import type { Server, Socket } from "node:net";
 import { once } from "node:events";
-import type { MessageHandler, OnDrop, Reply } from "./udp.ts";
+import type { ListenHandlers, MessageHandler, OnDrop, Reply } from "./udp.ts";
 
 /** RFC 7766, and limits so that no client can hold more than its share. */
 export const TCP_LIMITS = {
@@ -21,13 +21,11 @@ export interface TcpListener {
   close(drainMs: number): Promise<void>;
 }
 
-export interface TcpHandlers {
-  readonly accepts: (client: string) => boolean;
-  readonly onMessage: MessageHandler;
-  readonly onDrop: OnDrop;
-}
-
-export async function bindTcp(address: string, port: number, { accepts, onMessage, onDrop }: TcpHandlers): Promise<TcpListener> {
+export async function bindTcp(
+  address: string,
+  port: number,
+  { accepts, onMessage, onDrop, reusePort }: ListenHandlers,
+): Promise<TcpListener> {
   const sockets = new Set<Socket>();
   const perClient = new Map<string, number>();
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
@@ -53,7 +51,7 @@ export async function bindTcp(address: string, port: number, { accepts, onMessag
     });
     serveConnection(socket, client, onMessage, onDrop);
   });
-  server.listen({ host: address, port, exclusive: true, ipv6Only: isIPv6(address), backlog: TCP_LIMITS.connections });
+  server.listen({ host: address, port, exclusive: true, reusePort, ipv6Only: isIPv6(address), backlog: TCP_LIMITS.connections });
   await once(server, "listening");
   server.on("error", () => onDrop("socket-error"));
   return { port: portOf(server), close: (drainMs) => closeServer(server, sockets, drainMs) };

@@ -1,9 +1,10 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import type { DnsChange, DnsRecord } from "#agent/compile/dns-view.ts";
+import type { DnsChange, DnsRecord } from "#agent/compile/dns-records.ts";
 import { keyOfName } from "./name.ts";
 import { TYPE } from "./protocol.ts";
-import { reverseZonesOf, ZoneIndex } from "./zone.ts";
+import { reverseZonesOf } from "./reverse-zones.ts";
+import { ZoneIndex } from "./zone.ts";
 
 const key = (name: string): string => keyOfName(name) ?? "";
 const fresh = (): ZoneIndex => new ZoneIndex({ domain: "cluster.local", serviceCidrs: ["10.96.0.0/16"], dnsIps: ["10.96.0.10"] }, 1);

@@ -1,12 +1,11 @@
-import type { DnsChange, DnsRecord, RecordData } from "#agent/compile/dns-view.ts";
-import { compileDnsDomain } from "#agent/compile/dns-view.ts";
-import { nthAddress, parseCidr } from "#proto/ip.ts";
-import type { Cidr } from "#proto/ip.ts";
+import type { DnsChange, DnsRecord, RecordData } from "#agent/compile/dns-records.ts";
+import { compileDnsDomain } from "#agent/compile/dns-records.ts";
 import { encodeRecord, encodeSoa, typeOf } from "./codec.ts";
 import type { RecordBody } from "./codec.ts";
 import { keyOfName, parentOf, wireOfKey } from "./name.ts";
 import type { NameKey } from "./name.ts";
 import { TYPE } from "./protocol.ts";
+import { reverseZonesOf } from "./reverse-zones.ts";
 
 /** Records of one name and type, encoded when first asked for and kept until the name changes. */
 export interface RecordSet {
@@ -61,11 +60,13 @@ const NO_RECORDS: readonly Held[] = [];
 
 /** All names by key. What a change costs depends on the names that its source has and had, and on nothing else. */
 export class ZoneIndex implements ZoneView {
+  synced = false;
   readonly #domain: string;
   readonly #apexes: ReadonlySet<NameKey>;
   readonly #nodes = new Map<NameKey, NameNode>();
   readonly #said = new Map<string, Said>();
-  #synced = false;
+  /** Sources that have said nothing since `beginAll`. */
+  #unconfirmed: Set<string> | undefined;
   #serial: number;
   /** Encoded when first asked for after a change: most changes are followed by another before anybody asks. */
   #soa: RecordBody | undefined;
@@ -78,27 +79,47 @@ export class ZoneIndex implements ZoneView {
     this.#say(compileDnsDomain({ domain, dnsIps: [...dnsIps] }), []);
   }
 
-  get synced(): boolean {
-    return this.#synced;
-  }
-
   get size(): number {
     return this.#nodes.size;
   }
 
-  /** Returns what was left out, because DNS cannot carry it. `serial`: seconds since 1970. */
-  apply(changes: readonly DnsChange[], { all, synced, serial }: { all: boolean; synced: boolean; serial: number }): readonly string[] {
-    const leftOut: string[] = [];
-    if (all) {
-      const staying = new Set(changes.map(({ source }) => source));
-      for (const source of this.#said.keys())
-        if (source !== DOMAIN_SOURCE && !staying.has(source)) this.#say({ source, records: [], names: [] }, leftOut);
-    }
-    for (const change of changes) this.#say(change, leftOut);
-    this.#synced = synced;
-    this.#serial = serial;
-    this.#soa = undefined;
+  /** All at once. Returns what was left out, because DNS cannot carry it. `serial`: seconds since 1970. */
+  apply(changes: Iterable<DnsChange>, { all, synced, serial }: { all: boolean; synced: boolean; serial: number }): readonly string[] {
+    if (all) this.beginAll();
+    const leftOut = this.say(changes, serial);
+    if (all) this.endAll(Infinity);
+    this.synced = synced;
     return leftOut;
+  }
+
+  /** What comes until `endAll` is everything there is: who says nothing in between goes. Meanwhile what was there is answered. */
+  beginAll(): void {
+    this.#unconfirmed = new Set(this.#said.keys());
+    this.#unconfirmed.delete(DOMAIN_SOURCE);
+  }
+
+  say(changes: Iterable<DnsChange>, serial: number): readonly string[] {
+    const leftOut: string[] = [];
+    for (const change of changes) {
+      this.#unconfirmed?.delete(change.source);
+      this.#say(change, leftOut);
+      this.#serial = serial;
+      this.#soa = undefined;
+    }
+    return leftOut;
+  }
+
+  /** Takes away about `names` of the names that nobody says any more; false = there are more. */
+  endAll(names: number): boolean {
+    let gone = 0;
+    for (const source of this.#unconfirmed ?? []) {
+      if (gone >= names) return false;
+      gone += this.#said.get(source)?.recordKeys.length ?? 0;
+      this.#say({ source, records: [], names: [] }, []);
+      this.#unconfirmed?.delete(source);
+    }
+    this.#unconfirmed = undefined;
+    return true;
   }
 
   zoneOf(key: NameKey, labels: readonly number[]): number | undefined {
@@ -227,29 +248,4 @@ export class ZoneIndex implements ZoneView {
 
 function heldOf({ name: _, ...record }: DnsRecord, source: string): Held {
   return { ...record, source };
-}
-
-/** Names of the reverse zones of a prefix: split where it does not end at an octet (IPv4) or a nibble (IPv6). */
-export function reverseZonesOf(text: string): string[] {
-  const cidr = parseCidr(text);
-  if (!cidr) return [];
-  const step = cidr.family === "IPv4" ? 8 : 4;
-  const width = Math.ceil(Math.max(cidr.prefix, 1) / step) * step;
-  const bits = cidr.family === "IPv4" ? 32 : 128;
-  return Array.from({ length: 2 ** (width - cidr.prefix) }, (_, i) => {
-    const { value } = nthAddress(cidr, BigInt(i) << BigInt(bits - width));
-    return reverseZoneName({ family: cidr.family, base: value, prefix: width });
-  });
-}
-
-function reverseZoneName({ family, base, prefix }: Cidr): string {
-  if (family === "IPv4") {
-    const octets = [24n, 16n, 8n, 0n].slice(0, prefix / 8).map((shift) => (base >> shift) & 255n);
-    return [...octets.reverse(), "in-addr.arpa"].join(".");
-  }
-  const nibbles = base
-    .toString(16)
-    .padStart(32, "0")
-    .slice(0, prefix / 4);
-  return [...nibbles.split("").reverse(), "ip6.arpa"].join(".");
 }

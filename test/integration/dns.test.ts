@@ -6,7 +6,7 @@ import type { Socket } from "node:net";
 import { performance } from "node:perf_hooks";
 import { pino } from "pino";
 import { describe, expect, onTestFinished, test } from "vitest";
-import type { DnsChange, DnsRecord } from "#agent/compile/dns-view.ts";
+import type { DnsChange, DnsRecord } from "#agent/compile/dns-records.ts";
 import { createDnsResponder } from "#agent/dns/responder.ts";
 import type { ListenAddress } from "#agent/dns/listen.ts";
 import type { DnsResponder, DnsResponderOptions } from "#agent/dns/responder.ts";

@@ -1,0 +1,88 @@
+import { Worker } from "node:worker_threads";
+import type { Logger } from "pino";
+import { describeError } from "#proto/error.ts";
+import { Feed, type Batch } from "./feed.ts";
+import type { FromMember, MemberReport, MemberStart, ToMember } from "./messages.ts";
+import { NO_STATS } from "./stats.ts";
+
+/** A running member, seen from the agent's thread. */
+export interface Member {
+  readonly feed: Feed;
+  /** The last. */
+  readonly report: MemberReport;
+  tell(message: Exclude<ToMember, { kind: "chunk" | "stop" }>): void;
+  /** Stops it when the signal aborts. Why it ended by itself; undefined = it was stopped. */
+  ended(signal: AbortSignal): Promise<string | undefined>;
+}
+
+export interface MemberDeps {
+  readonly start: MemberStart;
+  readonly everything: () => Batch;
+  readonly log: Pick<Logger, "info" | "warn">;
+  readonly onReport: () => void;
+}
+
+/** What a member may take at most (10,000 services take 30): one that leaks ends, and not the host. */
+const LIMITS = { maxOldGenerationSizeMb: 1024, maxYoungGenerationSizeMb: 8 };
+/** It reports each second; so long without one, and its thread is stuck. */
+const STUCK_MS = 10_000;
+/** For draining. */
+const STOP_MS = 1000;
+
+export function startMember({ start, everything, log, onReport }: MemberDeps): Member {
+  const worker = new Worker(new URL("./member.ts", import.meta.url), {
+    name: "fairlead-dns",
+    workerData: start,
+    resourceLimits: LIMITS,
+  });
+  const end = Promise.withResolvers<string>();
+  let report: MemberReport = { stats: NO_STATS, problems: [], bound: [], stallMs: 0 };
+  let why: string | undefined;
+  const giveUp = (): void => {
+    why = `it did not answer for ${STUCK_MS / 1000} s`;
+    void worker.terminate();
+  };
+  let stuck = setTimeout(giveUp, STUCK_MS);
+  const feed = new Feed((chunk) => worker.postMessage({ kind: "chunk", chunk } satisfies ToMember), everything);
+
+  worker.on("message", (message: FromMember) => {
+    switch (message.kind) {
+      case "taken":
+        feed.taken();
+        return;
+      case "log":
+        log[message.level](message.fields, message.message);
+        return;
+      case "report":
+        clearTimeout(stuck);
+        stuck = setTimeout(giveUp, STUCK_MS);
+        report = message.report;
+        onReport();
+    }
+  });
+  worker.on("error", (error) => (why = describeError(error)));
+  worker.once("exit", (code) => {
+    clearTimeout(stuck);
+    end.resolve(why ?? `exit code ${code}`);
+  });
+
+  return {
+    feed,
+    get report() {
+      return report;
+    },
+    tell: (message) => worker.postMessage(message),
+    async ended(signal) {
+      const stop = (): void => {
+        worker.postMessage({ kind: "stop" } satisfies ToMember);
+        const late = setTimeout(() => void worker.terminate(), STOP_MS);
+        worker.once("exit", () => clearTimeout(late));
+      };
+      if (signal.aborted) stop();
+      else signal.addEventListener("abort", stop, { once: true });
+      const reason = await end.promise;
+      signal.removeEventListener("abort", stop);
+      return signal.aborted ? undefined : reason;
+    },
+  };
+}

@@ -1,0 +1,48 @@
+import { parentPort, workerData } from "node:worker_threads";
+import type { FromMember, MemberStart, ToMember } from "./messages.ts";
+import { createDnsResponder } from "./responder.ts";
+import { startStallMeter } from "./stall-meter.ts";
+
+/** The program of a member: the responder, told by messages what to answer. It holds no file and starts no program. */
+
+const REPORT_MS = 1000;
+
+const port = parentPort;
+if (!port) throw new Error("member.ts is started by members.ts, in a thread");
+const start = workerData as MemberStart; // from members.ts
+const stop = new AbortController();
+const tell = (message: FromMember): void => port.postMessage(message);
+const log = {
+  info: (fields: object, message: string) => tell({ kind: "log", level: "info", fields, message }),
+  warn: (fields: object, message: string) => tell({ kind: "log", level: "warn", fields, message }),
+};
+const responder = createDnsResponder({ ...start, log, onBound: report });
+const stalls = start.measuresStalls ? startStallMeter() : undefined;
+
+function report(): void {
+  const stallMs = stalls?.takeMs() ?? 0;
+  tell({ kind: "report", report: { stats: responder.stats(), problems: responder.problems(), bound: responder.bound(), stallMs } });
+}
+
+port.on("message", (message: ToMember) => {
+  switch (message.kind) {
+    case "chunk":
+      void responder.take(message.chunk).then(() => tell({ kind: "taken" }));
+      return;
+    case "sources":
+      responder.allowSources(message.cidrs);
+      return;
+    case "upstreams":
+      responder.useUpstreams(message.upstreams);
+      return;
+    case "stop":
+      stop.abort();
+  }
+});
+
+const reporting = setInterval(report, REPORT_MS);
+await responder.run(stop.signal);
+clearInterval(reporting);
+stalls?.stop();
+report(); // the last counts
+port.close(); // nothing else keeps the thread

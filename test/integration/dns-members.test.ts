@@ -1,0 +1,113 @@
+import { execa } from "execa";
+import { createSocket } from "node:dgram";
+import { once } from "node:events";
+import { pino } from "pino";
+import { expect, onTestFinished, test } from "vitest";
+import type { DnsChange } from "#agent/compile/dns-records.ts";
+import { createDnsMembers, type DnsMembers, type DnsMembersOptions } from "#agent/dns/members.ts";
+import type { ListenAddress } from "#agent/dns/listen.ts";
+import { waitFor } from "#test/wait-for.ts";
+
+// The responder in threads of its own, as the agent runs it.
+
+const Z = "cluster.local";
+const nameOf = (i: number | string): string => `s${i}.default.svc.${Z}`;
+const service = (i: number | string, address: string): DnsChange => ({
+  source: `service default/s${i}`,
+  records: [{ name: nameOf(i), type: "A", address }],
+  names: [],
+});
+
+interface Running {
+  readonly members: DnsMembers;
+  readonly at: ListenAddress;
+  stop(): Promise<void>;
+}
+
+async function freePort(): Promise<number> {
+  const socket = createSocket("udp4").bind(0, "127.0.0.1");
+  await once(socket, "listening");
+  const { port } = socket.address();
+  await new Promise<void>((resolve) => socket.close(() => resolve()));
+  return port;
+}
+
+/** `state` is what the agent holds, and what a member that begins is told. */
+async function start(state: Map<string, DnsChange>, options: Partial<DnsMembersOptions> = {}): Promise<Running> {
+  const members = createDnsMembers({
+    members: 1,
+    everything: () => state.values(),
+    listen: [{ address: "127.0.0.1", port: await freePort() }],
+    domain: Z,
+    serviceCidrs: ["10.96.0.0/16"],
+    dnsIps: ["10.96.0.10"],
+    allowedSources: [],
+    upstreams: [],
+    measuresStalls: true,
+    log: pino({ level: "silent" }),
+    ...options,
+  });
+  members.apply([], { revision: 1, synced: true, all: true });
+  const stopping = new AbortController();
+  const running = members.run(stopping.signal);
+  const stop = async (): Promise<void> => {
+    stopping.abort();
+    await running;
+  };
+  onTestFinished(stop);
+  const [at] = await members.listening();
+  if (!at) throw new Error("not bound");
+  return { members, at, stop };
+}
+
+async function ask(at: ListenAddress, name: string): Promise<string> {
+  const { stdout } = await execa("dig", [`@${at.address}`, "-p", `${at.port}`, "+tries=1", "+time=3", name], { reject: false });
+  return /status: NOERROR/.test(stdout) ? (/\sA\s+(\S+)$/m.exec(stdout)?.[1] ?? "NODATA") : (/status: (\w+)/.exec(stdout)?.[1] ?? "silent");
+}
+
+test("changes reach the names, and a member that ends is started again with all of them", async () => {
+  const state = new Map([["web", service("web", "10.96.0.7")]]);
+  const { members, at } = await start(state);
+  await waitFor(async () => (await ask(at, nameOf("web"))) === "10.96.0.7", { what: "the name" });
+  expect(await ask(at, nameOf("api"))).toBe("NXDOMAIN");
+  const api = service("api", "10.96.0.8");
+  state.set("api", api);
+  members.apply([api], { revision: 2, synced: true, all: false });
+  await waitFor(async () => (await ask(at, nameOf("api"))) === "10.96.0.8", { what: "the changed name" });
+
+  const fault = { source: "a fault of ours", records: [null], names: [] } as unknown as DnsChange;
+  members.apply([fault], { revision: 3, synced: true, all: false });
+  await waitFor(() => members.stats().restarts === 1, { what: "the member to end" });
+  expect(members.problems().join()).toContain("is started again");
+  await waitFor(async () => (await ask(at, nameOf("api"))) === "10.96.0.8", { what: "the names to be there again", timeoutMs: 10_000 });
+  expect(await ask(at, nameOf("web"))).toBe("10.96.0.7");
+  await waitFor(() => members.stats().revision === 3 && members.stats().running === 1, { what: "the report of the new member" });
+});
+
+test("members that share an address all know all names, and a stop ends them", async () => {
+  const state = new Map([["web", service("web", "10.96.0.7")]]);
+  const { members, at, stop } = await start(state, { members: 2 });
+  await waitFor(() => members.stats().running === 2, { what: "both to be told" });
+  for (let i = 0; i < 20; i++) expect(await ask(at, nameOf("web"))).toBe("10.96.0.7"); // from another port each time
+  await stop();
+  expect(await ask(at, nameOf("web"))).toBe("silent");
+});
+
+const RECORDS = 50_000;
+
+test("50,000 records that arrive at once hold no answer up, nor do they when they go", async () => {
+  const state = new Map<string, DnsChange>();
+  const { members, at } = await start(state);
+  const addressOf = (i: number): string => `10.96.${i >> 8}.${i & 255}`;
+  for (let i = 0; i < RECORDS; i++) state.set(`${i}`, service(i, addressOf(i)));
+  members.apply([], { revision: 2, synced: true, all: true });
+  await waitFor(() => members.stats().revision === 2, { what: "all records", timeoutMs: 20_000 });
+  expect(await ask(at, nameOf(RECORDS - 1))).toBe(addressOf(RECORDS - 1));
+
+  state.clear();
+  members.apply([], { revision: 3, synced: true, all: true });
+  await waitFor(() => members.stats().revision === 3, { what: "all to go", timeoutMs: 20_000 });
+  expect(await ask(at, nameOf(1))).toBe("NXDOMAIN");
+  await waitFor(() => members.stats().queries >= 2, { what: "the report", timeoutMs: 3000 });
+  expect(members.stats().stallMs).toBeLessThan(20);
+});
