@@ -1,38 +1,45 @@
 import { encodeQuestion } from "./encode-question.ts";
 import { readName } from "./name.ts";
-import { CLASS_IN, FLAG, HEADER_OCTETS, RCODE, RCODE_MASK, TYPE } from "./protocol.ts";
+import { CLASS_IN, FLAG, HEADER_OCTETS, MAX_UDP_OCTETS, RCODE, RCODE_MASK, TYPE } from "./protocol.ts";
 import type { Query } from "./query.ts";
-import { skipName } from "./query.ts";
+import { readQuery, skipName } from "./query.ts";
 
-/** The question that an ExternalName leads to: another name, the same type. */
-export function questionFor(target: Buffer, query: Query): { readonly message: Buffer; readonly question: Buffer } {
-  const message = encodeQuestion({ name: target, type: query.type, flags: FLAG.RD | (query.flags & FLAG.CD) });
-  return { message, question: message.subarray(HEADER_OCTETS) };
+/** The question that an ExternalName leads to: another name, the same type. undefined = the name cannot be asked for. */
+export function questionFor(target: Buffer, query: Query): Query | undefined {
+  const flags = FLAG.RD | (query.flags & FLAG.CD);
+  const reading = readQuery(encodeQuestion({ name: target, type: query.type, flags, udpOctets: MAX_UDP_OCTETS }));
+  return reading.kind === "query" ? reading.query : undefined;
 }
 
 export interface Followed {
-  readonly rcode: typeof RCODE.NOERROR | typeof RCODE.NXDOMAIN | typeof RCODE.SERVFAIL;
+  readonly rcode: typeof RCODE.NOERROR | typeof RCODE.NXDOMAIN;
   readonly records: readonly Buffer[];
+  /** There are more than the upstream said. */
+  readonly isCut: boolean;
 }
 
-/** Aliases and addresses of an upstream's reply as records that can stand in another message: no name in them is compressed. */
+/** Nothing is known of the target, but that it is the target is known. */
+export const ALIAS_ALONE: Followed = { rcode: RCODE.NOERROR, records: [], isCut: false };
+
+/** Aliases and addresses of a reply to `question` as records that can stand in another message: no name in them is compressed. */
 export function recordsOfReply(reply: Buffer, question: Buffer): Followed {
-  const rcode = reply.readUInt16BE(2) & RCODE_MASK;
+  const flags = reply.readUInt16BE(2);
+  const rcode = flags & RCODE_MASK;
+  if (rcode !== RCODE.NOERROR && rcode !== RCODE.NXDOMAIN) return ALIAS_ALONE;
   const records: Buffer[] = [];
   let at = HEADER_OCTETS + question.length;
-  for (let i = reply.readUInt16BE(6); i > 0; i--) {
+  for (let i = Math.min(reply.readUInt16BE(6), MAX_RECORDS); i > 0; i--) {
     const record = readRecord(reply, at);
     if (!record) break;
     if (record.bytes) records.push(record.bytes);
     at = record.end;
   }
-  return {
-    rcode: rcode === RCODE.NOERROR || rcode === RCODE.NXDOMAIN ? rcode : RCODE.SERVFAIL,
-    records,
-  };
+  return { rcode, records, isCut: (flags & FLAG.TC) !== 0 };
 }
 
 const FIXED_OCTETS = 10;
+/** A name behind a pointer may be 127 labels long: so many of them are written out within a few milliseconds. */
+const MAX_RECORDS = 256;
 
 /** `bytes` undefined = of a kind that we do not pass on. */
 function readRecord(reply: Buffer, start: number): { readonly bytes: Buffer | undefined; readonly end: number } | undefined {

@@ -1,207 +1,126 @@
-import { randomBytes } from "node:crypto";
-import { encodeQuestion } from "./encode-question.ts";
-import { keyOfName, wireOfKey } from "./name.ts";
-import type { NameKey } from "./name.ts";
-import { FLAG, HEADER_OCTETS, RCODE, RCODE_MASK, TYPE } from "./protocol.ts";
+import { isFailure } from "./reply-cache.ts";
+import { FLAG } from "./protocol.ts";
 import type { Transport } from "./reply.ts";
+import type { Target, Targets } from "./targets.ts";
 import { askTcp } from "./upstream-tcp.ts";
-import { UpstreamSockets } from "./upstream-udp.ts";
-import type { Upstream } from "./upstream-udp.ts";
+import type { UpstreamReply } from "./upstream-udp.ts";
+import { EDE } from "./write-stored.ts";
+import type { Ede } from "./write-stored.ts";
 
-export const FORWARD_LIMITS = {
+export const FORWARD_TIMES = {
   /** Then the next upstream is asked; the earlier one may still answer. */
   attemptMs: 1000,
   /** Below the 5 s after which glibc gives up. */
   overallMs: 4500,
-  attempts: 4,
-  /** More than this at once get SERVFAIL, so that a dead upstream takes no memory without end. */
-  inFlight: 2000,
-  /** An upstream that failed twice in a row is asked last for so long. */
-  downMs: 5000,
 } as const;
 
-/** The reply still has the id that we gave the question; undefined = no upstream had an answer. */
-export type OnForwarded = (reply: Buffer | undefined) => void;
-
-interface Target {
-  readonly upstream: Upstream;
-  readonly sockets: UpstreamSockets;
-  failuresInRow: number;
-  downUntilMs: number;
-}
-
-interface Exchange {
+export interface ForwardQuestion {
   readonly message: Buffer;
   readonly question: Buffer;
   readonly transport: Transport;
-  readonly onDone: OnForwarded;
-  readonly startedMs: number;
-  readonly order: readonly Target[];
-  readonly forget: (() => void)[];
-  attempts: number;
-  /** What to say when nobody says anything better: SERVFAIL or REFUSED of an upstream. */
-  fallback: Buffer | undefined;
-  timer: NodeJS.Timeout | undefined;
 }
 
-/**
- * Relays questions for other names, as they are, and their replies: unknown options and types survive. Shares nothing with the answers for our own names
- * but the event loop.
- */
-export class Forwarder {
-  #targets: readonly Target[] = [];
-  readonly #exchanges = new Set<Exchange>();
-  readonly #probes = new Map<NameKey, Target>();
-  readonly #looping = new Set<Target>();
+/** SERVFAIL and REFUSED of an upstream are replies, too, when nobody says anything better. */
+export type Forwarded = UpstreamReply | { readonly ede: Ede };
 
-  /** Replaces the upstreams; questions in flight end with those that they were sent to. */
-  use(upstreams: readonly Upstream[]): void {
-    const same = (a: Upstream, b: Upstream): boolean => a.address === b.address && a.port === b.port;
-    const before = this.#targets;
-    this.#targets = upstreams.map(
-      (upstream) =>
-        before.find((target) => same(target.upstream, upstream)) ?? {
-          upstream,
-          sockets: new UpstreamSockets(upstream),
-          failuresInRow: 0,
-          downUntilMs: 0,
-        },
-    );
-    for (const gone of before.filter((target) => !this.#targets.includes(target))) {
-      this.#looping.delete(gone);
-      setTimeout(() => gone.sockets.close(), FORWARD_LIMITS.overallMs).unref();
-    }
-    for (const target of this.#targets) this.#probeForLoop(target);
+export interface ForwardEvents {
+  readonly onDone: (outcome: Forwarded) => void;
+  /** The first upstream lets us wait. */
+  readonly onSlow: () => void;
+}
+
+/** One question on its way from upstream to upstream, until one of them has an answer or the time is over. */
+export class Exchange {
+  readonly #targets: Targets;
+  readonly #asked: ForwardQuestion;
+  readonly #events: ForwardEvents;
+  readonly #order: readonly Target[];
+  readonly #endMs: number;
+  readonly #forget: (() => void)[] = [];
+  #attempts = 0;
+  /** Grows with each attempt, also over TCP: what comes of an earlier one moves nothing on. */
+  #turn = 0;
+  #isTcp = false;
+  #fallback: UpstreamReply | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #isDone = false;
+
+  /** `order`: who is asked, one after the other. */
+  constructor(targets: Targets, order: readonly Target[], asked: ForwardQuestion, events: ForwardEvents) {
+    this.#targets = targets;
+    this.#order = order;
+    this.#asked = asked;
+    this.#events = events;
+    this.#endMs = performance.now() + FORWARD_TIMES.overallMs;
   }
 
-  /** False = too many are in flight already. */
-  forward(message: Buffer, question: Buffer, transport: Transport, onDone: OnForwarded): boolean {
-    if (this.#exchanges.size >= FORWARD_LIMITS.inFlight) return false;
-    const nowMs = performance.now();
-    const usable = this.#targets.filter((target) => !this.#looping.has(target));
-    const up = usable.filter(({ downUntilMs }) => downUntilMs <= nowMs);
-    const order = up.length === usable.length ? usable : [...up, ...usable.filter((target) => !up.includes(target))];
-    const exchange: Exchange = {
-      message,
-      question,
-      transport,
-      onDone,
-      startedMs: nowMs,
-      order,
-      forget: [],
-      attempts: 0,
-      fallback: undefined,
-      timer: undefined,
-    };
-    this.#exchanges.add(exchange);
-    this.#next(exchange);
-    return true;
+  start(): void {
+    this.#next("first");
   }
 
-  /** A question that we sent ourselves and that came back: answering it by asking again would never end. */
-  isOwn(id: number, question: Buffer, key: NameKey): boolean {
-    const probed = this.#probes.get(key);
-    if (probed) this.#looping.add(probed);
-    return probed !== undefined || this.#targets.some(({ sockets }) => sockets.isWaitingFor(id, question));
+  /** Without an answer. */
+  stop(): void {
+    this.#finish({ ede: EDE.networkError });
   }
 
-  get inFlight(): number {
-    return this.#exchanges.size;
-  }
-
-  problems(): readonly string[] {
-    const loops = Array.from(
-      this.#looping,
-      ({ upstream }) =>
-        `DNS upstream ${upstream.address} leads back to this agent and is not asked: take the agent out of its list of servers`,
-    );
-    if (this.#targets.length === 0)
-      return [
-        "no DNS upstream: names outside the cluster domain cannot be resolved here; name servers with --dns-upstream or in /etc/resolv.conf",
-      ];
-    const nowMs = performance.now();
-    const down = this.#targets.filter(({ downUntilMs }) => downUntilMs > nowMs);
-    return [...loops, ...down.map(({ upstream }) => `DNS upstream ${upstream.address} does not answer`)];
-  }
-
-  close(): void {
-    for (const exchange of this.#exchanges) this.#finish(exchange, undefined);
-    for (const { sockets } of this.#targets) sockets.close();
-  }
-
-  #next(exchange: Exchange): void {
-    clearTimeout(exchange.timer);
-    const leftMs = FORWARD_LIMITS.overallMs - (performance.now() - exchange.startedMs);
-    const target = exchange.order[exchange.attempts % Math.max(1, exchange.order.length)];
-    if (!target || exchange.attempts >= FORWARD_LIMITS.attempts || leftMs <= 0) {
-      this.#finish(exchange, exchange.fallback);
+  /** Nobody is asked twice but by those who did not answer in time: a refused port stays refused, and SERVFAIL was an answer. */
+  #next(why: "first" | "silence" | "refused" | "unwilling"): void {
+    clearTimeout(this.#timer);
+    const leftMs = this.#endMs - performance.now();
+    const target = this.#order[this.#attempts % Math.max(1, this.#order.length)];
+    const isOver = why !== "silence" && this.#attempts >= this.#order.length;
+    if (!target || isOver || leftMs <= 0) {
+      this.#finish(this.#fallback ?? { ede: why === "silence" ? EDE.noReachableAuthority : EDE.networkError });
       return;
     }
-    exchange.attempts++;
-    exchange.timer = setTimeout(
-      () => {
-        fail(target);
-        this.#next(exchange);
-      },
-      Math.min(FORWARD_LIMITS.attemptMs, leftMs),
-    );
-    exchange.forget.push(target.sockets.ask(exchange.message, exchange.question, (reply) => this.#take(exchange, target, reply)));
+    const attempt = ++this.#attempts;
+    const turn = ++this.#turn;
+    const waitMs = leftMs < FORWARD_TIMES.attemptMs ? leftMs : FORWARD_TIMES.attemptMs;
+    this.#timer = setTimeout(() => {
+      this.#targets.failed(target);
+      if (attempt === 1) this.#events.onSlow();
+      if (!this.#isDone) this.#next("silence");
+    }, waitMs);
+    this.#forget.push(target.sockets.ask(this.#asked.message, this.#asked.question, (reply) => this.#take(target, turn, reply)));
   }
 
-  #take(exchange: Exchange, target: Target, reply: Buffer | undefined): void {
-    if (!this.#exchanges.has(exchange)) return;
+  #take(target: Target, turn: number, reply: UpstreamReply | undefined): void {
+    if (this.#isDone) return;
     if (!reply) {
-      fail(target);
-      this.#next(exchange);
+      this.#targets.failed(target);
+      if (turn === this.#turn) this.#next("refused");
       return;
     }
-    target.failuresInRow = 0;
-    target.downUntilMs = 0;
-    const flags = reply.readUInt16BE(2);
-    const rcode = flags & RCODE_MASK;
-    if (rcode === RCODE.SERVFAIL || rcode === RCODE.REFUSED) {
-      exchange.fallback ??= reply;
-      if (exchange.attempts < exchange.order.length) this.#next(exchange);
-      else this.#finish(exchange, exchange.fallback);
+    this.#targets.answered(target);
+    if (isFailure(reply.parts)) {
+      this.#fallback ??= reply;
+      if (turn === this.#turn) this.#next("unwilling");
       return;
     }
-    if ((flags & FLAG.TC) !== 0 && exchange.transport === "tcp") {
-      this.#askTcp(exchange, target);
-      return;
-    }
-    this.#finish(exchange, reply);
+    if ((reply.parts.flags & FLAG.TC) === 0 || this.#asked.transport === "udp") this.#finish(reply);
+    else if (!this.#isTcp) this.#askTcp(target);
   }
 
-  #askTcp(exchange: Exchange, target: Target): void {
-    clearTimeout(exchange.timer);
-    const leftMs = Math.max(1, FORWARD_LIMITS.overallMs - (performance.now() - exchange.startedMs));
-    exchange.forget.push(
-      askTcp(target.upstream, exchange.message, exchange.question, leftMs, (reply) => this.#finish(exchange, reply ?? exchange.fallback)),
+  #askTcp(target: Target): void {
+    clearTimeout(this.#timer);
+    this.#isTcp = true;
+    const turn = ++this.#turn;
+    const leftMs = Math.max(1, this.#endMs - performance.now());
+    const { message, question } = this.#asked;
+    this.#forget.push(
+      askTcp(target.upstream, message, question, leftMs, (reply) => {
+        this.#isTcp = false;
+        if (reply && !isFailure(reply.parts)) this.#finish(reply);
+        else if (turn === this.#turn) this.#next("refused");
+      }),
     );
   }
 
-  #finish(exchange: Exchange, reply: Buffer | undefined): void {
-    clearTimeout(exchange.timer);
-    if (!this.#exchanges.delete(exchange)) return;
-    for (const forget of exchange.forget) forget();
-    exchange.onDone(reply);
+  #finish(outcome: Forwarded): void {
+    if (this.#isDone) return;
+    this.#isDone = true;
+    clearTimeout(this.#timer);
+    for (const forget of this.#forget) forget();
+    this.#events.onDone(outcome);
   }
-
-  /** Asks each upstream for a name that nobody else can know; if that question reaches us, the upstream leads to us. */
-  #probeForLoop(target: Target): void {
-    const key = keyOfName(`${randomBytes(8).toString("hex")}.loop.invalid`);
-    if (key === undefined) return;
-    const message = encodeQuestion({ name: wireOfKey(key), type: TYPE.HINFO });
-    this.#probes.set(key, target);
-    const forget = target.sockets.ask(message, message.subarray(HEADER_OCTETS), () => this.#probes.delete(key));
-    setTimeout(() => {
-      forget();
-      this.#probes.delete(key);
-    }, FORWARD_LIMITS.overallMs).unref();
-  }
-}
-
-function fail(target: Target): void {
-  target.failuresInRow++;
-  if (target.failuresInRow >= 2) target.downUntilMs = performance.now() + FORWARD_LIMITS.downMs;
 }

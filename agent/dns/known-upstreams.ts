@@ -2,7 +2,7 @@ import { mkdir, readFile, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { z } from "zod";
 import { writePrivateFile } from "#agent/private-file.ts";
-import { parseIp } from "#proto/ip.ts";
+import { isServer } from "./server-address.ts";
 
 /** The servers that the host's files named last: a host that asks only us names nobody any more whom we could ask. */
 export interface KnownUpstreams {
@@ -39,11 +39,6 @@ export async function readKnownUpstreams(file: string): Promise<readonly string[
   } catch {
     return [];
   }
-}
-
-/** An address, perhaps with a zone (`fe80::1%eth0`). */
-export function isServer(text: string): boolean {
-  return parseIp(text.replace(/%.*$/, "")) !== undefined;
 }
 
 function isThere(file: string): Promise<boolean> {

@@ -5,7 +5,7 @@ import type { Batch } from "./feed.ts";
 import type { ListenAddress } from "./listen.ts";
 import { startMember, type Member } from "./member-thread.ts";
 import type { AppliedState, DnsStats, ResponderFacts } from "./responder.ts";
-import { addStats, NO_STATS } from "./stats.ts";
+import { addStats, endedStats, NO_STATS } from "./stats.ts";
 import type { Upstream } from "./upstream-udp.ts";
 import { followHostUpstreams, RESOLV_CONF, type ResolvConfPaths } from "./upstreams.ts";
 
@@ -81,15 +81,15 @@ export function createDnsMembers(options: DnsMembersOptions): DnsMembers {
   /** One after the other in this slot, until the signal. */
   async function keepMember(slot: (typeof slots)[number], signal: AbortSignal): Promise<void> {
     for (let failures = 0; !signal.aborted;) {
-      const { listen, domain, serviceCidrs, dnsIps, measuresStalls = false } = options;
-      const start = { listen, domain, serviceCidrs, dnsIps, allowedSources, reusePort: slots.length > 1, measuresStalls };
+      const { listen, domain, serviceCidrs, dnsIps, stubs, measuresStalls = false } = options;
+      const start = { listen, domain, serviceCidrs, dnsIps, stubs, allowedSources, reusePort: slots.length > 1, measuresStalls };
       const startedMs = performance.now();
       const member = startMember({ start, everything, log, onReport });
       if (upstreams) member.tell({ kind: "upstreams", upstreams });
       slot.member = member;
       const why = await member.ended(signal);
       slot.member = undefined;
-      ended = addStats(ended, member.report.stats);
+      ended = addStats(ended, endedStats(member.report.stats));
       if (why === undefined) return;
       restarts++;
       failures = performance.now() - startedMs > STEADY_MS ? 1 : failures + 1;

@@ -1,11 +1,15 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { DnsChange } from "#agent/compile/dns-records.ts";
-import { Forwarder } from "./forward.ts";
+import type { ForwardStats } from "./forward-stats.ts";
 import { listenAt } from "./listen.ts";
 import type { ListenAddress, ListenState } from "./listen.ts";
 import type { ZoneChunk } from "./messages.ts";
+import { OtherNames } from "./other-names.ts";
+import type { Servers } from "./other-names.ts";
 import { createMessageHandler } from "./serve.ts";
+import { serverKey } from "./server-address.ts";
 import { AllowedSources } from "./sources.ts";
+import type { StubDomain } from "./stub-domains.ts";
 import type { Upstream } from "./upstream-udp.ts";
 import { ZoneIndex } from "./zone.ts";
 
@@ -20,6 +24,8 @@ export interface ResponderFacts {
   readonly dnsIps: readonly string[];
   /** Prefixes that may ask: the node's own networks and its containers'. Loopback and our own addresses always may. */
   readonly allowedSources: readonly string[];
+  /** Names that are asked of other servers. */
+  readonly stubs?: readonly StubDomain[] | undefined;
 }
 
 /** pino's, or what tells the agent's thread. */
@@ -71,10 +77,10 @@ export interface DnsStats {
   readonly queries: number;
   readonly local: number;
   readonly forwarded: number;
-  readonly forwardFailed: number;
   readonly refused: number;
   /** Packets not answered, by reason. */
   readonly dropped: Readonly<Record<string, number>>;
+  readonly forwarding: ForwardStats;
 }
 
 /** Names that go in one turn of the event loop. */
@@ -84,12 +90,11 @@ const GONE_PER_TURN = 1000;
 export function createDnsResponder(options: DnsResponderOptions): DnsResponder {
   const { listen, log, reusePort = false } = options;
   const zone = new ZoneIndex(options, secondsNow());
-  const forwarder = new Forwarder();
   const sources = new AllowedSources(
     listen.map(({ address }) => address),
     options.allowedSources,
   );
-  const counts = { queries: 0, local: 0, forwarded: 0, forwardFailed: 0, refused: 0 };
+  const counts = { queries: 0, local: 0, forwarded: 0, refused: 0 };
   const dropped = new Map<string, number>();
   const places = createPlaces(listen, options);
   let revision = 0;
@@ -100,7 +105,9 @@ export function createDnsResponder(options: DnsResponderOptions): DnsResponder {
     if (leftOut.length > 0)
       log.warn({ records: leftOut.slice(0, 10), count: leftOut.length }, "records that DNS cannot carry are left out");
   };
-  const onMessage = createMessageHandler({ zone, forwarder, sources, counts, drop });
+  const others = new OtherNames(() => drop("forward-limit"));
+  const useUpstreams = (upstreams: readonly Upstream[]): void => others.use(serversOf(upstreams, options));
+  const onMessage = createMessageHandler({ zone, others, sources, counts, drop });
 
   return {
     apply(changes, state) {
@@ -116,20 +123,20 @@ export function createDnsResponder(options: DnsResponderOptions): DnsResponder {
       revision = next;
     },
     allowSources: (cidrs) => sources.replace(cidrs),
-    useUpstreams: (upstreams) => forwarder.use(upstreams),
+    useUpstreams,
     async run(signal) {
-      if (options.upstreams) forwarder.use(options.upstreams);
+      if (options.upstreams) useUpstreams(options.upstreams);
       await Promise.all(
         listen.map((wanted) =>
           listenAt(wanted, { accepts, onMessage, onDrop: drop, reusePort }, signal, (state) => places.set(wanted, state)),
         ),
       );
-      forwarder.close();
+      others.close();
     },
     listening: () => places.allBound,
     bound: () => places.bound(),
-    problems: () => [...places.problems(), ...forwarder.problems()],
-    stats: () => ({ revision, names: zone.size, ...counts, dropped: Object.fromEntries(dropped) }),
+    problems: () => [...places.problems(), ...others.problems()],
+    stats: () => ({ revision, names: zone.size, ...counts, dropped: Object.fromEntries(dropped), forwarding: others.stats() }),
   };
 }
 
@@ -156,6 +163,13 @@ function createPlaces(listen: readonly ListenAddress[], { log, onBound }: DnsRes
       onBound?.();
     },
   };
+}
+
+/** Whoever asks himself waits for himself. */
+function serversOf(upstreams: readonly Upstream[], { listen, stubs = [] }: ResponderFacts): Servers {
+  const own = new Set(listen.map(serverKey));
+  const others = (servers: readonly Upstream[]): Upstream[] => servers.filter((server) => !own.has(serverKey(server)));
+  return { upstreams: others(upstreams), stubs: stubs.map(({ suffix, servers }) => ({ suffix, servers: others(servers) })) };
 }
 
 function secondsNow(): number {

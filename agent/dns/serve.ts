@@ -1,8 +1,9 @@
 import { answerQuery } from "./answer.ts";
-import { questionFor, recordsOfReply } from "./follow.ts";
-import type { Forwarder } from "./forward.ts";
-import { FLAG, MIN_UDP_OCTETS, RCODE } from "./protocol.ts";
-import type { Rcode } from "./protocol.ts";
+import type { Outcome } from "./answer.ts";
+import { ALIAS_ALONE, questionFor, recordsOfReply } from "./follow.ts";
+import type { Followed } from "./follow.ts";
+import type { OtherNames } from "./other-names.ts";
+import { FLAG, RCODE } from "./protocol.ts";
 import { readQuery } from "./query.ts";
 import type { Query } from "./query.ts";
 import { writeRefusal, writeReply } from "./reply.ts";
@@ -16,20 +17,19 @@ export interface ServeCounts {
   queries: number;
   local: number;
   forwarded: number;
-  forwardFailed: number;
   refused: number;
 }
 
 export interface ServeDeps {
   readonly zone: ZoneView;
-  readonly forwarder: Forwarder;
+  readonly others: OtherNames;
   readonly sources: AllowedSources;
   readonly counts: ServeCounts;
   readonly drop: OnDrop;
 }
 
 /** The way of each message: stranger, malformed, ours, or somebody else's. */
-export function createMessageHandler({ zone, forwarder, sources, counts, drop }: ServeDeps): MessageHandler {
+export function createMessageHandler({ zone, others, sources, counts, drop }: ServeDeps): MessageHandler {
   const answer = (query: Query, transport: Transport, reply: Reply): void => {
     const outcome = answerQuery(query, zone, Math.random);
     if (outcome.kind === "answer") {
@@ -38,46 +38,24 @@ export function createMessageHandler({ zone, forwarder, sources, counts, drop }:
       return;
     }
     counts.forwarded++;
-    if (forwarder.isOwn(query.id, query.question, query.key)) {
-      reply(failure(query, RCODE.REFUSED));
+    if (others.isOwn(query.id, query.question, query.key)) {
+      reply(writeRefusal({ id: query.id, flags: query.flags, rcode: RCODE.REFUSED, question: query.question, edns: query.edns }));
       return;
     }
-    if (outcome.kind === "forward") {
-      relay(query, transport, reply);
-      return;
-    }
-    const { message, question } = questionFor(outcome.target, query);
-    // Over TCP whatever the client speaks: the upstream's cut is ours to make, after the aliases.
-    const taken = forwarder.forward(message, question, "tcp", (found) => {
-      const { rcode, records } = found ? recordsOfReply(found, question) : { rcode: RCODE.SERVFAIL, records: [] };
-      if (!found) counts.forwardFailed++;
-      reply(writeReply(query, { rcode, answers: [...outcome.aliases, ...records], authority: [], additional: [] }, transport, "relayed"));
-    });
-    if (!taken) overloaded(query, reply);
+    if (outcome.kind === "forward") others.answer(query, transport, reply);
+    else follow(query, outcome, transport, reply);
   };
 
-  const relay = (query: Query, transport: Transport, reply: Reply): void => {
-    const taken = forwarder.forward(query.message, query.question, transport, (found) => {
-      if (!found) {
-        counts.forwardFailed++;
-        reply(failure(query, RCODE.SERVFAIL));
-        return;
-      }
-      const limit = transport === "tcp" ? found.length : Math.max(MIN_UDP_OCTETS, query.edns?.udpOctets ?? 0);
-      if (found.length > limit) {
-        reply(failure(query, RCODE.NOERROR, FLAG.TC));
-        return;
-      }
-      found.writeUInt16BE(query.id, 0);
-      reply(found);
-    });
-    if (!taken) overloaded(query, reply);
-  };
-
-  const overloaded = (query: Query, reply: Reply): void => {
-    counts.forwardFailed++;
-    drop("forward-limit");
-    reply(failure(query, RCODE.SERVFAIL));
+  /** CNAME first, then what the upstream knows of its target. */
+  const follow = (query: Query, { aliases, target }: Outcome & { kind: "follow" }, transport: Transport, reply: Reply): void => {
+    const asked = questionFor(target, query);
+    const write = ({ rcode, records, isCut }: Followed): void => {
+      const message = writeReply(query, { rcode, answers: [...aliases, ...records], authority: [], additional: [] }, transport, "relayed");
+      if (isCut) message.writeUInt16BE(message.readUInt16BE(2) | FLAG.TC, 2);
+      reply(message);
+    };
+    if (asked) others.answer(asked, transport, (found) => write(recordsOfReply(found, asked.question)));
+    else write(ALIAS_ALONE);
   };
 
   return (message, from, reply) => {
@@ -100,10 +78,4 @@ export function createMessageHandler({ zone, forwarder, sources, counts, drop }:
     }
     answer(reading.query, from.transport, reply);
   };
-}
-
-function failure(query: Query, rcode: Rcode, flag = 0): Buffer {
-  const message = writeRefusal({ id: query.id, flags: query.flags, rcode, question: query.question, edns: query.edns });
-  message.writeUInt16BE(message.readUInt16BE(2) | flag, 2);
-  return message;
 }

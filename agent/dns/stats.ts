@@ -1,3 +1,4 @@
+import { addForwarding, NO_FORWARDING, withoutState } from "./forward-stats.ts";
 import type { DnsStats } from "./responder.ts";
 
 export const NO_STATS: DnsStats = {
@@ -6,9 +7,9 @@ export const NO_STATS: DnsStats = {
   queries: 0,
   local: 0,
   forwarded: 0,
-  forwardFailed: 0,
   refused: 0,
   dropped: {},
+  forwarding: NO_FORWARDING,
 };
 
 /** Of two members, or of one that has ended and its successor. */
@@ -19,10 +20,15 @@ export function addStats(a: DnsStats, b: DnsStats): DnsStats {
     queries: a.queries + b.queries,
     local: a.local + b.local,
     forwarded: a.forwarded + b.forwarded,
-    forwardFailed: a.forwardFailed + b.forwardFailed,
     refused: a.refused + b.refused,
     dropped: sumOf(a.dropped, b.dropped),
+    forwarding: addForwarding(a.forwarding, b.forwarding),
   };
+}
+
+/** What is left of a member's when it has ended. */
+export function endedStats(stats: DnsStats): DnsStats {
+  return { ...stats, forwarding: withoutState(stats.forwarding) };
 }
 
 function sumOf(a: Readonly<Record<string, number>>, b: Readonly<Record<string, number>>): Record<string, number> {

@@ -1,7 +1,7 @@
 import { connect } from "node:net";
 import { randomInt } from "node:crypto";
-import { FLAG, HEADER_OCTETS } from "./protocol.ts";
-import { repeatsQuestion } from "./upstream-udp.ts";
+import { HEADER_OCTETS } from "./protocol.ts";
+import { readReplyTo } from "./upstream-udp.ts";
 import type { OnReply, Upstream } from "./upstream-udp.ts";
 
 /** Asks over TCP, one connection a question: only for answers that did not fit. Returns what gives up. */
@@ -21,7 +21,8 @@ export function askTcp({ address, port }: Upstream, message: Buffer, question: B
     socket.destroy();
     if (settled) return;
     settled = true;
-    onReply(reply);
+    const parts = reply && reply.length >= HEADER_OCTETS && reply.readUInt16BE(0) === id ? readReplyTo(reply, question) : undefined;
+    onReply(reply && parts && { message: reply, parts });
   };
   const timer = setTimeout(() => settle(undefined), timeoutMs);
   socket.on("connect", () => void socket.write(framed));
@@ -32,10 +33,7 @@ export function askTcp({ address, port }: Upstream, message: Buffer, question: B
     if (octets < 2 || !first) return;
     const head = first.length >= 2 ? first : Buffer.concat(chunks);
     const length = head.readUInt16BE(0);
-    if (octets < 2 + length) return;
-    const reply = Buffer.concat(chunks).subarray(2, 2 + length);
-    const valid = length >= HEADER_OCTETS && reply.readUInt16BE(0) === id && (reply.readUInt16BE(2) & FLAG.QR) !== 0;
-    settle(valid && repeatsQuestion(reply, question) ? reply : undefined);
+    if (octets >= 2 + length) settle(Buffer.concat(chunks).subarray(2, 2 + length));
   });
   socket.on("error", () => settle(undefined));
   socket.on("close", () => settle(undefined));

@@ -4,7 +4,8 @@ import { basename, dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "pino";
 import { describeError } from "#proto/error.ts";
-import { isServer, openKnownUpstreams } from "./known-upstreams.ts";
+import { openKnownUpstreams } from "./known-upstreams.ts";
+import { isServer } from "./server-address.ts";
 import type { Upstream } from "./upstream-udp.ts";
 
 /** Where a host that is told to ask us keeps what its list said before: README, and the line that the agent prints. */

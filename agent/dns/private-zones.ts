@@ -1,0 +1,35 @@
+import { keyOfName } from "./name.ts";
+import type { NameKey } from "./name.ts";
+
+const nibbles = (text: string): string => `${text.split("").reverse().join(".")}.ip6.arpa`;
+
+/** Reverse zones of addresses that mean something else in every network (RFC 6303): questions about them that leave it are noise and a leak. */
+const NAMES: readonly string[] = [
+  "10.in-addr.arpa",
+  ...Array.from({ length: 16 }, (_, i) => `${16 + i}.172.in-addr.arpa`),
+  "168.192.in-addr.arpa",
+  "0.in-addr.arpa",
+  "127.in-addr.arpa",
+  "254.169.in-addr.arpa",
+  "2.0.192.in-addr.arpa",
+  "100.51.198.in-addr.arpa",
+  "113.0.203.in-addr.arpa",
+  "255.255.255.255.in-addr.arpa",
+  nibbles("0".repeat(32)),
+  nibbles(`${"0".repeat(31)}1`),
+  ...["fd", "fe8", "fe9", "fea", "feb", "20010db8"].map(nibbles),
+];
+
+const ZONES: ReadonlySet<NameKey> = new Set(NAMES.flatMap((name) => keyOfName(name) ?? []));
+const ARPA = "\x04arpa\0";
+const LOCAL = "\x05local\0";
+
+/** Where in the name the zone starts whose names are asked of nobody outside; undefined = the name may be forwarded. */
+export function keptInside(key: NameKey, labels: readonly number[]): number | undefined {
+  if (labels.length === 1) return key.length - 1; // as if the root itself said so
+  const top = labels.at(-1);
+  if (top === undefined) return undefined;
+  if (key.endsWith(LOCAL)) return key.length - LOCAL.length === top ? top : undefined;
+  if (!key.endsWith(ARPA)) return undefined;
+  return labels.find((at) => ZONES.has(at === 0 ? key : key.slice(at)));
+}

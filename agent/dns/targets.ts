@@ -1,0 +1,157 @@
+import { randomBytes } from "node:crypto";
+import { encodeQuestion } from "./encode-question.ts";
+import { keyOfName, wireOfKey } from "./name.ts";
+import type { NameKey } from "./name.ts";
+import { HEADER_OCTETS, TYPE } from "./protocol.ts";
+import { serverKey, serverText } from "./server-address.ts";
+import { UpstreamHealth } from "./upstream-health.ts";
+import { UpstreamSockets } from "./upstream-udp.ts";
+import type { Upstream } from "./upstream-udp.ts";
+
+/** One upstream, and what is known of it. However many lists name it, it is the same. */
+export interface Target {
+  readonly upstream: Upstream;
+  readonly sockets: UpstreamSockets;
+  readonly health: UpstreamHealth;
+  isLooping: boolean;
+}
+
+export const TARGET_TIMES = {
+  /** An upstream that is down is probed so often. */
+  probeMs: 750,
+  /** For so long the reply to a probe counts, and a loop shows itself. */
+  patienceMs: 4500,
+  /** How often it is looked whether a loop is gone, and whether there is a new one. */
+  loopingMs: 10_000,
+  loopMs: 300_000,
+} as const;
+
+interface Timers {
+  probe: NodeJS.Timeout | undefined;
+  loop: NodeJS.Timeout | undefined;
+  isLoopProbed: boolean;
+}
+
+const ROOT_NS = encodeQuestion({ name: Buffer.of(0), type: TYPE.NS });
+
+/** Keeps upstreams, and asks them now and then on its own account: whether one that is down is back, and whether one leads back to us. */
+export class Targets {
+  #byServer = new Map<string, Target>();
+  readonly #loopProbes = new Map<NameKey, { readonly target: Target; cameBack: boolean }>();
+  readonly #timers = new Map<Target, Timers>();
+
+  /** Keeps those that are named again. Questions to the others may still be answered for a while. */
+  use(upstreams: Iterable<Upstream>): ReadonlyMap<string, Target> {
+    const before = this.#byServer;
+    this.#byServer = new Map();
+    for (const upstream of upstreams) {
+      const key = serverKey(upstream);
+      this.#byServer.set(key, before.get(key) ?? this.#byServer.get(key) ?? open(upstream));
+    }
+    for (const [key, target] of before) if (this.#byServer.get(key) !== target) this.#retire(target);
+    for (const target of this.#byServer.values()) this.#checkForLoop(target);
+    return this.#byServer;
+  }
+
+  answered({ health }: Target): void {
+    health.answered();
+  }
+
+  failed(target: Target): void {
+    if (!target.health.failed(performance.now()) || !this.#isUsed(target)) return;
+    this.#probe(target);
+    this.#checkForLoop(target); // questions that go round in circles are not answered either
+  }
+
+  /** A question that we sent ourselves and that came back: answering it by asking again would never end. */
+  isOwn(id: number, question: Buffer, key: NameKey): boolean {
+    const probe = this.#loopProbes.get(key);
+    if (probe) {
+      probe.cameBack = true;
+      probe.target.isLooping = true;
+      return true;
+    }
+    for (const { sockets } of this.#byServer.values()) if (sockets.isWaitingFor(id, question)) return true;
+    return false;
+  }
+
+  get all(): readonly Target[] {
+    return [...this.#byServer.values()];
+  }
+
+  problems(): readonly string[] {
+    return this.all.flatMap(({ upstream, health, isLooping }) =>
+      isLooping
+        ? [`DNS upstream ${serverText(upstream)} leads back to this agent and is not asked: take the agent out of its list of servers`]
+        : health.isDown
+          ? [`DNS upstream ${serverText(upstream)} does not answer`]
+          : [],
+    );
+  }
+
+  close(): void {
+    for (const target of this.#byServer.values()) {
+      this.#stopTimers(target);
+      target.sockets.close();
+    }
+    this.#byServer.clear();
+    this.#loopProbes.clear();
+  }
+
+  #isUsed(target: Target): boolean {
+    return this.#byServer.get(serverKey(target.upstream)) === target;
+  }
+
+  /** Any answer will do. */
+  #probe(target: Target): void {
+    if (!target.health.isDown || !this.#isUsed(target)) return;
+    const forget = target.sockets.ask(ROOT_NS, ROOT_NS.subarray(HEADER_OCTETS), (reply) => {
+      if (reply) this.answered(target);
+    });
+    setTimeout(forget, TARGET_TIMES.patienceMs).unref();
+    this.#timersOf(target).probe = setTimeout(() => this.#probe(target), TARGET_TIMES.probeMs).unref();
+  }
+
+  /** Asks for a name that nobody else can know; if that question reaches us, the upstream leads to us. */
+  #checkForLoop(target: Target): void {
+    const timers = this.#timersOf(target);
+    const key = keyOfName(`${randomBytes(8).toString("hex")}.${randomBytes(8).toString("hex")}.loop.invalid`);
+    if (key === undefined || timers.isLoopProbed || !this.#isUsed(target)) return;
+    const probe = { target, cameBack: false };
+    this.#loopProbes.set(key, probe);
+    const message = encodeQuestion({ name: wireOfKey(key), type: TYPE.HINFO });
+    const forget = target.sockets.ask(message, message.subarray(HEADER_OCTETS), () => undefined);
+    timers.isLoopProbed = true;
+    clearTimeout(timers.loop);
+    // Not at its reply: behind another resolver the question may still be on its way, asked again of others.
+    timers.loop = setTimeout(() => {
+      forget();
+      this.#loopProbes.delete(key);
+      target.isLooping = probe.cameBack;
+      timers.isLoopProbed = false;
+      timers.loop = setTimeout(() => this.#checkForLoop(target), probe.cameBack ? TARGET_TIMES.loopingMs : TARGET_TIMES.loopMs).unref();
+    }, TARGET_TIMES.patienceMs).unref();
+  }
+
+  #timersOf(target: Target): Timers {
+    const found = this.#timers.get(target) ?? { probe: undefined, loop: undefined, isLoopProbed: false };
+    this.#timers.set(target, found);
+    return found;
+  }
+
+  #stopTimers(target: Target): void {
+    const { probe, loop } = this.#timersOf(target);
+    clearTimeout(probe);
+    clearTimeout(loop);
+    this.#timers.delete(target);
+  }
+
+  #retire(target: Target): void {
+    this.#stopTimers(target);
+    setTimeout(() => target.sockets.close(), TARGET_TIMES.patienceMs).unref();
+  }
+}
+
+function open(upstream: Upstream): Target {
+  return { upstream, sockets: new UpstreamSockets(upstream), health: new UpstreamHealth(), isLooping: false };
+}
