@@ -9,7 +9,7 @@ import { walkFlows, type Pace } from "./flow-walk.ts";
 import { buildFlowWorld } from "./flow-world.ts";
 import { nftablesOn } from "./nftables-rig.ts";
 
-/** The same flow table that test/packet walks in memory, through this machine's kernel. IPVS: flows-ipvs.e2e.test.ts. */
+/** The same flow table that test/packet walks in memory, through this machine's kernel. IPVS: ipvs.e2e.test.ts. */
 
 const PACE: Pace = { dropMs: 400, answerMs: 5_000, changesAtOnce: 40, drawn: 1 };
 

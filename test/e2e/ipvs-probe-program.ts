@@ -1,5 +1,5 @@
 // What the probe of IPVS says of a kernel without one of its parts, in a kernel of its own (test/fleet/uml.ts):  node test/e2e/ipvs-probe-program.ts
-// Prints what was said as one JSON line; ipvs-probe.e2e.test.ts says what it must be.
+// Prints what was said as one JSON line; ipvs.e2e.test.ts says what it must be.
 import { rm, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { openKernelTools } from "#agent/dataplane/exec.ts";

@@ -1,6 +1,7 @@
 // One program for both ends of many flows, on one machine of a fleet:  node test/fleet/station.ts
 // Takes commands as JSON lines on stdin and answers each with one on stdout (station-words.ts); ends with its stdin. No process per request: a
-// flow costs what its packets cost. Servers answer "ADDRESS:PORT CLIENT": at which of their addresses they were found, and whose address they see.
+// flow costs what its packets cost. Servers answer "ADDRESS:PORT CLIENT": at which of their addresses they were found, and whose address they see;
+// over TCP they say that at once, and then send back what they are sent.
 import { execFile } from "node:child_process";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
@@ -19,6 +20,7 @@ async function listenTcp({ address, port }: Listen): Promise<void> {
   const server = createServer((socket) => {
     socket.on("error", () => undefined); // clients leave with a reset
     socket.write(greeting(socket));
+    socket.pipe(socket);
   });
   server.listen({ host: address, port, backlog: 1024 });
   await once(server, "listening");

@@ -21,25 +21,28 @@ const script = `
   sleep 1000 & exit 7
 `;
 
-test("a command runs in a kernel with IPVS, and only what it writes into the writable folders stays", async () => {
-  const folder = await mkdtemp(join(tmpdir(), "uml-"));
-  onTestFinished(() => rm(folder, { recursive: true }));
-  const env = { FOLDER: folder };
-  const ran = await runInUml({
-    command: "bash",
-    args: ["-c", script, "bash", "it's $x"],
-    timeoutMs: 60_000,
-    writable: [folder],
-    env,
-    memory: "302M",
-  });
-  expect({ ...ran, stdout: ran.stdout.length }).toEqual({ exitCode: 7, stdout: 3_000_000, stderr: "two\r\nwords: it's $x\n" });
-  expect(await readFile(join(folder, "kept"), "utf8")).toBe("kept\n");
-  await expect(access("/etc/fairlead-uml-lost")).rejects.toThrow("ENOENT");
-  expect(await guestsWith("302M")).toEqual([]);
-});
+test.concurrent(
+  "a command runs in a kernel with IPVS, and only what it writes into the writable folders stays",
+  async ({ onTestFinished }) => {
+    const folder = await mkdtemp(join(tmpdir(), "uml-"));
+    onTestFinished(() => rm(folder, { recursive: true }));
+    const env = { FOLDER: folder };
+    const ran = await runInUml({
+      command: "bash",
+      args: ["-c", script, "bash", "it's $x"],
+      timeoutMs: 60_000,
+      writable: [folder],
+      env,
+      memory: "302M",
+    });
+    expect({ ...ran, stdout: ran.stdout.length }).toEqual({ exitCode: 7, stdout: 3_000_000, stderr: "two\r\nwords: it's $x\n" });
+    expect(await readFile(join(folder, "kept"), "utf8")).toBe("kept\n");
+    await expect(access("/etc/fairlead-uml-lost")).rejects.toThrow("ENOENT");
+    expect(await guestsWith("302M")).toEqual([]);
+  },
+);
 
-test("a command that runs too long is ended with its kernel, and what it had printed is told", async () => {
+test.concurrent("a command that runs too long is ended with its kernel, and what it had printed is told", async () => {
   const ran = runInUml({ command: "bash", args: ["-c", "echo so far; sleep 1000"], timeoutMs: 15_000, memory: "303M" });
   await expect(ran).rejects.toThrow(/did not end within 15000 ms[^]*so far/);
   expect(await guestsWith("303M")).toEqual([]);
