@@ -29,19 +29,28 @@ const SCHEMA_TTL_SECONDS = 28_800;
 
 export interface DomainFacts {
   readonly domain: string;
+  readonly moreDomains?: readonly string[] | undefined;
   /** Addresses of its name server. */
   readonly dnsIps: readonly string[];
 }
 
-/** What the domain says by itself: version of the schema, its name server and its address. */
-export function compileDnsDomain({ domain, dnsIps }: DomainFacts): DnsChange {
-  const server = `ns.dns.${domain}`;
-  const records: DnsRecord[] = [
+export function domainsOf({ domain, moreDomains = [] }: Pick<DomainFacts, "domain" | "moreDomains">): readonly string[] {
+  return [domain, ...moreDomains];
+}
+
+/** What the domains say by themselves: version of the schema, their name server and its address. */
+export function compileDnsDomain(facts: DomainFacts): DnsChange {
+  const all = domainsOf(facts);
+  const recordsOf = (domain: string): DnsRecord[] => [
     { name: `dns-version.${domain}`, type: "TXT", text: SCHEMA_VERSION, ttl: SCHEMA_TTL_SECONDS },
-    { name: domain, type: "NS", target: server },
-    ...dnsIps.flatMap((address) => addressRecord(server, address)),
+    { name: domain, type: "NS", target: `ns.dns.${domain}` },
+    ...facts.dnsIps.flatMap((address) => addressRecord(`ns.dns.${domain}`, address)),
   ];
-  return { source: "domain", records, names: [domain, `svc.${domain}`, `pod.${domain}`] };
+  return {
+    source: "domain",
+    records: all.flatMap(recordsOf),
+    names: all.flatMap((domain) => [domain, `svc.${domain}`, `pod.${domain}`]),
+  };
 }
 
 /** `10.0.96.10.in-addr.arpa`, or the nibbles below ip6.arpa; undefined when `address` is no IP. */

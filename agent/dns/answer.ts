@@ -4,6 +4,7 @@ import type { NameKey } from "./name.ts";
 import { HEADER_OCTETS, RCODE, TYPE } from "./protocol.ts";
 import type { Rcode } from "./protocol.ts";
 import type { Query } from "./query.ts";
+import type { RecordSet } from "./record-set.ts";
 import type { ZoneView } from "./zone.ts";
 
 /** Whole records, ready to be put one after the other. */
@@ -12,6 +13,10 @@ export interface Answer {
   readonly answers: readonly Buffer[];
   readonly authority: readonly Buffer[];
   readonly additional: readonly Buffer[];
+  /** Until when it is the answer to this question: until the name changes, until anything does, or not beyond this one time. */
+  readonly lasts: "name" | "zone" | "once";
+  /** The answers are equals, of which each client may get another one first. */
+  readonly turns: boolean;
 }
 
 export type Outcome =
@@ -22,6 +27,7 @@ export type Outcome =
   | { readonly kind: "follow"; readonly aliases: readonly Buffer[]; readonly target: Buffer };
 
 const NONE: readonly Buffer[] = [];
+const EMPTY: Answer = { rcode: RCODE.NOERROR, answers: NONE, authority: NONE, additional: NONE, lasts: "once", turns: false };
 const MAX_ALIASES = 8;
 const POINTER = 0xc000;
 const anyRefusal = Buffer.concat([Buffer.of(0xc0, 0x0c), encodeAnyRefusal()]);
@@ -32,51 +38,49 @@ export function answerQuery(query: Query, view: ZoneView, random: () => number):
   if (home === undefined) {
     // The reverse name of an endpoint outside the service range: we know it, but what else is there is for others to say.
     const known = query.type === TYPE.PTR ? view.recordsOf(query.key, TYPE.PTR) : undefined;
-    return known
-      ? answered({ rcode: RCODE.NOERROR, answers: shuffled(known.asked, random), authority: NONE, additional: NONE })
-      : { kind: "forward" };
+    return known ? answered(equals(known.asked, random, "name")) : { kind: "forward" };
   }
   const set = view.recordsOf(query.key, query.type);
   if (set) {
-    const additional = query.type === TYPE.SRV || query.type === TYPE.NS ? addressesOf(set.targets, view) : NONE;
-    return answered({ rcode: RCODE.NOERROR, answers: shuffled(set.asked, random), authority: NONE, additional });
+    const isPointing = query.type === TYPE.SRV || query.type === TYPE.NS;
+    const lasts = isPointing || query.type === TYPE.SOA ? "zone" : "name";
+    return answered({ ...equals(set.asked, random, lasts), additional: isPointing ? addressesOf(set.targets, view) : NONE });
   }
-  const soa = (): readonly Buffer[] => [soaRecord(view.soa(), home)];
-  if (view.recordsOf(query.key, TYPE.CNAME)) return followAlias(query, view, soa, random);
+  const soa = (): readonly Buffer[] => [soaRecord(view.soa(home === 0 ? query.key : query.key.slice(home)), home)];
+  const alias = view.recordsOf(query.key, TYPE.CNAME);
+  if (alias) return followAlias(query, alias, view, soa, random);
   if (!view.exists(query.key)) return negative(view, soa);
-  if (query.type === TYPE.ANY) return answered({ rcode: RCODE.NOERROR, answers: [anyRefusal], authority: NONE, additional: NONE });
-  return answered({ rcode: RCODE.NOERROR, answers: NONE, authority: soa(), additional: NONE });
+  if (query.type === TYPE.ANY) return answered({ ...EMPTY, answers: [anyRefusal] });
+  return answered({ ...EMPTY, authority: soa(), lasts: "zone" });
+}
+
+function equals(records: readonly Buffer[], random: () => number, lasts: Answer["lasts"]): Answer {
+  return { ...EMPTY, answers: turned(records, random), lasts, turns: records.length > 1 };
 }
 
 /** A name that is not there. Before the state is complete that proves nothing, and NXDOMAIN would be believed. */
 function negative(view: ZoneView, soa: () => readonly Buffer[], answers: readonly Buffer[] = NONE): Outcome {
-  return view.synced
-    ? answered({ rcode: RCODE.NXDOMAIN, answers, authority: soa(), additional: NONE })
-    : answered({ rcode: RCODE.SERVFAIL, answers, authority: NONE, additional: NONE });
+  return answered(
+    view.synced ? { ...EMPTY, rcode: RCODE.NXDOMAIN, answers, authority: soa() } : { ...EMPTY, rcode: RCODE.SERVFAIL, answers },
+  );
 }
 
 /** CNAME first, then what it leads to, for the types that clients follow it for. */
-function followAlias(query: Query, view: ZoneView, soa: () => readonly Buffer[], random: () => number): Outcome {
-  const aliases: Buffer[] = [];
-  let key: NameKey = query.key;
-  const wantsAddress = query.type === TYPE.A || query.type === TYPE.AAAA;
-  for (let i = 0; i < MAX_ALIASES; i++) {
-    const alias = view.recordsOf(key, TYPE.CNAME);
-    const target = alias?.targets[0];
-    if (!alias || target === undefined) break;
-    aliases.push(...(i === 0 ? alias.asked : alias.named));
-    if (!wantsAddress) return answered({ rcode: RCODE.NOERROR, answers: aliases, authority: NONE, additional: NONE });
-    key = target;
+function followAlias(query: Query, first: RecordSet, view: ZoneView, soa: () => readonly Buffer[], random: () => number): Outcome {
+  const aliases: Buffer[] = [...first.asked];
+  if (query.type !== TYPE.A && query.type !== TYPE.AAAA) return answered({ ...EMPTY, answers: aliases, lasts: "name" });
+  let next = first.targets[0];
+  for (let i = 1; next !== undefined && i <= MAX_ALIASES; i++) {
+    const key: NameKey = next;
     if (view.zoneOf(key, labelsOf(key)) === undefined) return { kind: "follow", aliases, target: wireOfKey(key) };
     const set = view.recordsOf(key, query.type);
-    if (set)
-      return answered({ rcode: RCODE.NOERROR, answers: [...aliases, ...shuffled(set.named, random)], authority: NONE, additional: NONE });
-    if (!view.exists(key)) return negative(view, soa, aliases);
+    if (set) return answered({ ...EMPTY, answers: [...aliases, ...turned(set.named, random)] });
+    const alias = view.recordsOf(key, TYPE.CNAME);
+    if (!alias) return view.exists(key) ? answered({ ...EMPTY, answers: aliases, authority: soa() }) : negative(view, soa, aliases);
+    aliases.push(...alias.named);
+    next = alias.targets[0];
   }
-  // A chain without an end gets what was found of it; one that ends where there is no such record is NODATA.
-  return view.recordsOf(key, TYPE.CNAME)
-    ? answered({ rcode: RCODE.SERVFAIL, answers: aliases, authority: NONE, additional: NONE })
-    : answered({ rcode: RCODE.NOERROR, answers: aliases, authority: soa(), additional: NONE });
+  return answered({ ...EMPTY, rcode: RCODE.SERVFAIL, answers: aliases.slice(0, MAX_ALIASES) }); // a chain without an end
 }
 
 function addressesOf(targets: readonly NameKey[], view: ZoneView): readonly Buffer[] {
@@ -92,15 +96,9 @@ function soaRecord(soa: Buffer, at: number): Buffer {
 }
 
 /** Clients take the first address: each answer starts with another one. */
-function shuffled(records: readonly Buffer[], random: () => number): readonly Buffer[] {
-  if (records.length < 2) return records;
-  const mixed = [...records];
-  for (let i = mixed.length - 1; i > 0; i--) {
-    const j = Math.floor(random() * (i + 1));
-    const [a, b] = [mixed[i], mixed[j]];
-    if (a && b) [mixed[i], mixed[j]] = [b, a];
-  }
-  return mixed;
+function turned(records: readonly Buffer[], random: () => number): readonly Buffer[] {
+  const first = records.length < 2 ? 0 : Math.floor(random() * records.length);
+  return first === 0 ? records : [...records.slice(first), ...records.slice(0, first)];
 }
 
 function labelsOf(key: NameKey): number[] {

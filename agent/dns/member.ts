@@ -27,7 +27,8 @@ function report(): void {
 port.on("message", (message: ToMember) => {
   switch (message.kind) {
     case "chunk":
-      void responder.take(message.chunk).then(() => tell({ kind: "taken" }));
+      // In the next turn: the port hands out what arrives while it works in the same one, and the sockets would wait.
+      void responder.take(message.chunk).then(() => setImmediate(tell, { kind: "taken" }));
       return;
     case "sources":
       responder.allowSources(message.cidrs);

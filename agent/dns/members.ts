@@ -81,8 +81,18 @@ export function createDnsMembers(options: DnsMembersOptions): DnsMembers {
   /** One after the other in this slot, until the signal. */
   async function keepMember(slot: (typeof slots)[number], signal: AbortSignal): Promise<void> {
     for (let failures = 0; !signal.aborted;) {
-      const { listen, domain, serviceCidrs, dnsIps, stubs, measuresStalls = false } = options;
-      const start = { listen, domain, serviceCidrs, dnsIps, stubs, allowedSources, reusePort: slots.length > 1, measuresStalls };
+      const { listen, domain, moreDomains, serviceCidrs, dnsIps, stubs, measuresStalls = false } = options;
+      const start = {
+        listen,
+        domain,
+        moreDomains,
+        serviceCidrs,
+        dnsIps,
+        stubs,
+        allowedSources,
+        reusePort: slots.length > 1,
+        measuresStalls,
+      };
       const startedMs = performance.now();
       const member = startMember({ start, everything, log, onReport });
       if (upstreams) member.tell({ kind: "upstreams", upstreams });

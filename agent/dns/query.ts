@@ -51,14 +51,14 @@ export function readQuery(message: Buffer): Reading {
   });
 
   if ((flags & OPCODE_MASK) !== 0) return refuse(RCODE.NOTIMP);
-  const [questions, answers, authorities, additionals] = [4, 6, 8, 10].map((at) => message.readUInt16BE(at));
-  if (questions !== 1 || answers !== 0 || authorities !== 0) return refuse(RCODE.FORMERR);
+  const hasOneQuestion = message.readUInt16BE(4) === 1 && message.readUInt16BE(6) === 0 && message.readUInt16BE(8) === 0;
+  if (!hasOneQuestion) return refuse(RCODE.FORMERR);
   const labels = readLabels(message);
   if (!labels) return refuse(RCODE.FORMERR);
   const { end } = labels;
   if (end + 4 > message.length) return refuse(RCODE.FORMERR);
   const question = message.subarray(HEADER_OCTETS, end + 4);
-  const opt = readAdditionals(message, end + 4, additionals ?? 0);
+  const opt = readAdditionals(message, end + 4, message.readUInt16BE(10));
   if (opt === "malformed") return refuse(RCODE.FORMERR, question);
   if (opt !== undefined && opt.version !== 0) return refuse(RCODE.BADVERS, question, opt);
 

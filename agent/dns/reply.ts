@@ -1,10 +1,12 @@
 import type { Answer } from "./answer.ts";
-import { FLAG, HEADER_OCTETS, MAX_TCP_OCTETS, MAX_UDP_OCTETS, MIN_UDP_OCTETS, TYPE } from "./protocol.ts";
+import { FLAG, HEADER_OCTETS, MAX_TCP_OCTETS, MAX_UDP_OCTETS, MIN_UDP_OCTETS, OPCODE_MASK, TYPE } from "./protocol.ts";
 import type { Edns, Query, Refusal } from "./query.ts";
 
 export type Transport = "udp" | "tcp";
 
 const OPT_OCTETS = 11;
+/** The opcode is repeated, and what the client wishes; AD is not. */
+export const REPEATED_FLAGS = OPCODE_MASK | FLAG.RD | FLAG.CD;
 
 /** How much the client takes. */
 export function octetLimit(transport: Transport, edns: Edns | undefined): number {
@@ -15,7 +17,7 @@ export function octetLimit(transport: Transport, edns: Edns | undefined): number
 /** The message: as many whole records as fit; where an answer does not, TC says so, while additional ones are left out in silence. */
 export function writeReply(
   query: Query,
-  { rcode, answers, authority, additional }: Answer,
+  { rcode, answers, authority, additional }: Pick<Answer, "rcode" | "answers" | "authority" | "additional">,
   transport: Transport,
   mode: "ours" | "relayed" = "ours",
 ): Buffer {
@@ -55,8 +57,7 @@ function writeHeader(
   ...counts: readonly number[]
 ): void {
   message.writeUInt16BE(query.id, 0);
-  // The opcode is repeated, AD is not.
-  message.writeUInt16BE(FLAG.QR | FLAG.RA | (query.flags & (0x7800 | FLAG.RD | FLAG.CD)) | flags, 2);
+  message.writeUInt16BE(FLAG.QR | FLAG.RA | (query.flags & REPEATED_FLAGS) | flags, 2);
   for (const [i, count] of counts.entries()) message.writeUInt16BE(count, 4 + 2 * i);
 }
 

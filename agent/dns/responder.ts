@@ -11,6 +11,7 @@ import { serverKey } from "./server-address.ts";
 import { AllowedSources } from "./sources.ts";
 import type { StubDomain } from "./stub-domains.ts";
 import type { Upstream } from "./upstream-udp.ts";
+import { WireCache } from "./wire-cache.ts";
 import { ZoneIndex } from "./zone.ts";
 
 /** What a responder is told when it starts; plain data. */
@@ -19,6 +20,8 @@ export interface ResponderFacts {
   readonly listen: readonly ListenAddress[];
   /** `cluster.local`. */
   readonly domain: string;
+  /** Further ones, with the same names below them. */
+  readonly moreDomains?: readonly string[] | undefined;
   readonly serviceCidrs: readonly string[];
   /** Addresses of the domain's name server ns.dns.<domain>: the DNS service's virtual IPs. */
   readonly dnsIps: readonly string[];
@@ -89,7 +92,8 @@ const GONE_PER_TURN = 1000;
 /** The node's DNS server: names of the cluster from what it was told, all others through the upstreams. */
 export function createDnsResponder(options: DnsResponderOptions): DnsResponder {
   const { listen, log, reusePort = false } = options;
-  const zone = new ZoneIndex(options, secondsNow());
+  const wires = new WireCache();
+  const zone = new ZoneIndex(options, secondsNow(), (name) => wires.drop(name));
   const sources = new AllowedSources(
     listen.map(({ address }) => address),
     options.allowedSources,
@@ -107,7 +111,7 @@ export function createDnsResponder(options: DnsResponderOptions): DnsResponder {
   };
   const others = new OtherNames(() => drop("forward-limit"));
   const useUpstreams = (upstreams: readonly Upstream[]): void => others.use(serversOf(upstreams, options));
-  const onMessage = createMessageHandler({ zone, others, sources, counts, drop });
+  const onMessage = createMessageHandler({ zone, wires, others, sources, counts, drop });
 
   return {
     apply(changes, state) {

@@ -6,10 +6,11 @@ import type { OtherNames } from "./other-names.ts";
 import { FLAG, RCODE } from "./protocol.ts";
 import { readQuery } from "./query.ts";
 import type { Query } from "./query.ts";
-import { writeRefusal, writeReply } from "./reply.ts";
+import { octetLimit, writeRefusal, writeReply } from "./reply.ts";
 import type { Transport } from "./reply.ts";
 import type { AllowedSources } from "./sources.ts";
 import type { MessageHandler, OnDrop, Reply } from "./udp.ts";
+import type { WireCache } from "./wire-cache.ts";
 import type { ZoneView } from "./zone.ts";
 
 /** How many messages came, and what became of them; those that got no answer are told to `drop`. */
@@ -22,6 +23,7 @@ export interface ServeCounts {
 
 export interface ServeDeps {
   readonly zone: ZoneView;
+  readonly wires: WireCache;
   readonly others: OtherNames;
   readonly sources: AllowedSources;
   readonly counts: ServeCounts;
@@ -29,12 +31,20 @@ export interface ServeDeps {
 }
 
 /** The way of each message: stranger, malformed, ours, or somebody else's. */
-export function createMessageHandler({ zone, others, sources, counts, drop }: ServeDeps): MessageHandler {
+export function createMessageHandler({ zone, wires, others, sources, counts, drop }: ServeDeps): MessageHandler {
   const answer = (query: Query, transport: Transport, reply: Reply): void => {
+    const ready = wires.reply(query, octetLimit(transport, query.edns), zone.version, Math.random());
+    if (ready) {
+      counts.local++;
+      reply(ready);
+      return;
+    }
     const outcome = answerQuery(query, zone, Math.random);
     if (outcome.kind === "answer") {
       counts.local++;
-      reply(writeReply(query, outcome.answer, transport));
+      const message = writeReply(query, outcome.answer, transport);
+      wires.keep(query, outcome.answer, message, zone.version);
+      reply(message);
       return;
     }
     counts.forwarded++;

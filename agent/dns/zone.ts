@@ -1,29 +1,24 @@
 import type { DnsChange, DnsRecord, RecordData } from "#agent/compile/dns-records.ts";
 import { compileDnsDomain } from "#agent/compile/dns-records.ts";
-import { encodeRecord, encodeSoa, typeOf } from "./codec.ts";
+import { encodeSoa } from "./codec.ts";
 import type { RecordBody } from "./codec.ts";
-import { keyOfName, parentOf, wireOfKey } from "./name.ts";
+import { NameCache } from "./name-cache.ts";
+import { keyOfName, parentOf } from "./name.ts";
 import type { NameKey } from "./name.ts";
 import { TYPE } from "./protocol.ts";
+import { encodeSet, octetsOf, setOf } from "./record-set.ts";
+import type { RecordSet } from "./record-set.ts";
 import { reverseZonesOf } from "./reverse-zones.ts";
-
-/** Records of one name and type, encoded when first asked for and kept until the name changes. */
-export interface RecordSet {
-  /** With the question's name as owner. */
-  readonly asked: readonly Buffer[];
-  /** With the owner's name in full, for messages that ask for another name. */
-  readonly named: readonly Buffer[];
-  /** Names that the records point at. */
-  readonly targets: readonly NameKey[];
-}
 
 /** What answers are made from. */
 export interface ZoneView {
   readonly synced: boolean;
   /** Where in the key the name of the zone starts that holds it; undefined = none of ours does. */
   zoneOf(key: NameKey, labels: readonly number[]): number | undefined;
-  /** The SOA of each zone. */
-  soa(): RecordBody;
+  /** Another one whenever anything changes. */
+  readonly version: number;
+  /** The SOA of the zone with this apex. */
+  soa(apex: NameKey): RecordBody;
   /** There are records at the name, or below it. */
   exists(key: NameKey): boolean;
   recordsOf(key: NameKey, type: number): RecordSet | undefined;
@@ -38,7 +33,6 @@ interface NameNode {
   records: readonly Held[];
   /** How many sources hold the name to exist, and how many names stand directly below it. */
   holds: number;
-  sets: Map<number, RecordSet> | undefined;
   /** In one of our zones: its ancestors up to the apex exist, too. */
   readonly inZone: boolean;
 }
@@ -50,33 +44,59 @@ interface Said {
 
 export interface ZoneOptions {
   readonly domain: string;
+  /** Further domains, with the same names below them. */
+  readonly moreDomains?: readonly string[] | undefined;
   readonly serviceCidrs: readonly string[];
   readonly dnsIps: readonly string[];
 }
 
-const IN_QUESTION = Buffer.of(0xc0, 0x0c);
 const DOMAIN_SOURCE = "domain";
 const NO_RECORDS: readonly Held[] = [];
+const SET_LIMITS = { names: 20_000, octets: 8 << 20 };
 
 /** All names by key. What a change costs depends on the names that its source has and had, and on nothing else. */
 export class ZoneIndex implements ZoneView {
-  synced = false;
-  readonly #domain: string;
-  readonly #apexes: ReadonlySet<NameKey>;
+  readonly #apexes: ReadonlyMap<NameKey, string>;
+  readonly #sets = new NameCache<RecordSet>(SET_LIMITS);
+  readonly #onName: (key: NameKey) => void;
   readonly #nodes = new Map<NameKey, NameNode>();
   readonly #said = new Map<string, Said>();
   /** Sources that have said nothing since `beginAll`. */
   #unconfirmed: Set<string> | undefined;
   #serial: number;
+  #synced = false;
+  #version = 0;
   /** Encoded when first asked for after a change: most changes are followed by another before anybody asks. */
-  #soa: RecordBody | undefined;
+  readonly #soas = new Map<NameKey, RecordBody>();
 
-  constructor({ domain, serviceCidrs, dnsIps }: ZoneOptions, serial: number) {
-    this.#domain = domain;
+  /** `onName`: the records of this name are others now. */
+  constructor(
+    { domain, moreDomains = [], serviceCidrs, dnsIps }: ZoneOptions,
+    serial: number,
+    onName: (key: NameKey) => void = () => undefined,
+  ) {
     this.#serial = serial;
-    this.#apexes = new Set([domain, ...serviceCidrs.flatMap(reverseZonesOf)].flatMap((name) => keyOfName(name) ?? []));
-    for (const apex of this.#apexes) this.#node(apex).holds++; // an apex exists, whatever is below
-    this.#say(compileDnsDomain({ domain, dnsIps: [...dnsIps] }), []);
+    this.#onName = onName;
+    const domainOf = [
+      ...[domain, ...moreDomains].map((name) => [name, name] as const),
+      ...serviceCidrs.flatMap(reverseZonesOf).map((name) => [name, domain] as const),
+    ];
+    this.#apexes = new Map(domainOf.map(([name, of]) => [keyOfName(name) ?? "", of]));
+    for (const apex of this.#apexes.keys()) this.#node(apex).holds++; // an apex exists, whatever is below
+    this.#say(compileDnsDomain({ domain, moreDomains, dnsIps }), []);
+  }
+
+  get synced(): boolean {
+    return this.#synced;
+  }
+
+  set synced(synced: boolean) {
+    this.#synced = synced;
+    this.#version++;
+  }
+
+  get version(): number {
+    return this.#version;
   }
 
   get size(): number {
@@ -103,9 +123,10 @@ export class ZoneIndex implements ZoneView {
     for (const change of changes) {
       this.#unconfirmed?.delete(change.source);
       this.#say(change, leftOut);
-      this.#serial = serial;
-      this.#soa = undefined;
     }
+    if (this.#serial !== serial) this.#soas.clear();
+    this.#serial = serial;
+    this.#version++;
     return leftOut;
   }
 
@@ -119,6 +140,7 @@ export class ZoneIndex implements ZoneView {
       this.#unconfirmed?.delete(source);
     }
     this.#unconfirmed = undefined;
+    this.#version++;
     return true;
   }
 
@@ -126,9 +148,10 @@ export class ZoneIndex implements ZoneView {
     return labels.find((at) => this.#apexes.has(at === 0 ? key : key.slice(at)));
   }
 
-  soa(): RecordBody {
-    this.#soa ??= encodeSoa(this.#domain, this.#serial);
-    return this.#soa;
+  soa(apex: NameKey): RecordBody {
+    const known = this.#soas.get(apex) ?? encodeSoa(this.#apexes.get(apex) ?? "", this.#serial);
+    this.#soas.set(apex, known);
+    return known;
   }
 
   exists(key: NameKey): boolean {
@@ -138,26 +161,13 @@ export class ZoneIndex implements ZoneView {
   recordsOf(key: NameKey, type: number): RecordSet | undefined {
     const node = this.#nodes.get(key);
     if (!node) return undefined;
-    node.sets ??= new Map();
-    const known = node.sets.get(type);
+    if (type === TYPE.SOA) return this.#apexes.has(key) ? setOf(key, [this.soa(key)], []) : undefined; // its serial is of the whole zone
+    const known = this.#sets.get(key, type);
     if (known) return known;
-    const set = this.#encode(key, node, type);
-    if (set && type !== TYPE.SOA) node.sets.set(type, set); // that there is none is not remembered: a client may ask for 65,536 types
+    const set = encodeSet(key, node.records, type);
+    // That there is none is not remembered: a client may ask for 65,536 types.
+    if (set) this.#sets.put(key, type, set, octetsOf(set));
     return set;
-  }
-
-  #encode(key: NameKey, node: NameNode, type: number): RecordSet | undefined {
-    const records = node.records.filter((record) => typeOf(record) === type);
-    const virtual = records.filter((record) => record.type === "PTR" && record.of === "virtual-ip");
-    const chosen = virtual.length > 0 ? virtual : records;
-    const bodies = type === TYPE.SOA && this.#apexes.has(key) ? [this.soa()] : chosen.flatMap((record) => encodeRecord(record) ?? []);
-    if (bodies.length === 0) return undefined;
-    const owner = wireOfKey(key);
-    return {
-      asked: bodies.map((body) => Buffer.concat([IN_QUESTION, body])),
-      named: bodies.map((body) => Buffer.concat([owner, body])),
-      targets: [...new Set(chosen.flatMap((record) => ("target" in record ? (keyOfName(record.target) ?? []) : [])))],
-    };
   }
 
   /** Takes what `source` said before back, and says the new. */
@@ -191,7 +201,8 @@ export class ZoneIndex implements ZoneView {
     const node = this.#node(key);
     const others = node.records.filter((known) => known.source !== source);
     node.records = others.concat(records.map((record) => heldOf(record, source))); // a literal with `...` would leave room for 17
-    node.sets = undefined;
+    this.#sets.drop(key);
+    this.#onName(key);
     if (isNew) this.#holdParent(key, node);
     this.#removeIfEmpty(key, node);
   }
@@ -230,7 +241,7 @@ export class ZoneIndex implements ZoneView {
   #node(key: NameKey): NameNode {
     let node = this.#nodes.get(key);
     if (!node) {
-      node = { records: NO_RECORDS, holds: 0, sets: undefined, inZone: this.#isInZone(key) };
+      node = { records: NO_RECORDS, holds: 0, inZone: this.#isInZone(key) };
       this.#nodes.set(key, node);
     }
     return node;

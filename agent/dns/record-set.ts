@@ -1,0 +1,45 @@
+import type { RecordData } from "#agent/compile/dns-records.ts";
+import { encodeRecord, typeOf } from "./codec.ts";
+import type { RecordBody } from "./codec.ts";
+import { keyOfName, wireOfKey } from "./name.ts";
+import type { NameKey } from "./name.ts";
+
+/** Records of one name and type, encoded when first asked for and kept until the name changes, or until others need the room. */
+export interface RecordSet {
+  /** With the question's name as owner. */
+  readonly asked: readonly Buffer[];
+  /** With the owner's name in full, for messages that ask for another name. */
+  readonly named: readonly Buffer[];
+  /** Names that the records point at. */
+  readonly targets: readonly NameKey[];
+}
+
+const IN_QUESTION = Buffer.of(0xc0, 0x0c);
+/** Clients try a few; who wants to know all endpoints asks the API. Encoding more at the first question would let others wait. */
+const MAX_RECORDS = 1000;
+/** Of the two Buffers of each record, beside their octets. */
+const RECORD_OCTETS = 250;
+
+/** undefined = there is no record of the type. */
+export function encodeSet(key: NameKey, records: readonly RecordData[], type: number): RecordSet | undefined {
+  const ofType = records.filter((record) => typeOf(record) === type);
+  const virtual = ofType.filter((record) => record.type === "PTR" && record.of === "virtual-ip");
+  const chosen = (virtual.length > 0 ? virtual : ofType).slice(0, MAX_RECORDS);
+  const bodies = chosen.flatMap((record) => encodeRecord(record) ?? []);
+  return bodies.length === 0
+    ? undefined
+    : setOf(key, bodies, [...new Set(chosen.flatMap((record) => ("target" in record ? (keyOfName(record.target) ?? []) : [])))]);
+}
+
+export function setOf(key: NameKey, bodies: readonly RecordBody[], targets: readonly NameKey[]): RecordSet {
+  const owner = wireOfKey(key);
+  return {
+    asked: bodies.map((body) => Buffer.concat([IN_QUESTION, body])),
+    named: bodies.map((body) => Buffer.concat([owner, body])),
+    targets,
+  };
+}
+
+export function octetsOf({ asked, named }: RecordSet): number {
+  return asked.reduce((sum, record, i) => sum + record.length + (named[i]?.length ?? 0) + RECORD_OCTETS, 0);
+}
