@@ -1,6 +1,8 @@
 import type { Logger } from "pino";
 import type { Joined } from "./config.ts";
 import type { ListenAddress } from "./dns/listen.ts";
+import type { StubDomain } from "./dns/stub-domains.ts";
+import type { Upstream } from "./dns/upstream-udp.ts";
 
 /** All that running takes: what was agreed at join, and the flags. */
 export interface AgentConfig extends Joined {
@@ -12,7 +14,9 @@ export interface AgentConfig extends Joined {
   readonly dnsListen: readonly ListenAddress[];
   /** How many threads answer DNS questions. */
   readonly dnsListeners: number;
-  readonly dnsUpstreams: readonly ListenAddress[];
+  readonly dnsUpstreams: readonly Upstream[];
+  /** Of agent.yaml, then of the command line: of two for one domain the last counts. */
+  readonly dnsStubs: readonly StubDomain[];
   readonly configureResolver: boolean;
   readonly masqueradeAll: boolean;
   /** Where node ports are; empty = every address of the host. */

@@ -1,13 +1,14 @@
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { appendFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { readMembership, writeMembership } from "./config.ts";
+import { dnsStubsOf, membershipFile, readMembership, writeMembership } from "./config.ts";
 
 const membership = {
   node: "vm-1",
   stateDir: "/state",
   addresses: [],
+  dnsStubs: [],
   cluster: {
     domain: "cluster.local",
     serviceCidrs: ["10.96.0.0/16"],
@@ -48,4 +49,21 @@ test.for([
   const { message } = error as Error;
   expect(message).toContain(place);
   expect(message).not.toMatch(/secret|[{\n]/);
+});
+
+test("stub domains that the operator wrote into agent.yaml are read, and kept when the host joins again", async () => {
+  const file = await credentials();
+  const text = await readFile(membershipFile(file), "utf8");
+  await writeFile(membershipFile(file), text.replace("dnsStubs: []", ""));
+  expect(await dnsStubsOf(file)).toEqual([]); // as older agents left it
+  await appendFile(membershipFile(file), "\ndnsStubs: [corp.example=10.0.0.1]\n");
+  expect((await readMembership(file)).membership.dnsStubs).toEqual(["corp.example=10.0.0.1"]);
+  expect(await dnsStubsOf(file)).toEqual(["corp.example=10.0.0.1"]);
+});
+
+test("a stub domain in agent.yaml that is none is told with its place", async () => {
+  const file = await credentials();
+  const text = await readFile(membershipFile(file), "utf8");
+  await writeFile(membershipFile(file), text.replace("dnsStubs: []", "dnsStubs: [corp.example]"));
+  await expect(readMembership(file)).rejects.toThrow(/agent\.yaml is damaged: dnsStubs\[0\]: .*want DOMAIN=ADDRESS/);
 });

@@ -7,6 +7,7 @@ import type { Connection } from "#proto/client-http.ts";
 import { AppError, describeError } from "#proto/error.ts";
 import { DnsSubdomain } from "#proto/meta.ts";
 import { causesOf, describeCauses } from "#proto/parse.ts";
+import { isStubDomain } from "./dns/stub-domains.ts";
 import { writePrivateFile } from "./private-file.ts";
 
 /** What joining leaves on the host: a credential in kubeconfig form, and beside it what the agent must know before it reaches the server. */
@@ -26,6 +27,8 @@ export const Membership = z.object({
   stateDir: z.string().default(DEFAULT_STATE_DIR),
   /** Only these are this host's, where the operator has named some. */
   addresses: z.array(z.string()).default([]),
+  /** The operator's, like `corp.example=10.0.0.1,10.0.0.2:5353`: who is asked for the names of a domain. Joining again leaves them. */
+  dnsStubs: z.array(z.string().refine(isStubDomain, { error: "want DOMAIN=ADDRESS[:PORT],…" })).default([]),
   /** As it was then; the server says so again when it can be reached. */
   cluster: ClusterFacts,
 });
@@ -69,6 +72,12 @@ export async function writeMembership(credentialsFile: string, connection: Conne
 export async function stateDirOf(credentialsFile: string): Promise<string> {
   const membership = await readYaml(membershipFile(credentialsFile), Membership).catch(() => undefined);
   return membership?.stateDir ?? DEFAULT_STATE_DIR;
+}
+
+/** What the operator has written into agent.yaml, which joining again keeps. */
+export async function dnsStubsOf(credentialsFile: string): Promise<string[]> {
+  const membership = await readYaml(membershipFile(credentialsFile), Membership).catch(() => undefined);
+  return membership?.dnsStubs ?? [];
 }
 
 /** Writes down which state folder the agent uses, so that `cleanup` finds it without being told. */

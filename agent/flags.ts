@@ -5,6 +5,9 @@ import { formatCidr, parseCidr, parseIp, prefixOf } from "#proto/ip.ts";
 import { DEFAULT_CREDENTIALS, DEFAULT_STATE_DIR, DEFAULT_WORKLOADS_DIR } from "./config.ts";
 import { DATAPLANES, DEFAULT_DATAPLANE } from "./dataplane/select.ts";
 import type { ListenAddress } from "./dns/listen.ts";
+import { parseServer } from "./dns/server-address.ts";
+import { parseStubDomain, type StubDomain } from "./dns/stub-domains.ts";
+import type { Upstream } from "./dns/upstream-udp.ts";
 
 /** The flags of a running agent, and how they are read. */
 
@@ -19,7 +22,8 @@ export interface RunFlags extends CommonFlags {
   readonly dataplane: string;
   readonly dnsListen: readonly ListenAddress[];
   readonly dnsListeners: number;
-  readonly dnsUpstream: readonly ListenAddress[];
+  readonly dnsUpstream: readonly Upstream[];
+  readonly dnsStub: readonly StubDomain[];
   readonly configureResolver: boolean;
   readonly masqueradeAll: boolean;
   readonly nodePortAddress: readonly string[];
@@ -62,7 +66,13 @@ export function withRunFlags(command: Command): Command {
     .option(
       "--dns-upstream <address>",
       "who is asked for all other names (default: whom the host's resolv.conf names, or named before it named this agent); may be repeated",
-      collectListen,
+      collectServer,
+      [],
+    )
+    .option(
+      "--dns-stub <domain=servers>",
+      "who is asked for the names of a domain, like corp.example=10.0.0.1,10.0.0.2:5353 (besides dnsStubs in agent.yaml); may be repeated",
+      (text: string, all: readonly StubDomain[]) => [...all, parseStubDomain(text)],
       [],
     )
     .option("--configure-resolver", "make systemd-resolved ask this agent; `cleanup` undoes it", false)
@@ -83,6 +93,16 @@ export function openLog(level: string): Logger {
 
 export function collect(value: string, all: readonly string[]): string[] {
   return [...all, value];
+}
+
+/** A name server: its address may have a zone, as link-local ones have. */
+function collectServer(text: string, all: readonly Upstream[]): Upstream[] {
+  const server = parseServer(text);
+  if (!server)
+    throw new AppError("Usage", `"${text}" is no name server`, {
+      hint: "write it like 10.0.0.1, 10.0.0.1:5353, [fd00::1]:5353 or fe80::1%eth0",
+    });
+  return [...all, server];
 }
 
 function collectListen(text: string, all: readonly ListenAddress[]): ListenAddress[] {

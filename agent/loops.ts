@@ -1,5 +1,6 @@
 import { hostname } from "node:os";
 import { keepRangeRoutes } from "./dataplane/route.ts";
+import { tellDnsProblems } from "./dns-news.ts";
 import { keepDnsAddresses } from "./dns/address.ts";
 import { machineIdOf, nodeInfoOf } from "./node/facts.ts";
 import { nodeObjectLoop } from "./node/node-object.ts";
@@ -52,6 +53,7 @@ export function loopsOf({ parts, savedAt, startAnew }: LoopDeps): Readonly<Recor
     probes: (end) =>
       serveProbes({ listen: config.healthzListen, look, metrics, onTrouble: (why) => trouble.set("--healthz-listen", why) }, end),
     dns: (end) => dns.run(end),
+    "dns news": (end) => tellDnsProblems({ problems: () => dns.problems(), events: parts.events }, end),
     "dns address": (end) => keepDnsAddresses({ tools, addresses: membership.cluster.dnsIps, log }, end),
     resolver: (end) => setUpResolver(config, tools, trouble, end),
     persistence: (end) => store.run(end),

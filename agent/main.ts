@@ -6,6 +6,7 @@ import { DEFAULT_CREDENTIALS, readMembership, stateDirOf, withStateDir, type Joi
 import { openKernelTools } from "./dataplane/exec.ts";
 import { createWrites } from "./dataplane/writes.ts";
 import { AGENT_EXAMPLES, CLEANUP_EXAMPLES, JOIN_EXAMPLES, RUN_EXAMPLES } from "./examples.ts";
+import { parseStubDomain } from "./dns/stub-domains.ts";
 import { collect, openLog, withRunFlags, type CommonFlags, type RunFlags } from "./flags.ts";
 import { forceExit } from "./force-exit.ts";
 import { joinFleet, readToken } from "./join.ts";
@@ -130,6 +131,7 @@ async function runUntilStopped(flags: RunFlags): Promise<void> {
     dnsListen,
     dnsListeners,
     dnsUpstream: dnsUpstreams,
+    dnsStub,
     configureResolver,
     masqueradeAll,
     nodePortAddress: nodePortCidrs,
@@ -152,7 +154,12 @@ async function runUntilStopped(flags: RunFlags): Promise<void> {
   };
   for (let next: Joined | undefined = joined; next;)
     next = await runAgent(
-      { ...fixed, ...next, membership: await withStateDir(next.membership, { stateDir, credentialsFile }) },
+      {
+        ...fixed,
+        ...next,
+        membership: await withStateDir(next.membership, { stateDir, credentialsFile }),
+        dnsStubs: [...next.membership.dnsStubs.map(parseStubDomain), ...dnsStub],
+      },
       tools,
       stop.signal,
     );

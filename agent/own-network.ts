@@ -24,13 +24,13 @@ export interface OwnNetwork {
 const NOT_LOOKED: NodeNetwork = { addresses: [], containerCidrs: [], localCidrs: [], reserved: [] };
 
 export interface OwnNetworkDeps {
-  readonly config: Pick<AgentConfig, "membership" | "masqueradeAll" | "nodePortCidrs" | "stateDir" | "dnsUpstreams">;
+  readonly config: Pick<AgentConfig, "membership" | "masqueradeAll" | "nodePortCidrs" | "stateDir" | "dnsUpstreams" | "dnsStubs">;
   readonly tools: KernelTools;
   readonly state: ClusterState;
 }
 
 export function createOwnNetwork({ config, tools, state }: OwnNetworkDeps): OwnNetwork {
-  const { membership, masqueradeAll, nodePortCidrs, stateDir, dnsUpstreams } = config;
+  const { membership, masqueradeAll, nodePortCidrs, stateDir, dnsUpstreams, dnsStubs } = config;
   const { node: name, addresses, cluster } = membership;
   const claims = createClaimedAddresses();
   let now = NOT_LOOKED;
@@ -49,7 +49,7 @@ export function createOwnNetwork({ config, tools, state }: OwnNetworkDeps): OwnN
           addresses,
           isClaimed: (address) => claims.has(address) && !isRegistered(address),
           askedServers: async () => [
-            ...dnsUpstreams.map((upstream) => upstream.address),
+            ...[...dnsUpstreams, ...dnsStubs.flatMap(({ servers }) => servers)].map(({ address }) => address),
             ...(await readKnownUpstreams(upstreamsFile(stateDir))),
           ],
         },

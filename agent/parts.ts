@@ -19,6 +19,7 @@ import { createNodeEvents, type NodeEvents } from "./node-events.ts";
 import { createLocalPorts, type LocalPorts } from "./node-port/local-ports.ts";
 import { createOwnNetwork, type OwnNetwork } from "./own-network.ts";
 import { checksOf, type Looked } from "./probes/checks.ts";
+import { addForwardMetrics } from "./probes/forward-metrics.ts";
 import { createAgentMetrics, type AgentMetrics } from "./probes/metrics.ts";
 import { createAppliedTracker, type AppliedTracker } from "./sync/applied.ts";
 import { createReplicaStore, type ReplicaStore } from "./sync/replica-store.ts";
@@ -46,6 +47,7 @@ export interface Parts {
   readonly trouble: Trouble;
   /** Ports that other programs have. */
   readonly portTrouble: Trouble;
+  readonly events: NodeEvents;
   readonly metrics: AgentMetrics;
   /** How it goes with each family. */
   readonly look: () => Looked;
@@ -77,9 +79,11 @@ export async function openParts(config: AgentConfig, tools: HostTools, signal: A
     listen: listenOf(config),
     allowedSources: network.now.localCidrs,
     upstreams: config.dnsUpstreams.length > 0 ? config.dnsUpstreams : undefined,
+    stubs: config.dnsStubs,
     knownUpstreamsFile: upstreamsFile(stateDir),
     log,
   });
+  addForwardMetrics(dataplane.metrics.registry, () => dns.stats().forwarding);
   const mailbox = putInAll([kernel, localPorts, healthPorts, network.claims]);
   const follower = createFollower({ state, node: () => network.context(), mailbox, dns, applied });
   const sync = { done: false };
@@ -116,7 +120,7 @@ interface DataplaneParts {
 function openDataplane(
   { config, tools, trouble, client, wanted, recompile }: DataplaneParts,
   signal: AbortSignal,
-): Pick<Parts, "applied" | "kernel" | "localPorts" | "healthPorts" | "metrics" | "look" | "portTrouble"> {
+): Pick<Parts, "applied" | "kernel" | "localPorts" | "healthPorts" | "metrics" | "look" | "portTrouble" | "events"> {
   const { membership, log } = config;
   const families = familiesOf(membership.cluster.serviceCidrs);
   const applied = createAppliedTracker(families);
@@ -133,7 +137,7 @@ function openDataplane(
     isHealthy: () => checksOf(look()).every(({ fault }) => fault === undefined),
     onTrouble: (service, why) => tell(`health check port of ${service}`, why),
   });
-  return { applied, kernel, localPorts, healthPorts, metrics, look, portTrouble };
+  return { applied, kernel, localPorts, healthPorts, metrics, look, portTrouble, events };
 }
 
 /** Another program has a port that a Service asks for: its owner hears of it, and it is tried again. */

@@ -11,6 +11,7 @@ const before: Joined = {
     node: "vm-1",
     stateDir: "/var/lib/fairlead/agent",
     addresses: [],
+    dnsStubs: [],
     cluster: {
       domain: "cluster.local",
       serviceCidrs: ["10.96.0.0/16"],

@@ -27,3 +27,12 @@ export function parseStubDomain(text: string): StubDomain {
     });
   return { suffix, servers: known };
 }
+
+export function isStubDomain(text: string): boolean {
+  try {
+    parseStubDomain(text);
+    return true;
+  } catch {
+    return false;
+  }
+}

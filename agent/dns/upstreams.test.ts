@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rename, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
@@ -10,7 +10,7 @@ test("servers of a resolv.conf are read, other lines are not", () => {
   expect(parseResolvConf(text)).toEqual(["192.168.1.1", "fe80::1%eth0"]);
 });
 
-const own = ["127.0.0.153", "10.96.0.10"];
+const own = ["127.0.0.153", "10.96.0.10", "fd00::a"];
 test.for<[string, Partial<UpstreamSources>, string[]]>([
   ["a plain file", { host: ["192.168.1.1", "9.9.9.9"] }, ["192.168.1.1", "9.9.9.9"]],
   ["systemd-resolved's stub: its own list", { host: ["127.0.0.53"], resolved: ["192.168.1.1"] }, ["192.168.1.1"]],
@@ -24,15 +24,31 @@ test.for<[string, Partial<UpstreamSources>, string[]]>([
   ],
   ["only ourselves, and nobody known: the host's own copy", { host: ["10.96.0.10"], backup: ["192.168.1.8"] }, ["192.168.1.8"]],
   ["somebody else again: not whom it named before", { host: ["192.168.1.1"], known: ["192.168.1.9"] }, ["192.168.1.1"]],
+  ["NetworkManager's dnsmasq: NetworkManager's own list", { host: ["127.0.0.1"], behind: [["192.168.1.1"], []] }, ["192.168.1.1"]],
+  ["resolvconf's dnsmasq: what it was told", { host: ["127.0.0.1"], behind: [[], ["127.0.0.1", "192.168.1.2"]] }, ["192.168.1.2"]],
+  ["a resolver of this host behind which nobody is known", { host: ["127.0.0.1"], resolved: ["192.168.1.1"] }, ["127.0.0.1"]],
+  ["a resolver of this host beside another server", { host: ["127.0.0.1", "192.168.1.1"] }, ["127.0.0.1", "192.168.1.1"]],
+  [
+    "systemd-resolved's stub before lists that somebody left",
+    { host: ["127.0.0.53"], resolved: ["192.168.1.1"], behind: [["192.168.1.9"]] },
+    ["192.168.1.1"],
+  ],
+  [
+    "only ourselves, and NetworkManager knows whom else",
+    { host: ["10.96.0.10"], behind: [["192.168.1.1"]], known: ["192.168.1.9"] },
+    ["192.168.1.1"],
+  ],
+  ["never ourselves, however it is written", { host: ["FD00:0::a", "fd00::b"] }, ["fd00::b"]],
+  ["a link-local server", { host: ["fe80::1%eth0"] }, ["fe80::1%eth0"]],
   ["nobody at all", { host: ["127.0.0.153"], known: ["10.96.0.10"] }, []],
 ])("%s", ([, sources, want]) => {
-  expect(chooseUpstreams({ host: [], resolved: [], known: [], backup: [], ...sources }, own)).toEqual(want);
+  expect(chooseUpstreams({ host: [], resolved: [], behind: [], known: [], backup: [], ...sources }, own)).toEqual(want);
 });
 
 async function aHost() {
   const folder = await mkdtemp(join(tmpdir(), "fairlead-dns-"));
   onTestFinished(() => rm(folder, { recursive: true, force: true }));
-  const paths = { host: join(folder, "resolv.conf"), resolved: join(folder, "none") };
+  const paths = { host: join(folder, "resolv.conf"), resolved: join(folder, "none"), behind: [join(folder, "interface")] };
   const knownFile = join(folder, "state", "upstreams.json");
   return {
     folder,
@@ -63,6 +79,37 @@ test("a resolv.conf that is replaced is read again", async () => {
   await waitFor(() => seen.at(-1) === "192.168.1.1", { what: "the first server" });
   await host.name("192.168.1.2");
   await waitFor(() => seen.at(-1) === "192.168.1.2", { what: "the second server" });
+});
+
+test("a resolv.conf that a link leads to is read again when it is replaced there", async () => {
+  const host = await aHost();
+  const real = join(host.folder, "run");
+  await mkdir(real);
+  const name = async (server: string): Promise<void> => {
+    await writeFile(join(real, "list.new"), `nameserver ${server}\n`);
+    await rename(join(real, "list.new"), join(real, "list"));
+  };
+  await name("192.168.1.1");
+  await symlink("run/list", join(host.folder, "resolv.conf"));
+  const { seen } = host.follow();
+  await waitFor(() => seen.at(-1) === "192.168.1.1", { what: "the first server" });
+  await name("192.168.1.2");
+  await waitFor(() => seen.at(-1) === "192.168.1.2", { what: "the second server", timeoutMs: 3000 }); // before the recheck
+  await rm(join(host.folder, "resolv.conf"));
+  await host.name("192.168.1.3");
+  await waitFor(() => seen.at(-1) === "192.168.1.3", { what: "a plain file in its place", timeoutMs: 3000 });
+});
+
+test("lists that resolvconf keeps for each interface are read while the host's names a stub, those of lo are not", async () => {
+  const host = await aHost();
+  await host.name("127.0.0.1");
+  const { seen } = host.follow();
+  await waitFor(() => seen.at(-1) === "127.0.0.1", { what: "the stub, behind which nobody is known" });
+  const lists = join(host.folder, "interface");
+  await mkdir(lists);
+  await writeFile(join(lists, "lo.dnsmasq"), "nameserver 127.0.0.1\n");
+  await writeFile(join(lists, "eth0.dhclient"), "nameserver 192.168.1.1\n");
+  await waitFor(() => seen.at(-1) === "192.168.1.1", { what: "the server of eth0" });
 });
 
 test("a host that is told to ask only us keeps the servers that it named before, also after a restart", async () => {

@@ -1,31 +1,42 @@
 import { watch } from "node:fs";
-import { readFile, stat } from "node:fs/promises";
-import { basename, dirname } from "node:path";
+import { readdir, readFile, realpath } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "pino";
 import { describeError } from "#proto/error.ts";
 import { openKnownUpstreams } from "./known-upstreams.ts";
-import { isServer } from "./server-address.ts";
+import { canonicalAddress, DNS_PORT, isServer } from "./server-address.ts";
 import type { Upstream } from "./upstream-udp.ts";
 
 /** Where a host that is told to ask us keeps what its list said before: README, and the line that the agent prints. */
 export const RESOLV_CONF_BACKUP = "/etc/resolv.conf.before-fairlead";
 
-/** The host's list, the one that systemd-resolved keeps of the servers it really asks, and the host's list as it was before it named us. */
+/** The host's list, and those that others keep who put a listener of their own into it. */
 export interface ResolvConfPaths {
   readonly host: string;
+  /** systemd-resolved's, of the servers that it really asks. */
   readonly resolved: string;
+  /** NetworkManager's and resolvconf's; a folder has a list for each interface. */
+  readonly behind?: readonly string[] | undefined;
+  /** The host's list as it was before it named us. */
   readonly backup?: string | undefined;
 }
 export const RESOLV_CONF: ResolvConfPaths = {
   host: "/etc/resolv.conf",
   resolved: "/run/systemd/resolve/resolv.conf",
+  behind: [
+    "/run/NetworkManager/no-stub-resolv.conf", // with dns=dnsmasq
+    "/run/dnsmasq/resolv.conf", // Debian's dnsmasq, told by resolvconf
+    "/run/resolvconf/interface",
+    "/run/resolvconf/interfaces", // openresolv
+  ],
   backup: RESOLV_CONF_BACKUP,
 };
 
 /** systemd-resolved's own listeners: asking them would ask whoever they ask, us included. */
 const RESOLVED_STUBS = ["127.0.0.53", "127.0.0.54"];
 const RECHECK_MS = 5000;
+const MAX_LISTS = 64;
 
 /** The servers of a resolv.conf (5), in order. */
 export function parseResolvConf(text: string): string[] {
@@ -39,20 +50,37 @@ export function parseResolvConf(text: string): string[] {
 export interface UpstreamSources {
   readonly host: readonly string[];
   readonly resolved: readonly string[];
+  readonly behind: readonly (readonly string[])[];
   /** Whom the host named when it last named somebody else than us. */
   readonly known: readonly string[];
   readonly backup: readonly string[];
 }
 
 /**
- * Never ourselves; the servers behind systemd-resolved where the host asks it (or only us). A host that was told to ask us names nobody else:
- * whoever stood there before is asked on.
+ * Never ourselves, and whoever is behind a resolver of this host rather than that resolver, which may ask us. A resolver behind which nobody is known asks the
+ * world itself. A host that was told to ask us names nobody else: whoever stood there before is asked on.
  */
-export function chooseUpstreams({ host, resolved, known, backup }: UpstreamSources, own: readonly string[]): string[] {
-  const others = (servers: readonly string[]): string[] =>
-    servers.filter((address) => !own.includes(address) && !RESOLVED_STUBS.includes(address));
-  const chosen = [host, resolved, known, backup].map(others).find((servers) => servers.length > 0);
+export function chooseUpstreams({ host, resolved, behind, known, backup }: UpstreamSources, own: readonly string[]): string[] {
+  const never = new Set([...own.map(canonicalAddress), ...RESOLVED_STUBS]);
+  const others = (servers: readonly string[]): string[] => servers.filter((address) => !never.has(canonicalAddress(address)));
+  const outside = (servers: readonly string[]): string[] => others(servers).filter((address) => !isLoopback(address));
+  const named = others(host);
+  const chosen =
+    outside(named).length > 0
+      ? named
+      : [
+          ...(named.length === 0 ? [outside(resolved)] : []),
+          ...behind.map(outside),
+          named,
+          others(resolved),
+          others(known),
+          others(backup),
+        ].find((servers) => servers.length > 0);
   return [...new Set(chosen)];
+}
+
+function isLoopback(address: string): boolean {
+  return address.startsWith("127.") || canonicalAddress(address) === "::1";
 }
 
 export interface FollowOptions {
@@ -71,33 +99,37 @@ export async function followHostUpstreams({ paths, own, knownFile, onChange, log
     known
       .keep(servers)
       .catch((error: unknown) => log.warn({ file: knownFile, error: describeError(error) }, "cannot save which name servers the host had"));
-  let seen: string | undefined;
   let held: string | undefined;
   while (!signal.aborted) {
-    const changed = watchFiles(paths); // before reading, so that no change falls in between
-    const now = `${await fingerprint(paths.host)} ${await fingerprint(paths.resolved)}`;
-    if (now !== seen) {
-      seen = now;
-      const [host, resolved, backup] = await Promise.all([serversOf(paths.host), serversOf(paths.resolved), serversOf(paths.backup)]);
-      const servers = chooseUpstreams({ host, resolved, known: known.servers, backup }, own);
-      if (servers.join(" ") !== held) {
-        held = servers.join(" ");
-        onChange(servers.map((address) => ({ address, port: 53 })));
-      }
-      if (servers.length > 0) await keep(servers);
-    } else await keep(known.servers); // the state folder may have been deleted
+    const changed = await watchLists(paths); // before reading, so that no change falls in between
+    const [host, resolved, backup, ...behind] = await Promise.all(
+      [paths.host, paths.resolved, paths.backup, ...(paths.behind ?? [])].map(serversOf),
+    );
+    const sources = { host: host ?? [], resolved: resolved ?? [], behind, known: known.servers, backup: backup ?? [] };
+    const servers = chooseUpstreams(sources, own);
+    if (servers.join(" ") !== held) {
+      held = servers.join(" ");
+      onChange(servers.map((address) => ({ address, port: DNS_PORT })));
+    }
+    await keep(servers.length > 0 ? servers : known.servers); // also when it is the same: the state folder may have been deleted
     await sleep(RECHECK_MS, undefined, { signal: AbortSignal.any([signal, changed.signal]), ref: false }).catch(() => undefined);
     changed.close();
   }
 }
 
-/** The signal is a sign of change in the folders of the files, which are replaced as a whole. Folders that are not there yet are found by the recheck. */
-function watchFiles(paths: ResolvConfPaths): { readonly signal: AbortSignal; close(): void } {
+/**
+ * The signal is a sign of change in the folders of the lists, which are replaced as a whole, also where a link leads to another folder. What cannot be
+ * watched, or is not there yet, is found by the recheck.
+ */
+async function watchLists(paths: ResolvConfPaths): Promise<{ readonly signal: AbortSignal; close(): void }> {
   const changed = new AbortController();
-  const watchers = [paths.host, paths.resolved].flatMap((path) => {
+  const lists = [paths.host, paths.resolved, ...(paths.behind ?? [])];
+  const targets = await Promise.all(lists.map((path) => realpath(path).catch(() => path)));
+  const names = new Set([...lists, ...targets].map((path) => basename(path)));
+  const watchers = [...new Set([...lists, ...targets].map((path) => dirname(path)).concat(paths.behind ?? []))].flatMap((folder) => {
     try {
-      const watcher = watch(dirname(path), { persistent: false }, (_event, file) => {
-        if (file === null || file === basename(path)) changed.abort();
+      const watcher = watch(folder, { persistent: false }, (_event, file) => {
+        if (file === null || names.has(file) || lists.includes(folder)) changed.abort();
       });
       watcher.on("error", () => changed.abort());
       return [watcher];
@@ -113,12 +145,14 @@ function watchFiles(paths: ResolvConfPaths): { readonly signal: AbortSignal; clo
   };
 }
 
+/** Of a list, or of all lists in a folder but those of the loopback interface, where local resolvers put themselves. */
 async function serversOf(path: string | undefined): Promise<string[]> {
   if (path === undefined) return [];
-  return parseResolvConf(await readFile(path, "utf8").catch(() => ""));
-}
-
-async function fingerprint(path: string): Promise<string> {
-  const found = await stat(path).catch(() => undefined);
-  return found ? `${found.dev}:${found.ino}:${found.size}:${found.mtimeMs}` : "none";
+  const files = await readdir(path).catch(() => undefined);
+  if (!files) return parseResolvConf(await readFile(path, "utf8").catch(() => ""));
+  const lists = files
+    .filter((file) => !/^lo(\.|$)/.test(file))
+    .toSorted()
+    .slice(0, MAX_LISTS);
+  return (await Promise.all(lists.map((file) => readFile(join(path, file), "utf8").catch(() => "")))).flatMap(parseResolvConf);
 }
