@@ -5,6 +5,7 @@ import { keepDnsAddresses } from "./dns/address.ts";
 import { machineIdOf, nodeInfoOf } from "./node/facts.ts";
 import { nodeObjectLoop } from "./node/node-object.ts";
 import type { Parts } from "./parts.ts";
+import { registerDnsMetrics } from "./probes/dns-metrics.ts";
 import { serveProbes } from "./probes/serve.ts";
 import { refusedProblems } from "./refused-addresses.ts";
 import { rejoinLoop } from "./rejoin.ts";
@@ -35,6 +36,7 @@ export function loopsOf({ parts, savedAt, startAnew }: LoopDeps): Readonly<Recor
   const contact = createContact({ log, since: savedAt });
   const follow = followerOf(parts, startAnew);
   const { look, metrics } = parts;
+  registerDnsMetrics(metrics.registry, { stats: () => dns.stats(), stateAgeMs: () => contact.stateAgeMs() });
   return {
     kernel: (end) => kernel.run(end),
     "range routes": (end) =>
@@ -51,7 +53,16 @@ export function loopsOf({ parts, savedAt, startAnew }: LoopDeps): Readonly<Recor
     "local ports": (end) => parts.localPorts.run(end),
     "health ports": (end) => parts.healthPorts.run(end),
     probes: (end) =>
-      serveProbes({ listen: config.healthzListen, look, metrics, onTrouble: (why) => trouble.set("--healthz-listen", why) }, end),
+      serveProbes(
+        {
+          listen: config.healthzListen,
+          look,
+          more: () => [{ name: "DNS", ...dns.health() }],
+          metrics,
+          onTrouble: (why) => trouble.set("--healthz-listen", why),
+        },
+        end,
+      ),
     dns: (end) => dns.run(end),
     "dns news": (end) => tellDnsProblems({ problems: () => dns.problems(), events: parts.events }, end),
     "dns address": (end) => keepDnsAddresses({ tools, addresses: membership.cluster.dnsIps, log }, end),

@@ -3,6 +3,7 @@ import type { DnsChange } from "#agent/compile/dns-records.ts";
 import { backoffMs, pause } from "#proto/backoff.ts";
 import type { Batch } from "./feed.ts";
 import type { ListenAddress } from "./listen.ts";
+import { createSelfQuery } from "./self-query.ts";
 import { startMember, type Member } from "./member-thread.ts";
 import type { AppliedState, DnsStats, ResponderFacts } from "./responder.ts";
 import { addStats, endedStats, NO_STATS } from "./stats.ts";
@@ -38,6 +39,14 @@ export interface DnsMembers {
   /** What is wrong now, a line each. */
   problems(): readonly string[];
   stats(): MembersStats;
+  health(): DnsHealth;
+}
+
+/** For /readyz. */
+export interface DnsHealth {
+  /** undefined = names are answered. */
+  readonly fault: string | undefined;
+  readonly detail: string;
 }
 
 export interface MembersStats extends DnsStats {
@@ -46,6 +55,8 @@ export interface MembersStats extends DnsStats {
   /** How many ended that should not have. */
   readonly restarts: number;
   readonly bound: readonly ListenAddress[];
+  /** How long the last question to ourselves took; undefined = it was not answered. */
+  readonly selfQueryMs: number | undefined;
   /** With `measuresStalls`: the longest that a member's loop worked without a pause. */
   readonly stallMs: number;
 }
@@ -65,6 +76,8 @@ export function createDnsMembers(options: DnsMembersOptions): DnsMembers {
   let [restarts, stallMs] = [0, 0];
   let applied = { revision: 0, synced: false, serial: secondsNow() };
   let { allowedSources, upstreams } = options;
+
+  const self = createSelfQuery(options.domain, () => members()[0]?.report.bound ?? []);
 
   const everything = (): Batch => ({ ...applied, changes: options.everything(), all: true });
   const members = (): Member[] => slots.flatMap(({ member }) => member ?? []);
@@ -123,18 +136,30 @@ export function createDnsMembers(options: DnsMembersOptions): DnsMembers {
     },
     async run(signal) {
       const loops = slots.map((slot) => keepMember(slot, signal));
+      loops.push(self.run(signal));
       if (!options.upstreams) loops.push(followUpstreams(options, useUpstreams, signal));
       await Promise.all(loops);
     },
     listening: () => allBound.promise,
-    problems: () => [...new Set([...slots.flatMap(({ problem }) => problem ?? []), ...members().flatMap(({ report }) => report.problems)])],
+    problems() {
+      const fault = self.fault();
+      const lines = [...slots.flatMap(({ problem }) => problem ?? []), ...members().flatMap(({ report }) => report.problems)];
+      return [...new Set(fault === undefined ? lines : [`DNS: ${fault}`, ...lines])];
+    },
     stats: () => ({
       ...members().reduce((sum, { report }) => addStats(sum, report.stats), ended),
       running: members().filter(({ report }) => report.bound.length > 0).length,
       restarts,
       bound: members()[0]?.report.bound ?? [],
+      selfQueryMs: self.lastMs(),
       stallMs,
     }),
+    health() {
+      const bound = members().flatMap(({ report }) => report.bound.slice());
+      const places = [...new Set(bound.map(({ address, port }) => `${address}:${port}`))];
+      const fault = places.length === 0 ? "no address is bound" : self.fault();
+      return { fault: fault ?? slots.find(({ member }) => !member)?.problem, detail: `answers at ${places.join(", ")}` };
+    },
   };
 }
 

@@ -1,5 +1,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { DnsChange } from "#agent/compile/dns-records.ts";
+import { AnswerCounts } from "./answer-counts.ts";
+import type { AnswerCount } from "./answer-counts.ts";
 import type { ForwardStats } from "./forward-stats.ts";
 import { listenAt } from "./listen.ts";
 import type { ListenAddress, ListenState } from "./listen.ts";
@@ -81,6 +83,7 @@ export interface DnsStats {
   readonly local: number;
   readonly forwarded: number;
   readonly refused: number;
+  readonly answers: readonly AnswerCount[];
   /** Packets not answered, by reason. */
   readonly dropped: Readonly<Record<string, number>>;
   readonly forwarding: ForwardStats;
@@ -99,6 +102,7 @@ export function createDnsResponder(options: DnsResponderOptions): DnsResponder {
     options.allowedSources,
   );
   const counts = { queries: 0, local: 0, forwarded: 0, refused: 0 };
+  const answers = new AnswerCounts();
   const dropped = new Map<string, number>();
   const places = createPlaces(listen, options);
   let revision = 0;
@@ -111,7 +115,7 @@ export function createDnsResponder(options: DnsResponderOptions): DnsResponder {
   };
   const others = new OtherNames(() => drop("forward-limit"));
   const useUpstreams = (upstreams: readonly Upstream[]): void => others.use(serversOf(upstreams, options));
-  const onMessage = createMessageHandler({ zone, wires, others, sources, counts, drop });
+  const onMessage = createMessageHandler({ zone, wires, others, sources, counts, answers, drop });
 
   return {
     apply(changes, state) {
@@ -140,7 +144,14 @@ export function createDnsResponder(options: DnsResponderOptions): DnsResponder {
     listening: () => places.allBound,
     bound: () => places.bound(),
     problems: () => [...places.problems(), ...others.problems()],
-    stats: () => ({ revision, names: zone.size, ...counts, dropped: Object.fromEntries(dropped), forwarding: others.stats() }),
+    stats: () => ({
+      revision,
+      names: zone.size,
+      ...counts,
+      answers: answers.rows(),
+      dropped: Object.fromEntries(dropped),
+      forwarding: others.stats(),
+    }),
   };
 }
 

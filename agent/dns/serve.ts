@@ -1,9 +1,10 @@
 import { answerQuery } from "./answer.ts";
 import type { Outcome } from "./answer.ts";
+import type { AnswerCounts } from "./answer-counts.ts";
 import { ALIAS_ALONE, questionFor, recordsOfReply } from "./follow.ts";
 import type { Followed } from "./follow.ts";
 import type { OtherNames } from "./other-names.ts";
-import { FLAG, RCODE } from "./protocol.ts";
+import { FLAG, RCODE, RCODE_MASK } from "./protocol.ts";
 import { readQuery } from "./query.ts";
 import type { Query } from "./query.ts";
 import { octetLimit, writeRefusal, writeReply } from "./reply.ts";
@@ -27,33 +28,44 @@ export interface ServeDeps {
   readonly others: OtherNames;
   readonly sources: AllowedSources;
   readonly counts: ServeCounts;
+  readonly answers: AnswerCounts;
   readonly drop: OnDrop;
 }
 
+const REVERSE = "\x04arpa\0";
+
 /** The way of each message: stranger, malformed, ours, or somebody else's. */
-export function createMessageHandler({ zone, wires, others, sources, counts, drop }: ServeDeps): MessageHandler {
+export function createMessageHandler({ zone, wires, others, sources, counts, answers, drop }: ServeDeps): MessageHandler {
   const answer = (query: Query, transport: Transport, reply: Reply): void => {
     const ready = wires.reply(query, octetLimit(transport, query.edns), zone.version, Math.random());
     if (ready) {
-      counts.local++;
-      reply(ready);
+      tellOurs(query, ready, reply);
       return;
     }
     const outcome = answerQuery(query, zone, Math.random);
     if (outcome.kind === "answer") {
-      counts.local++;
       const message = writeReply(query, outcome.answer, transport);
       wires.keep(query, outcome.answer, message, zone.version);
-      reply(message);
+      tellOurs(query, message, reply);
       return;
     }
     counts.forwarded++;
+    const tell: Reply = (message) => {
+      if (message) answers.add(outcome.kind === "follow" ? "cluster" : "other", query.type, rcodeOf(message));
+      reply(message);
+    };
     if (others.isOwn(query.id, query.question, query.key)) {
-      reply(writeRefusal({ id: query.id, flags: query.flags, rcode: RCODE.REFUSED, question: query.question, edns: query.edns }));
+      tell(writeRefusal({ id: query.id, flags: query.flags, rcode: RCODE.REFUSED, question: query.question, edns: query.edns }));
       return;
     }
-    if (outcome.kind === "forward") others.answer(query, transport, reply);
-    else follow(query, outcome, transport, reply);
+    if (outcome.kind === "forward") others.answer(query, transport, tell);
+    else follow(query, outcome, transport, tell);
+  };
+
+  const tellOurs = (query: Query, message: Buffer, reply: Reply): void => {
+    counts.local++;
+    answers.add(query.key.endsWith(REVERSE) ? "reverse" : "cluster", query.type, rcodeOf(message));
+    reply(message);
   };
 
   /** CNAME first, then what the upstream knows of its target. */
@@ -83,9 +95,14 @@ export function createMessageHandler({ zone, wires, others, sources, counts, dro
     }
     if (reading.kind === "refuse") {
       counts.refused++;
+      answers.add("none", undefined, reading.refusal.rcode);
       reply(writeRefusal(reading.refusal));
       return;
     }
     answer(reading.query, from.transport, reply);
   };
+}
+
+function rcodeOf(message: Buffer): number {
+  return message.readUInt16BE(2) & RCODE_MASK;
 }

@@ -1,3 +1,4 @@
+import { addAnswers } from "./answer-counts.ts";
 import { addForwarding, NO_FORWARDING, withoutState } from "./forward-stats.ts";
 import type { DnsStats } from "./responder.ts";
 
@@ -8,6 +9,7 @@ export const NO_STATS: DnsStats = {
   local: 0,
   forwarded: 0,
   refused: 0,
+  answers: [],
   dropped: {},
   forwarding: NO_FORWARDING,
 };
@@ -21,6 +23,7 @@ export function addStats(a: DnsStats, b: DnsStats): DnsStats {
     local: a.local + b.local,
     forwarded: a.forwarded + b.forwarded,
     refused: a.refused + b.refused,
+    answers: addAnswers(a.answers, b.answers),
     dropped: sumOf(a.dropped, b.dropped),
     forwarding: addForwarding(a.forwarding, b.forwarding),
   };

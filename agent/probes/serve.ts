@@ -1,22 +1,24 @@
 import { createListenerSet } from "#agent/listeners/listener-set.ts";
 import { openHttp, type HttpAnswer, type HttpPlace } from "#agent/listeners/http.ts";
 import type { AgentMetrics } from "./metrics.ts";
-import { checksOf, isStuck, renderChecks, type Looked } from "./checks.ts";
+import { checksOf, isStuck, renderChecks, type Check, type Looked } from "./checks.ts";
 
 /** /livez, /healthz, /readyz and /metrics of this agent, for whoever watches over the host. */
 export interface ProbeDeps {
   /** undefined = nobody wants them. */
   readonly listen: HttpPlace | undefined;
   readonly look: () => Looked;
+  /** What else /readyz looks at. */
+  readonly more?: () => readonly Check[];
   readonly metrics: Pick<AgentMetrics, "registry">;
   /** The port is another program's; undefined = no more. */
   readonly onTrouble: (trouble: string | undefined) => void;
 }
 
-export async function serveProbes({ listen, look, metrics, onTrouble }: ProbeDeps, signal: AbortSignal): Promise<void> {
+export async function serveProbes({ listen, look, more, metrics, onTrouble }: ProbeDeps, signal: AbortSignal): Promise<void> {
   if (!listen) return;
   const listeners = createListenerSet({ onTrouble: (_name, trouble) => onTrouble(trouble) });
-  listeners.want("probes", () => openHttp(listen, (url) => answerProbe(url, look, metrics)));
+  listeners.want("probes", () => openHttp(listen, (url) => answerProbe(url, look, metrics, more)));
   await listeners.run(signal);
 }
 
@@ -24,6 +26,7 @@ export async function answerProbe(
   { pathname, searchParams }: URL,
   look: () => Looked,
   { registry }: ProbeDeps["metrics"],
+  more: () => readonly Check[] = () => [],
 ): Promise<HttpAnswer | undefined> {
   switch (pathname) {
     case "/livez":
@@ -31,7 +34,7 @@ export async function answerProbe(
     case "/healthz":
       return isStuck(look()) ? text(503, "a change does not come into the kernel: see /readyz?verbose\n") : text(200, "ok");
     case "/readyz": {
-      const { isOk, verbose } = renderChecks(checksOf(look()), "readyz");
+      const { isOk, verbose } = renderChecks([...checksOf(look()), ...more()], "readyz");
       return isOk && !searchParams.has("verbose") ? text(200, "ok") : text(isOk ? 200 : 503, verbose);
     }
     case "/metrics":
