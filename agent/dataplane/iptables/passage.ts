@@ -13,7 +13,7 @@ import { openInspector, openSchedule, type Inspector } from "./inspect.ts";
 import { healthJumps, oursJumps, TRANSLATED } from "./jumps.ts";
 import { acceptingOurs } from "./plan.ts";
 import { chainsOf } from "./render-host.ts";
-import { isInRange } from "./render-frontend.ts";
+import { isInRange } from "./service-range.ts";
 import { intact, TablePlan } from "./table-plan.ts";
 import { wordsOf, type Words } from "./words.ts";
 

@@ -6,9 +6,10 @@ import type { Listing } from "./listing.ts";
 import { followHealth, healthTree } from "./health-ports.ts";
 import { addressTree, portTree } from "./trees.ts";
 import { isNeighbour, jumpsOf } from "./jumps.ts";
-import { hasEndpoints, isInRange, isRefusing, isVirtual, recognizing, refusing, translating, type Ground } from "./render-frontend.ts";
+import { hasEndpoints, isRefusing, isVirtual, recognizing, refusing, translating, type Ground } from "./render-frontend.ts";
 import { chainsOf, invalidRules, masqueradeRules, neighbourRules, oursRules, unallocatedRules, undeliveredRules } from "./render-host.ts";
 import type { TableName } from "./render.ts";
+import { isInRange } from "./service-range.ts";
 import { intact, TablePlan } from "./table-plan.ts";
 import { wordsOf, type Words } from "./words.ts";
 

@@ -1,4 +1,4 @@
-import { contains, parseCidr, parseIp, type Cidr } from "#proto/ip.ts";
+import { contains, parseCidr, parseIp } from "#proto/ip.ts";
 import type { Backend, Frontend, HostTable, OutsideChoice } from "#agent/compile/table.ts";
 import type { PlaceRules } from "./chain-tree.ts";
 import {
@@ -8,12 +8,12 @@ import {
   commentWord,
   hostWord,
   ipWord,
-  isWithin,
   ownChain,
   portWord,
   protocolWord,
   secondsWord,
 } from "./names.ts";
+import { isInRange } from "./service-range.ts";
 import type { Words } from "./words.ts";
 
 /** The rules of what is at one place. In nat: who gets a connection. In filter: what becomes of one that nat did not translate. Pure. */
@@ -146,30 +146,18 @@ function lastInNat({ words, host }: Ground, frontends: readonly Frontend[]): str
 }
 
 function lastInFilter({ words, host }: Ground, frontends: readonly Frontend[]): string[] {
-  const some = frontends.find(isVirtual);
+  const virtual = frontends.filter(isVirtual);
+  const [some] = virtual;
   if (!some || isInRange(host, some.address)) return [];
-  return refusals(words).map((rest) => `-d ${hostWord(words, some.address)} ${rest}`);
+  // Where the host holds the address, REDIRECT may find that it is the right one already, and conntrack knows of no translation.
+  const echo = virtual.some(hasEndpoints) ? [`${words.echoRequest} -j RETURN`] : [];
+  return [...echo, ...refusals(words)].map((rest) => `-d ${hostWord(words, some.address)} ${rest}`);
 }
 
 /** TCP gets a reset, because the kernel sends ICMP errors only now and then. */
 export function refusals(words: Words): string[] {
   return ["-p tcp -j REJECT --reject-with tcp-reset", `-j REJECT --reject-with ${words.unreachable}`];
 }
-
-export function isInRange(host: HostTable, address: string): boolean {
-  return isWithin(rangesOf(host), address);
-}
-
-function rangesOf(host: HostTable): readonly Cidr[] {
-  const known = RANGES.get(host);
-  if (known) return known;
-  const ranges = host.serviceCidrs.flatMap((text) => parseCidr(text) ?? []);
-  RANGES.set(host, ranges);
-  return ranges;
-}
-
-/** Read once for each table, and asked for each frontend. */
-const RANGES = new WeakMap<HostTable, readonly Cidr[]>();
 
 type Verdict = "reject" | "drop";
 
