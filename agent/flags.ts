@@ -45,17 +45,17 @@ export function withRunFlags(command: Command): Command {
         .choices(DATAPLANES)
         .default(DEFAULT_DATAPLANE),
     )
-    .option(
-      "--node-port-address <cidr>",
-      "where node ports are, like 10.0.0.0/24 (default: at every address of the host, 127.0.0.1 included); may be repeated",
-      collectCidr,
-      [],
+    .addOption(
+      repeated("--node-port-address <cidr>", "where node ports are, like 10.0.0.0/24; may be repeated", {
+        parse: collectCidr,
+        otherwise: "at every address of the host, 127.0.0.1 included",
+      }),
     )
-    .option(
-      "--dns-listen <address>",
-      "where DNS answers instead of 127.0.0.153:53, besides the DNS service's virtual IP; may be repeated",
-      collectListen,
-      [],
+    .addOption(
+      repeated("--dns-listen <address>", "where DNS answers, besides the DNS service's virtual IP; may be repeated", {
+        parse: collectListen,
+        otherwise: "127.0.0.153:53",
+      }),
     )
     .option(
       "--dns-listeners <number>",
@@ -63,17 +63,21 @@ export function withRunFlags(command: Command): Command {
       parseCount,
       1,
     )
-    .option(
-      "--dns-upstream <address>",
-      "who is asked for all other names (default: whom the host's resolv.conf names, or named before it named this agent); may be repeated",
-      collectServer,
-      [],
+    .addOption(
+      repeated("--dns-upstream <address>", "who is asked for all other names; may be repeated", {
+        parse: collectServer,
+        otherwise: "whom the host's resolv.conf names, or named before it named this agent",
+      }),
     )
-    .option(
-      "--dns-stub <domain=servers>",
-      "who is asked for the names of a domain, like corp.example=10.0.0.1,10.0.0.2:5353 (besides dnsStubs in agent.yaml); may be repeated",
-      (text: string, all: readonly StubDomain[]) => [...all, parseStubDomain(text)],
-      [],
+    .addOption(
+      repeated(
+        "--dns-stub <domain=servers>",
+        "who is asked for the names of a domain, like corp.example=10.0.0.1,10.0.0.2:5353; may be repeated",
+        {
+          parse: (text: string, all: readonly StubDomain[]) => [...all, parseStubDomain(text)],
+          otherwise: "dnsStubs in agent.yaml, which hold beside these",
+        },
+      ),
     )
     .option("--configure-resolver", "make systemd-resolved ask this agent; `cleanup` undoes it", false)
     .option("--masquerade-all", "every connection through a virtual IP gets this host's address as source", false)
@@ -83,6 +87,16 @@ export function withRunFlags(command: Command): Command {
         .default(HEALTHZ, `${HEALTHZ.address}:${HEALTHZ.port}`),
     )
     .option("--log-level <level>", "trace, debug, info, warn, error", "info");
+}
+
+interface Repeated<Value> {
+  readonly parse: (text: string, all: readonly Value[]) => Value[];
+  /** In words: what holds without it. */
+  readonly otherwise: string;
+}
+
+export function repeated<Value>(flags: string, description: string, { parse, otherwise }: Repeated<Value>): Option {
+  return new Option(flags, description).argParser<Value[]>(parse).default([], otherwise);
 }
 
 export function openLog(level: string): Logger {

@@ -7,7 +7,7 @@ import { openKernelTools } from "./dataplane/exec.ts";
 import { createWrites } from "./dataplane/writes.ts";
 import { AGENT_EXAMPLES, CLEANUP_EXAMPLES, JOIN_EXAMPLES, RUN_EXAMPLES } from "./examples.ts";
 import { parseStubDomain } from "./dns/stub-domains.ts";
-import { collect, openLog, withRunFlags, type CommonFlags, type RunFlags } from "./flags.ts";
+import { collect, openLog, repeated, withRunFlags, type CommonFlags, type RunFlags } from "./flags.ts";
 import { forceExit } from "./force-exit.ts";
 import { joinFleet, readToken } from "./join.ts";
 import { isAgentRunning, lockNamespace, lockState } from "./lock.ts";
@@ -48,7 +48,12 @@ withRunFlags(
     .option("--token-file <file>", "file with the join token, or - for stdin")
     .addOption(new Option("--token <token>").hideHelp())
     .option("--name <name>", "name of this node", defaultNodeName())
-    .option("--address <ip>", "an address by which other hosts reach this one; may be repeated (default: found out)", collect, [])
+    .addOption(
+      repeated("--address <ip>", "an address by which other hosts reach this one; may be repeated", {
+        parse: collect,
+        otherwise: "found out",
+      }),
+    )
     .option("--run", "go on to run the agent", false)
     .allowExcessArguments() // refused by join, which does not print them: one may be a token
     .addHelpText("after", JOIN_EXAMPLES),

@@ -96,7 +96,7 @@ export function declareObjects({ program, bind }: Tree): void {
       "Make a Service named NAME. It selects by --selector, or by the labels of the workload given with --workload; without either, of the\nworkload that has the same name.",
     )
     .argument("<name>", "name of the new service")
-    .addOption(repeated("--port <[name=]port[/proto]>", "port of the service; may be repeated; default: the ports of the workload"))
+    .addOption(repeated("--port <[name=]port[/proto]>", "port of the service; may be repeated", "the ports of the workload"))
     .option("--target-port <port>", "number or name of the workload's port, where it is another; with one --port only")
     .option("--selector <labels>", "labels of the workloads: app=web,tier=front")
     .option("--workload <name>", "take the labels of this workload")
@@ -110,12 +110,9 @@ export function declareObjects({ program, bind }: Tree): void {
     .option("--node-port <port>", "port at every host's own addresses; default for the type NodePort: the server chooses")
     .addOption(repeated("--external-ip <address>", "further address, routed to the hosts, at which they answer; may be repeated"))
     .addOption(
-      repeated(
-        "--load-balancer-ip <address>",
-        "address of the load balancer; default: one of the server's pool; twice for two IP families",
-      ),
+      repeated("--load-balancer-ip <address>", "address of the load balancer; twice for two IP families", "one of the server's pool"),
     )
-    .addOption(repeated("--source-range <prefix>", "who may connect to the load balancer's address; may be repeated; default: everybody"))
+    .addOption(repeated("--source-range <prefix>", "who may connect to the load balancer's address; may be repeated", "everybody"))
     .addOption(
       new Option("--external-traffic-policy <policy>", "Local: hosts lead clients from outside only to workloads of their own").choices([
         "Cluster",

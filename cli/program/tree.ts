@@ -25,9 +25,9 @@ export function examples(command: Command, lines: readonly string[]): Command {
   return command.addHelpText("after", `\nExamples:\n${lines.map((line) => `  ${line}\n`).join("")}`);
 }
 
-/** An option that may be repeated. */
-export function repeated(flags: string, description: string): Option {
-  return new Option(flags, description).argParser<string[]>((value, all) => [...all, value]).default([], "");
+/** An option that may be repeated; `otherwise` says in words what holds without it. */
+export function repeated(flags: string, description: string, otherwise = "none"): Option {
+  return new Option(flags, description).argParser<string[]>((value, all) => [...all, value]).default([], otherwise);
 }
 
 export const waitOption = (): Option => new Option("--wait", "return when the change is live on every ready node");
