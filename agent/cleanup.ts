@@ -6,7 +6,7 @@ import { AppError } from "#proto/error.ts";
 import { parseIp } from "#proto/ip.ts";
 import { membershipFile, readMembership, stateDirOf, upstreamsFile } from "./config.ts";
 import type { HostTools, KernelTools } from "./dataplane/exec.ts";
-import { removeRangeRoutes } from "./dataplane/route.ts";
+import { removeOurRoutes } from "./dataplane/route.ts";
 import { EVERY_PART, removeLeftovers } from "./dataplane/leftovers.ts";
 import { openSysctls } from "./dataplane/sysctl.ts";
 import { ADDRESS_LABEL, HOST_LOCAL_ADDRESS, removeDnsAddresses } from "./dns/address.ts";
@@ -46,7 +46,7 @@ export async function cleanUp(
   const all = { tools, log, parts: EVERY_PART };
   const find = async (): Promise<string[]> => [
     ...(await removeLeftovers({ ...all, dryRun: true }, signal)),
-    ...(await removeRangeRoutes(tools, { dryRun: true }, signal)),
+    ...(await removeOurRoutes(tools, { dryRun: true }, signal)),
     ...(await sysctls.restore({ dryRun: true })),
     ...(await dnsAddressesOn(tools, dnsIps)).map((address) => `address ${address} on lo`),
     ...((await isResolverConfigured()) ? ["drop-in of systemd-resolved"] : []),
@@ -76,7 +76,7 @@ export async function cleanUp(
   const fault = await faultOf(); // while it is still known which addresses are ours, and whom the host asked before
   const removed = [
     ...(await removeLeftovers({ ...all, dryRun: false }, signal)),
-    ...(await removeRangeRoutes(tools, { dryRun: false }, signal)),
+    ...(await removeOurRoutes(tools, { dryRun: false }, signal)),
     ...(await sysctls.restore({ dryRun: false })),
   ];
   removed.push(...(await removeDnsAddresses(tools, dnsIps, signal)).map((address) => `address ${address} on lo`));

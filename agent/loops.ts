@@ -50,6 +50,7 @@ export function loopsOf({ parts, savedAt, startAnew }: LoopDeps): Readonly<Recor
         },
         end,
       ),
+    "address routes": (end) => parts.addressRoutes.run(end),
     "local ports": (end) => parts.localPorts.run(end),
     "health ports": (end) => parts.healthPorts.run(end),
     probes: (end) =>

@@ -6,6 +6,7 @@ import { internalIpsOf, type Node } from "#proto/node.ts";
 import type { AgentConfig } from "./agent-config.ts";
 import { everyDnsChange } from "./compile/dns-view.ts";
 import { upstreamsFile } from "./config.ts";
+import { createAddressRoutes, type AddressRoutes } from "./dataplane/address-routes.ts";
 import type { HostTools } from "./dataplane/exec.ts";
 import { putInAll } from "./dataplane/mailbox.ts";
 import { HOST_LOCAL_ADDRESS } from "./dns/address.ts";
@@ -38,6 +39,7 @@ export interface Parts {
   readonly kernel: Kernel;
   readonly localPorts: LocalPorts;
   readonly healthPorts: HealthPorts;
+  readonly addressRoutes: AddressRoutes;
   readonly dns: DnsMembers;
   readonly follower: Follower;
   readonly transport: Transport;
@@ -84,7 +86,8 @@ export async function openParts(config: AgentConfig, tools: HostTools, signal: A
     log,
   });
   addForwardMetrics(dataplane.metrics.registry, () => dns.stats().forwarding);
-  const mailbox = putInAll([kernel, localPorts, healthPorts, network.claims]);
+  const addressRoutes = openAddressRoutes({ config, tools, trouble, network });
+  const mailbox = putInAll([kernel, localPorts, healthPorts, addressRoutes, network.claims]);
   const follower = createFollower({ state, node: () => network.context(), mailbox, dns, applied });
   const sync = { done: false };
   const workloadFiles = createWorkloadFiles({
@@ -104,7 +107,32 @@ export async function openParts(config: AgentConfig, tools: HostTools, signal: A
     log,
   });
   const store = createReplicaStore({ folder: join(stateDir, "replica"), nodeName, image: () => replica.image(), log });
-  return { ...dataplane, config, tools, trouble, replica, store, network, transport, client, dns, follower, health, workloadFiles, sync };
+  return {
+    ...dataplane,
+    addressRoutes,
+    config,
+    tools,
+    trouble,
+    replica,
+    store,
+    network,
+    transport,
+    client,
+    dns,
+    follower,
+    health,
+    workloadFiles,
+    sync,
+  };
+}
+
+function openAddressRoutes({ config, tools, trouble, network }: Pick<Parts, "config" | "tools" | "trouble" | "network">): AddressRoutes {
+  return createAddressRoutes({
+    tools,
+    addresses: () => network.now.addresses,
+    log: config.log,
+    onProblem: (problem) => trouble.set("routes to addresses of services", problem),
+  });
 }
 
 interface DataplaneParts {

@@ -47,7 +47,12 @@ test("cleanup leaves a host as it was, whatever the mode was, also where tools o
     apiVersion: "v1",
     kind: "Service",
     metadata: { name: "web", namespace: "default" },
-    spec: { type: "NodePort", ipFamilyPolicy: "RequireDualStack", ports: [{ port: 80, targetPort: 8080, nodePort: 30_080 }] },
+    spec: {
+      type: "NodePort",
+      ipFamilyPolicy: "RequireDualStack",
+      externalIPs: ["198.51.100.7"],
+      ports: [{ port: 80, targetPort: 8080, nodePort: 30_080 }],
+    },
   });
   // Rules of others, and a host that forwards nothing yet and has no way to the virtual IPs.
   await h2.run("iptables", ["-P", "FORWARD", "DROP"]);
@@ -60,16 +65,15 @@ test("cleanup leaves a host as it was, whatever the mode was, also where tools o
     const agent = await startAgent(h2, "--dataplane", mode);
     await agent.waitForLine(/"family":"IPv4".*programmed the kernel/, { timeoutMs: 20_000 });
     await agent.waitForLine(/"family":"IPv6".*programmed the kernel/, { timeoutMs: 20_000 });
-    await waitFor(async () => /10\.96\.0\.0\/16 dev lo/.test((await stateOf(h2))["routes"] ?? ""), {
-      what: "the route",
-      timeoutMs: 10_000,
-    });
+    for (const route of [/10\.96\.0\.0\/16 dev lo/, /198\.51\.100\.7 dev lo/])
+      await waitFor(async () => route.test((await stateOf(h2))["routes"] ?? ""), { what: `a route like ${route}`, timeoutMs: 10_000 });
     if (mode === "auto") await agent.waitForLine(/"family":"IPv4","dataplane":"nftables","asked":"auto","why":"the kernel has all/);
     await agent.kill(); // what is left must not depend on how it ended
     const { stdout: would } = await h2.run(fairlead, ["agent", "cleanup", "--dry-run"]);
     expect(would).toMatch(mode === "nftables" || mode === "auto" ? /would remove nft table/ : new RegExp(`would remove ${mode}`));
     expect(would).toMatch(/would remove sysctl net\.ipv4\.ip_forward back to 0/);
     expect(would).toMatch(/would remove route 10\.96\.0\.0\/16 dev lo/);
+    expect(would).toMatch(/would remove route 198\.51\.100\.7 dev lo/);
     const missing = mode.startsWith("iptables") ? ["nft", "ipvsadm", "ipset"] : ["ipvsadm", "ipset"];
     const cleaned = await h2.run(fairlead, ["agent", "cleanup"], { env: { PATH: await without(h2, missing) } });
     expect(cleaned.stdout).toContain("nothing of Fairlead is left on this host");

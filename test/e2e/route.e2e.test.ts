@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { openKernelTools, type KernelTools } from "#agent/dataplane/exec.ts";
-import { ensureRangeRoutes, keepRangeRoutes, removeRangeRoutes } from "#agent/dataplane/route.ts";
+import { ensureRangeRoutes, keepRangeRoutes, removeOurRoutes } from "#agent/dataplane/route.ts";
 import { createFleet, type Fleet, type Host } from "#test/fleet/fleet.ts";
 import { waitFor } from "#test/wait-for.ts";
 
@@ -65,7 +65,7 @@ async function ask(of: typeof v4, vip: string): Promise<string> {
 }
 
 beforeEach(async () => {
-  await removeRangeRoutes(tools, { dryRun: false }, signal);
+  await removeOurRoutes(tools, { dryRun: false }, signal);
 });
 
 describe.for(families)("$family", (of) => {
@@ -148,9 +148,9 @@ test("cleanup names our routes, then takes them and nobody else's away", async (
     await host.run("ip", ["route", "delete", "10.97.0.0/16", "dev", "lo"]);
   });
   const words = ["route 10.96.0.0/16 dev lo", "route fd10::/112 dev lo"];
-  expect(await removeRangeRoutes(tools, { dryRun: true }, signal)).toEqual(words);
-  expect(await removeRangeRoutes(tools, { dryRun: false }, signal)).toEqual(words);
-  expect(await removeRangeRoutes(tools, { dryRun: true }, signal)).toEqual([]);
+  expect(await removeOurRoutes(tools, { dryRun: true }, signal)).toEqual(words);
+  expect(await removeOurRoutes(tools, { dryRun: false }, signal)).toEqual(words);
+  expect(await removeOurRoutes(tools, { dryRun: true }, signal)).toEqual([]);
   expect((await host.run("ip", ["route", "show", "10.97.0.0/16"])).stdout).toContain("dev lo");
 });
 
