@@ -23,6 +23,11 @@ export function parseIp(text: string): Ip | undefined {
   return v6 === undefined ? undefined : { family: "IPv6", value: v6 };
 }
 
+/** Is it the canonical text of an IPv4 address? There is no other. */
+export function isIpv4(text: string): boolean {
+  return numberOf(text) !== undefined;
+}
+
 /** The canonical text of an address: RFC 5952 for IPv6. */
 export function formatIp({ family, value }: Ip): string {
   if (family === "IPv4") {
@@ -121,7 +126,7 @@ function hostMask(family: IpFamily, prefix: number): bigint {
 }
 
 /** Character by character: agents read tens of thousands of addresses at once, and BigInt arithmetic for each byte was most of that. */
-function parseIpv4(text: string): bigint | undefined {
+function numberOf(text: string): number | undefined {
   if (text.length > 15) return undefined;
   let value = 0;
   let part = 0;
@@ -142,7 +147,12 @@ function parseIpv4(text: string): bigint | undefined {
       digits = 0;
     }
   }
-  return dots === 3 && digits > 0 ? BigInt(value * 256 + part) : undefined;
+  return dots === 3 && digits > 0 ? value * 256 + part : undefined;
+}
+
+function parseIpv4(text: string): bigint | undefined {
+  const value = numberOf(text);
+  return value === undefined ? undefined : BigInt(value);
 }
 
 function parseIpv6(text: string): bigint | undefined {

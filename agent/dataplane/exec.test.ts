@@ -64,29 +64,63 @@ test("what waits on standby is begun before it is needed, survives nobody's inpu
   await waitFor(() => !children().includes(next), { what: "the last one to end" });
 });
 
-test.for(["run", "standby"])("when we are killed while a long text is being written, a tool (%s) gets whole lines of it", async (how) => {
-  const folder = await mkdtemp(join(tmpdir(), "cut-"));
+test("a tool on standby reads what is made for it piece by piece, and a failure names the line", async () => {
+  const standby = tools.standby("cat", []);
+  onTestFinished(() => standby.close());
+  standby.prepare();
+  expect((await standby.run(["one\n", "two\nthree\n"])).stdout).toBe("one\ntwo\nthree");
+  const failing = tools.standby("sh", ["-c", "cat >&2; echo 'line 3 failed' >&2; exit 1"]);
+  onTestFinished(() => failing.close());
+  await expect(failing.run(["one\n", "two\nthree\n"])).rejects.toThrow("[three]");
+  const deaf = tools.standby("true", []);
+  onTestFinished(() => deaf.close());
+  expect((await deaf.run(Array.from({ length: 1_000 }, () => "unread\n".repeat(1_000)))).exitCode).toBe(0);
+});
+
+test("a tool on standby is ended when its input cannot be made to the end: it does not take what it has for all", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "unmade-"));
   onTestFinished(() => rm(folder, { recursive: true }));
-  const file = join(folder, "got");
-  // A tool that reads only when its parent is gone, as one that is busy.
-  const slow = ["-c", 'tail -s 0.02 --pid=$PPID -f /dev/null; cat > "$0.part"; mv "$0.part" "$0"', file];
-  const program = `
+  const file = join(folder, "all");
+  const standby = tools.standby("sh", ["-c", 'read -r first; echo "$first" >"$0.first"; cat >/dev/null; echo all >"$0"', file]);
+  onTestFinished(() => standby.close());
+  function* broken(): Generator<string> {
+    yield "first\n";
+    throw new Error("no such word");
+  }
+  await expect(standby.run(broken())).rejects.toThrow("no such word");
+  expect(existsSync(file)).toBe(false);
+  await standby.run("first\nsecond\n");
+  expect(readFileSync(`${file}.first`, "utf8")).toBe("first\n");
+  expect(existsSync(file)).toBe(true);
+});
+
+test.for(["run", "standby", "pieces"])(
+  "when we are killed while a long text is being written, a tool (%s) gets whole lines of it",
+  async (how) => {
+    const folder = await mkdtemp(join(tmpdir(), "cut-"));
+    onTestFinished(() => rm(folder, { recursive: true }));
+    const file = join(folder, "got");
+    // A tool that reads only when its parent is gone, as one that is busy.
+    const slow = ["-c", 'tail -s 0.02 --pid=$PPID -f /dev/null; cat > "$0.part"; mv "$0.part" "$0"', file];
+    const program = `
     import { openKernelTools } from "#agent/dataplane/exec.ts";
     const input = "-a -f 5 -r 10.0.0.1:8081 -m -w 1\\n".repeat(100_000);
     const slow = ${JSON.stringify(slow)};
     const tools = openKernelTools();
-    void ("${how}" === "run" ? tools.run("sh", slow, { input }) : tools.standby("sh", slow).run(input));
+    const pieces = Array.from({ length: 100 }, () => input.slice(0, input.length / 100));
+    void ("${how}" === "run" ? tools.run("sh", slow, { input }) : tools.standby("sh", slow).run("${how}" === "pieces" ? pieces : input));
     for (let turn = 0; turn < 100; turn++) await new Promise((resolve) => setImmediate(resolve));
     console.log("begun");`;
-  const agent = spawn(process.execPath, ["--input-type=module-typescript", "-e", program], { stdio: ["ignore", "pipe", "inherit"] });
-  await new Promise((resolve) => agent.stdout.once("data", resolve));
-  agent.kill("SIGKILL");
-  await waitFor(() => existsSync(file), { what: "what the tool got", timeoutMs: 10_000 });
-  const got = readFileSync(file, "utf8");
-  expect(got).toMatch(/^-a -f 5 -r 10\.0\.0\.1:8081 -m -w 1\n/);
-  expect(got.slice(got.lastIndexOf("\n") + 1)).toBe("");
-  expect(got.length).toBeLessThan(3_000_000);
-});
+    const agent = spawn(process.execPath, ["--input-type=module-typescript", "-e", program], { stdio: ["ignore", "pipe", "inherit"] });
+    await new Promise((resolve) => agent.stdout.once("data", resolve));
+    agent.kill("SIGKILL");
+    await waitFor(() => existsSync(file), { what: "what the tool got", timeoutMs: 10_000 });
+    const got = readFileSync(file, "utf8");
+    expect(got).toMatch(/^-a -f 5 -r 10\.0\.0\.1:8081 -m -w 1\n/);
+    expect(got.slice(got.lastIndexOf("\n") + 1)).toBe("");
+    expect(got.length).toBeLessThan(3_000_000);
+  },
+);
 
 test("a tool is given all of a text, whatever its lines are", async () => {
   const input = `${"x".repeat(10_000)}\n${"äöü\n".repeat(20_000)}no newline`;

@@ -2,6 +2,7 @@ import { createInterface } from "node:readline";
 import type { Writable } from "node:stream";
 import { execa } from "execa";
 import { AppError } from "#proto/error.ts";
+import { writeLines, type ToolInput } from "./tool-input.ts";
 
 /** The only place of the data plane that starts processes: argument arrays, a time limit, bounded output, and errors that name the line. */
 
@@ -28,7 +29,10 @@ export interface KernelTools {
 
 /** Runs of one tool with one input each, the next of which is always begun already. */
 export interface Standby {
-  run(input: string): Promise<ToolResult>;
+  /** The tool never gets the end of an input of which a piece could not be made: it is ended. */
+  run(input: ToolInput): Promise<ToolResult>;
+  /** A run is near: begins what will wait for its input, unless it waits already. */
+  prepare(): void;
   /** What waits ends without having done anything. */
   close(): void;
 }
@@ -76,10 +80,11 @@ export function openKernelTools({ enter = [] }: { readonly enter?: readonly stri
       stdin: options.input === undefined ? ("ignore" as const) : ("pipe" as const),
       ...(options.signal && { cancelSignal: options.signal }),
     });
-    if (options.input !== undefined && child.stdin) void writeLines(child.stdin, options.input);
+    const written: Buffer[] = [];
+    if (options.input !== undefined && child.stdin) void writeLines(child.stdin, options.input, written);
     const ran = await child;
     if (options.signal?.aborted) throw options.signal.reason;
-    return conclude({ ran, file, args, input: options.input, timedOut: ran.timedOut }, options.accept);
+    return conclude({ ran, file, args, written, timedOut: ran.timedOut }, options.accept);
   };
 
   /** Begun, and waiting for its input. */
@@ -95,13 +100,14 @@ export function openKernelTools({ enter = [] }: { readonly enter?: readonly stri
     let preparing: NodeJS.Timeout | undefined;
     let closed = false;
     const prepare = (): void => {
-      if (closed) return;
+      if (closed || waiting) return;
       const child = begin(file, args);
       waiting = child;
       // Somebody ended it, or it could not start: the next run begins its own and learns why.
       void child.then(() => (waiting = waiting === child ? undefined : waiting));
     };
     return {
+      prepare,
       run: async (input) => {
         clearTimeout(preparing);
         const child = waiting ?? begin(file, args);
@@ -111,11 +117,13 @@ export function openKernelTools({ enter = [] }: { readonly enter?: readonly stri
           timedOut = true;
           child.kill("SIGKILL");
         }, timeoutMs);
-        void writeLines(child.stdin, input);
+        const written: Buffer[] = [];
+        const feeding = feed(child, input, written);
         const ran = await child;
         clearTimeout(timer);
         preparing = setTimeout(prepare, PREPARE_AFTER_MS).unref();
-        return conclude({ ran, file, args, input, timedOut });
+        await feeding;
+        return conclude({ ran, file, args, written, timedOut });
       },
       close: () => {
         closed = true;
@@ -156,28 +164,19 @@ export function openKernelTools({ enter = [] }: { readonly enter?: readonly stri
   };
 }
 
-/** What is written at once is there as a whole or not at all, up to this many bytes (PIPE_BUF). */
-const WHOLE_BYTES = 4_096;
-
-/**
- * We may be killed while we write, and the tool takes that for the end of its input: what it has got then ends with a whole line. `…:8081` cut to `…:80`
- * would be another endpoint. Who ends without reading says why by its exit code.
- */
-async function writeLines(stdin: Writable, input: string): Promise<void> {
-  stdin.on("error", () => undefined);
-  for (const piece of wholeLines(Buffer.from(input))) {
-    const isWritten = await new Promise<boolean>((resolve) => stdin.write(piece, (error) => resolve(!error)));
-    if (!isWritten) return;
-  }
-  stdin.end();
+interface Fed {
+  readonly stdin: Writable;
+  kill(signal: "SIGKILL"): boolean;
 }
 
-function* wholeLines(text: Buffer): Generator<Buffer> {
-  for (let from = 0, to = 0; from < text.length; from = to) {
-    to = from + WHOLE_BYTES >= text.length ? text.length : text.lastIndexOf("\n", from + WHOLE_BYTES - 1) + 1;
-    if (to <= from) to = text.indexOf("\n", from) + 1 || text.length; // a line that is longer
-    yield text.subarray(from, to);
-  }
+/** Rejects with what went wrong while the input was made. */
+function feed(child: Fed, input: ToolInput, written: Buffer[]): Promise<void> {
+  const feeding = writeLines(child.stdin, input, written).catch((cause: unknown) => {
+    child.kill("SIGKILL"); // with the end of its input it would take what it has for all
+    throw cause;
+  });
+  feeding.catch(() => undefined); // asked for when the tool has ended
+  return feeding;
 }
 
 interface Ended {
@@ -190,7 +189,7 @@ interface Ended {
     readonly code?: string | undefined;
   };
   readonly timedOut: boolean;
-  readonly input: string | undefined;
+  readonly written: readonly Buffer[];
 }
 
 function conclude(ended: Ended, accept: readonly number[] = []): ToolResult {
@@ -200,7 +199,7 @@ function conclude(ended: Ended, accept: readonly number[] = []): ToolResult {
 }
 
 function failure(failed: Ended): AppError {
-  const { file, args, timedOut, input } = failed;
+  const { file, args, timedOut, written } = failed;
   const { exitCode, stderr, code } = failed.ran;
   if (code === "ENOENT" || exitCode === 127)
     return new AppError("KernelRejected", `${file} is not installed, or not in the PATH`, { hint: `install it: ${packageOf(file)}` });
@@ -210,7 +209,7 @@ function failure(failed: Ended): AppError {
     .slice(0, 3)
     .join("; ");
   const what = timedOut ? "did not end in time" : (said || `ended with ${exitCode ?? code ?? "a signal"}`).slice(0, 500);
-  const line = offendingLine(stderr, input);
+  const line = offendingLine(stderr, written);
   return new AppError("KernelRejected", `${[file, ...args].join(" ")}: ${what}${line === undefined ? "" : ` [${line}]`}`, {
     hint: HINTS.find(([pattern]) => pattern.test(stderr))?.[1],
   });
@@ -230,7 +229,8 @@ function packageOf(file: string): string {
 }
 
 /** `line 7 failed` and `Error occurred at line: 7` are how iptables-restore says where. */
-function offendingLine(stderr: string, input: string | undefined): string | undefined {
+function offendingLine(stderr: string, written: readonly Buffer[]): string | undefined {
   const number = /\bline:? (\d+)/.exec(stderr)?.[1];
-  return number === undefined ? undefined : input?.split("\n")[Number(number) - 1]?.slice(0, 300);
+  if (number === undefined || written.length === 0) return undefined;
+  return Buffer.concat(written).toString().split("\n")[Number(number) - 1]?.slice(0, 300);
 }

@@ -35,9 +35,10 @@ export function openRecordingTools(): RecordingTools {
         const standby = real.standby(file, args, options);
         return {
           run: async (input) => {
-            note(file, args, input);
-            return standby.run(input);
+            if (typeof input === "string") note(file, args, input);
+            return standby.run(typeof input === "string" || !recording ? input : overheard(input, (whole) => note(file, args, whole)));
           },
+          prepare: () => standby.prepare(),
           close: () => standby.close(),
         };
       },
@@ -49,6 +50,16 @@ export function openRecordingTools(): RecordingTools {
     },
     setRecording: (on) => (recording = on),
   };
+}
+
+/** The same pieces. */
+function* overheard(pieces: Iterable<string>, onEnd: (whole: string) => void): Generator<string> {
+  const heard: string[] = [];
+  for (const piece of pieces) {
+    heard.push(piece);
+    yield piece;
+  }
+  onEnd(heard.join(""));
 }
 
 /** A long text for nft is in a file, which is gone when the driver has written it (agent/dataplane/nftables/apply.ts). */

@@ -10,6 +10,7 @@ import { openInspector } from "#agent/dataplane/iptables/inspect.ts";
 import { planSync, rulesOf } from "#agent/dataplane/iptables/plan.ts";
 import { list, restore } from "#agent/dataplane/iptables/apply.ts";
 import { wordsOf } from "#agent/dataplane/iptables/words.ts";
+import { wholeText } from "#agent/dataplane/tool-input.ts";
 import { createFleet, type Fleet, type Host } from "#test/fleet/fleet.ts";
 import { aBackend, aCompiled, aFrontend, aHostTable, aTable } from "#test/tables.ts";
 import type { Ruleset } from "#test/packet/iptables-model.ts";
@@ -160,7 +161,7 @@ describe.for(cases)("$family, $kind", ({ kind, family }) => {
     for (let round = 1; round <= 8; round++) {
       const rules = rulesOf(tableOf(round), { family });
       const listings = { nat: await list(tools, target, "nat", signal), filter: await list(tools, target, "filter", signal) };
-      const text = planSync(rules, listings, `kill-${round}`);
+      const text = wholeText(planSync(rules, listings, `kill-${round}`));
       // Every other time it is not the tool that dies but who writes to it: what it reads ends anywhere.
       const file = join(folder, `${round}.rules`);
       await writeFile(file, round % 2 === 0 ? text.slice(0, below(text.length)) : text);

@@ -5,6 +5,7 @@ import { frontendChanges } from "#agent/dataplane/frontends.ts";
 import { parseListing } from "#agent/dataplane/iptables/listing.ts";
 import { applyChanges, planSync, rulesOf, type Rules } from "#agent/dataplane/iptables/plan.ts";
 import { sumOf } from "#agent/dataplane/iptables/render.ts";
+import { wholeText } from "#agent/dataplane/tool-input.ts";
 import type { IpFamily } from "#proto/ip.ts";
 import { aBackend, aCompiled, aFrontend, aHostTable } from "#test/tables.ts";
 import { applyRestore, emptyRuleset, saveOf, type Ruleset } from "./iptables-model.ts";
@@ -108,7 +109,7 @@ describe.for(grounds)("$family", (ground) => {
     ({ host }) => {
       const synced = (services: ReadonlyMap<string, CompiledService>): { rules: Rules; ruleset: Ruleset } => {
         const rules = rulesOf({ host, services }, { family });
-        return { rules, ruleset: applyRestore(emptyRuleset(), planSync(rules, nothing, "sync")) };
+        return { rules, ruleset: applyRestore(emptyRuleset(), wholeText(planSync(rules, nothing, "sync"))) };
       };
       fc.assert(
         fc.property(fc.array(fc.array(aStep(ground), { maxLength: 4 }), { maxLength: 12 }), (batches) => {

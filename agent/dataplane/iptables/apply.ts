@@ -1,5 +1,6 @@
 import type { IpFamily } from "#proto/ip.ts";
 import type { KernelTools, StandbyTools } from "../exec.ts";
+import { wholeText, type ToolInput } from "../tool-input.ts";
 import { parseListing, type Listing } from "./listing.ts";
 import { DOCKER_USER } from "./render-host.ts";
 import type { TableName } from "./render.ts";
@@ -22,14 +23,16 @@ export interface Target {
 /** Gives texts to the kernel. */
 export interface Restorer {
   /** One transaction a table, the tables in the order of the text. On failure the table at fault is as it was. */
-  restore(text: string): Promise<void>;
+  restore(text: ToolInput): Promise<void>;
+  /** A text is being made: what will read it is begun. */
+  prepare(): void;
   close(): void;
 }
 
 export type RestoreTools = KernelTools & Partial<StandbyTools>;
 
-export async function restore(tools: KernelTools, target: Target, text: string): Promise<void> {
-  await tools.run(restoreProgram(target), ARGUMENTS, { input: text, timeoutMs: WITHIN_MS });
+export async function restore(tools: KernelTools, target: Target, text: ToolInput): Promise<void> {
+  await tools.run(restoreProgram(target), ARGUMENTS, { input: wholeText(text), timeoutMs: WITHIN_MS });
 }
 
 /** Without the signal of the caller: a transaction that has begun ends within its time limit, also while the agent is being stopped. */
@@ -39,6 +42,7 @@ export function openRestorer(tools: RestoreTools, target: Target): Restorer {
     restore: async (text) => {
       await (standby ? standby.run(text) : restore(tools, target, text));
     },
+    prepare: () => standby?.prepare(),
     close: () => standby?.close(),
   };
 }

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { BitTree, type Member, type TreeNode, type TreeShape } from "./bit-tree.ts";
+import { BitTree, type TreeShape } from "./bit-tree.ts";
+import type { Member, TreeNode } from "./tree-node.ts";
 
 const SMALL: TreeShape = { stride: 2, capacity: 4, maxDepth: 3 };
 const open = () =>
@@ -27,7 +28,7 @@ function depthOf(held: ReadonlyMap<string, string>, chain = "root"): number {
 const aValue = fc.oneof(fc.integer({ min: 0, max: 40 }), fc.integer({ min: 0, max: 15 }).map((n) => 2 ** n), fc.integer({ min: 0, max: 0xffff })); // prettier-ignore
 const aStep = fc.record({ value: aValue, weight: fc.option(fc.integer({ min: 0, max: 6 }), { nil: undefined }) });
 
-test("the shape follows from the members alone, what has changed is told, and no branch is deeper than allowed", () => {
+test("the shape follows from the members alone, one by one or all at once, what has changed is told, and no branch is deeper than allowed", () => {
   fc.assert(
     fc.property(fc.array(aStep, { maxLength: 120, size: "max" }), (steps) => {
       const members = new Map<number, number>();
@@ -50,6 +51,11 @@ test("the shape follows from the members alone, what has changed is told, and no
       follow(fresh, wanted);
       expect([...held].toSorted()).toEqual([...wanted].toSorted());
       expect(depthOf(held)).toBeLessThanOrEqual(SMALL.maxDepth);
+      const filled = open();
+      const atOnce = new Map<string, string>();
+      filled.fill(Array.from(members, ([value, weight]) => ({ value: BigInt(value), weight })));
+      follow(filled, atOnce);
+      expect([...atOnce].toSorted()).toEqual([...wanted].toSorted());
       for (const [value, weight] of members) expect(tree.get(BigInt(value))).toEqual({ value: BigInt(value), weight });
     }),
     { numRuns: 500 },

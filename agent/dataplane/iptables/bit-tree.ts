@@ -1,20 +1,10 @@
+import { heightOf, membersOf, sorted, weightOf, type Member, type Prefix, type Split, type TreeNode } from "./tree-node.ts";
+
 /**
  * Numbers of a fixed width by their leading bits: a node whose members have few rules is a leaf, any other one branches at the first bits in which
  * its members differ. The shape follows from the members alone, however they came, and a change of one member touches its leaf and what is
  * split or joined by it. Knows nothing of rules; each node has the name of the chain that stands for it.
  */
-
-/** The leading `bits` bits of `base`; the others are 0. */
-export interface Prefix {
-  readonly base: bigint;
-  readonly bits: number;
-}
-
-export interface Member {
-  readonly value: bigint;
-  /** Rules that every packet for the same leaf may have to pass. */
-  readonly weight: number;
-}
 
 export interface TreeOptions {
   /** Bits of a number. */
@@ -34,23 +24,6 @@ export interface TreeShape {
 }
 
 export const SHAPE: TreeShape = { stride: 2, capacity: 32, maxDepth: 9 };
-
-export interface TreeNode<M extends Member> {
-  readonly chain: string;
-  readonly prefix: Prefix;
-  weight: number;
-  body: Leaf<M> | Split<M>;
-}
-
-interface Leaf<M> {
-  readonly members: Map<bigint, M>;
-}
-
-interface Split<M extends Member> {
-  /** Length of the children's prefixes; they agree in all bits but the last `stride` of it. */
-  readonly bits: number;
-  readonly children: Map<bigint, TreeNode<M>>;
-}
 
 export class BitTree<M extends Member> {
   readonly #options: TreeOptions;
@@ -83,6 +56,14 @@ export class BitTree<M extends Member> {
     members.set(member.value, member);
     for (const node of path) node.weight += more;
     this.#settle(path);
+  }
+
+  /** Many new members at once, where there is none yet; no two of them have the same value. */
+  fill(members: readonly M[]): void {
+    const root = this.#root;
+    if (!this.isEmpty) throw new Error("there are members already");
+    root.weight = weightOf(members);
+    this.#build(root, sorted(members), 0);
   }
 
   /** Another member with the value and the weight of one that is there: nobody's text changes. */
@@ -184,28 +165,46 @@ export class BitTree<M extends Member> {
       this.#overfull.delete(node);
       return;
     }
-    const members = membersOf(node);
+    const members = sorted(membersOf(node));
     if ("children" in node.body) for (const child of node.body.children.values()) this.#dropAll(child);
+    this.#build(node, members, depth);
+  }
+
+  /** `members` in order: then the first and the last one say what all have in common. */
+  #build(node: TreeNode<M>, members: readonly M[], depth: number): void {
     this.#mark(node);
+    const [first] = members;
     const isFull = node.weight > this.#shape.capacity && members.length > 1;
     if (isFull && depth >= this.#shape.maxDepth) this.#overfull.add(node);
     else this.#overfull.delete(node);
-    if (!isFull || depth >= this.#shape.maxDepth) {
+    if (!first || !isFull || depth >= this.#shape.maxDepth) {
       node.body = { members: new Map(members.map((member) => [member.value, member])) };
       return;
     }
-    const [first] = members;
-    const bits = Math.min(...members.map(({ value }) => this.#splitAt(value, first?.value ?? value)));
+    const bits = this.#splitAt(first.value, members.at(-1)?.value ?? first.value);
     const children = new Map<bigint, TreeNode<M>>();
-    for (const member of members) {
-      const base = this.#cut(member.value, bits);
-      const child = children.get(base) ?? this.#nodeAt({ base, bits });
-      children.set(base, child);
-      if ("members" in child.body) child.body.members.set(member.value, member);
-      child.weight += member.weight;
+    for (const part of this.#partsOf(members, bits)) {
+      const child = this.#nodeAt({ base: this.#cut(part[0].value, bits), bits });
+      child.weight = weightOf(part);
+      children.set(child.prefix.base, child);
+      this.#build(child, part, depth + 1);
     }
     node.body = { bits, children };
-    for (const child of children.values()) this.#grow(child, depth + 1);
+  }
+
+  /** Those in a row that agree in their leading bits. */
+  #partsOf(sorted: readonly M[], bits: number): readonly (readonly [M, ...M[]])[] {
+    const size = 1n << BigInt(this.#options.width - bits);
+    const parts: [M, ...M[]][] = [];
+    let end = 0n;
+    for (const member of sorted) {
+      if (member.value < end) parts.at(-1)?.push(member);
+      else {
+        parts.push([member]);
+        end = this.#cut(member.value, bits) + size;
+      }
+    }
+    return parts;
   }
 
   #isFull({ weight, body }: TreeNode<M>): boolean {
@@ -246,12 +245,4 @@ export class BitTree<M extends Member> {
     const rest = BigInt(this.#options.width - bits);
     return (value >> rest) << rest;
   }
-}
-
-function membersOf<M extends Member>(node: TreeNode<M>): M[] {
-  return "members" in node.body ? [...node.body.members.values()] : [...node.body.children.values()].flatMap(membersOf);
-}
-
-function heightOf<M extends Member>(node: TreeNode<M>): number {
-  return "members" in node.body ? 0 : 1 + Math.max(...[...node.body.children.values()].map(heightOf));
 }

@@ -1,16 +1,19 @@
 import type { Frontend } from "#agent/compile/table.ts";
-import { BitTree, type Member, type Prefix, type TreeNode, type TreeShape } from "./bit-tree.ts";
+import { BitTree, type TreeShape } from "./bit-tree.ts";
+import type { Member, Prefix, TreeNode } from "./tree-node.ts";
 
 /**
  * The chains of one tree, and their text: knows what the kernel holds and collects what must be written. The text of rules is made where it is needed
  * and not held: it would be most of the memory.
  */
 
-/** Rules for what is at one address, or at one node port. */
+/** Rules for what is at one address, or at one node port. Words that are not fit for the kernel have been refused by then. */
 export interface PlaceRules {
-  readonly leaf: readonly string[];
+  /** How many rules `leaf` has. */
+  readonly weight: number;
+  readonly leaf: () => readonly string[];
   /** After the rules of all other places in the leaf: packets for these have been decided about by then. */
-  readonly last: readonly string[];
+  readonly last: () => readonly string[];
   /** Chains that only rules in the leaf, or in one of these, lead to. */
   readonly own: ReadonlyMap<string, readonly string[]>;
 }
@@ -18,7 +21,7 @@ export interface PlaceRules {
 /** What one restore does to our chains of one table. Only these chains are touched. */
 export interface ChainEdits {
   /** Chains to be replaced whole, made where they are missing. */
-  readonly write: ReadonlyMap<string, readonly string[]>;
+  readonly write: ReadonlyMap<string, () => readonly string[]>;
   readonly remove: readonly string[];
 }
 
@@ -43,9 +46,8 @@ export interface ChainTreeOptions {
 }
 
 interface Place extends Member {
-  readonly frontends: ReadonlyMap<string, Frontend>;
-  /** From when it was put until it is written, which then need not make it again. */
-  fresh?: PlaceRules | undefined;
+  /** By protocol and port. */
+  readonly frontends: readonly Frontend[];
 }
 
 export class ChainTree {
@@ -75,53 +77,70 @@ export class ChainTree {
   put(frontend: Frontend): void {
     const value = this.#options.keyOf(frontend);
     const held = this.#tree.get(value);
-    this.#replace(value, held, new Map([...(held?.frontends ?? []), [portOf(frontend), frontend]]));
+    this.#replace(value, held, withFrontend(held?.frontends ?? [], frontend));
+  }
+
+  /** The same for many, which costs less where nothing is in the tree. */
+  putAll(frontends: readonly Frontend[]): void {
+    if (frontends.length < 2 || !this.#tree.isEmpty) for (const frontend of frontends) this.put(frontend);
+    else {
+      const byKey = new Map<bigint, readonly Frontend[]>();
+      for (const frontend of frontends) {
+        const key = this.#options.keyOf(frontend);
+        byKey.set(key, withFrontend(byKey.get(key) ?? [], frontend));
+      }
+      this.#tree.fill(Array.from(byKey, ([value, held]) => this.#placeOf(value, held)));
+    }
   }
 
   /** Nothing when the place belongs to another service by now. */
   remove(frontend: Frontend): void {
     const value = this.#options.keyOf(frontend);
     const held = this.#tree.get(value);
-    if (held?.frontends.get(portOf(frontend))?.id !== frontend.id) return;
-    const frontends = new Map(held.frontends);
-    frontends.delete(portOf(frontend));
-    this.#replace(value, held, frontends);
+    const port = portOf(frontend);
+    if (!held?.frontends.some((one) => portOf(one) === port && one.id === frontend.id)) return;
+    this.#replace(
+      value,
+      held,
+      held.frontends.filter((one) => portOf(one) !== port),
+    );
   }
 
   /** What must be written so that the kernel holds what was put; from then on it counts as held. Sorted. */
   takeEdits(): ChainEdits {
     const { dirty, gone } = this.#tree.take();
-    const write = new Map<string, readonly string[]>();
+    const write = new Map<string, () => readonly string[]>();
     const remove = [...gone];
+    const { first = [], last = [] } = this.#options;
     for (const [chain, node] of [...dirty].toSorted(byName)) {
-      if (chain !== this.root) write.set(chain, this.#textOf(node, "-g"));
-      else if (this.isThere) write.set(chain, [...(this.#options.first ?? []), ...this.#textOf(node, "-j"), ...(this.#options.last ?? [])]);
+      if (chain !== this.root) write.set(chain, () => this.#textOf(node, "-g"));
+      else if (this.isThere) write.set(chain, () => [...first, ...this.#textOf(node, "-j"), ...last]);
       else remove.push(chain);
     }
     for (const [chain, rules] of [...this.#own].toSorted(byName)) {
-      if (rules) write.set(chain, rules);
+      if (rules) write.set(chain, () => rules);
       else remove.push(chain);
     }
     this.#own.clear();
     return { write, remove: remove.toSorted() };
   }
 
-  #replace(value: bigint, held: Place | undefined, frontends: ReadonlyMap<string, Frontend>): void {
-    const before = held ? (held.fresh ?? this.#rulesOf(held.frontends)) : NOTHING;
-    const after = frontends.size > 0 ? this.#rulesOf(frontends) : NOTHING;
+  #replace(value: bigint, held: Place | undefined, frontends: readonly Frontend[]): void {
+    const before = held ? this.#options.rulesOf(held.frontends) : NOTHING;
+    const after = frontends.length > 0 ? this.#options.rulesOf(frontends) : NOTHING;
     for (const chain of before.own.keys()) if (!after.own.has(chain)) this.#own.set(chain, undefined);
     for (const [chain, rules] of after.own) if (!sameLines(before.own.get(chain), rules)) this.#own.set(chain, rules);
-    const place: Place = { value, weight: after.leaf.length, frontends };
-    if (frontends.size === 0) this.#tree.delete(value);
-    else if (!held || !sameLines(before.leaf, after.leaf) || !sameLines(before.last, after.last))
-      this.#tree.set({ ...place, fresh: after });
+    const place: Place = { value, weight: after.weight, frontends };
+    if (frontends.length === 0) this.#tree.delete(value);
+    else if (!held || !sameLines(before.leaf(), after.leaf()) || !sameLines(before.last(), after.last())) this.#tree.set(place);
     else this.#tree.exchange(place);
   }
 
-  #rulesOf(frontends: ReadonlyMap<string, Frontend>): PlaceRules {
-    return this.#options.rulesOf(
-      frontends.size === 1 ? [...frontends.values()] : [...frontends].toSorted(byName).map(([, frontend]) => frontend),
-    );
+  /** Where nothing was before. */
+  #placeOf(value: bigint, frontends: readonly Frontend[]): Place {
+    const { weight, own } = this.#options.rulesOf(frontends);
+    for (const [chain, rules] of own) this.#own.set(chain, rules);
+    return { value, weight, frontends };
   }
 
   /** Branches below the root are gone to, not jumped to: what finds nothing returns to the root at once. */
@@ -131,16 +150,20 @@ export class ChainTree {
       return children.map(({ prefix, chain }) => `${this.#options.matchOf(prefix)} ${verb} ${chain}`);
     }
     const places = [...body.members.values()].toSorted((a, b) => (a.value < b.value ? -1 : 1));
-    const rules = places.map((place) => {
-      const made = place.fresh ?? this.#rulesOf(place.frontends);
-      place.fresh = undefined;
-      return made;
-    });
-    return [...rules.flatMap(({ leaf }) => leaf), ...rules.flatMap(({ last }) => last)];
+    const rules = places.map(({ frontends }) => this.#options.rulesOf(frontends));
+    return [...rules.flatMap(({ leaf }) => leaf()), ...rules.flatMap(({ last }) => last())];
   }
 }
 
-const NOTHING: PlaceRules = { leaf: [], last: [], own: new Map() };
+const NOTHING: PlaceRules = { weight: 0, leaf: () => [], last: () => [], own: new Map() };
+
+/** One with the same protocol and port gives way. */
+function withFrontend(frontends: readonly Frontend[], frontend: Frontend): readonly Frontend[] {
+  if (frontends.length === 0) return [frontend];
+  const port = portOf(frontend);
+  const others = frontends.filter((one) => portOf(one) !== port);
+  return [...others, frontend].toSorted((a, b) => (portOf(a) < portOf(b) ? -1 : 1));
+}
 
 function portOf({ protocol, port }: Frontend): string {
   return `${protocol} ${String(port).padStart(5, "0")}`;

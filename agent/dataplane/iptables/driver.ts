@@ -77,18 +77,22 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
       held = undefined;
       const { kind, installed } = await kindOf(signal);
       const target = { kind, words };
-      const [, liberal, nat, filter] = await Promise.all([
-        setSysctls(deps, table),
-        isLiberal(tools, signal),
+      restorer ??= openRestorer(tools, target);
+      restorer.prepare();
+      const [nat, filter, liberal, , rules] = await Promise.all([
         list(tools, target, "nat", signal),
         list(tools, target, "filter", signal),
+        isLiberal(tools, signal),
+        setSysctls(deps, table),
+        (async () => rulesOf(table, { family }))(), // the last: while the tools look
       ]);
-      const rules = rulesOf(table, { family, liberal });
-      restorer ??= openRestorer(tools, target);
-      await restorer.restore(planSync(rules, { nat, filter }, nextCanary()));
+      const leftovers = { kinds: installed.filter((one) => one !== kind), words };
+      const looking = cleanupTables(tools, { ...leftovers, dryRun: true }, signal);
+      looking.catch(() => undefined); // heard below
+      await restorer.restore(planSync(rules, { nat, filter, liberal }, nextCanary()));
       // Leftovers of a run that used the other kind would translate too; after ours are in place, so that there is always one.
-      const other = installed.filter((one) => one !== kind);
-      for (const what of await cleanupTables(tools, { kinds: other, words, dryRun: false }, signal)) log.info({ what }, "removed leftover");
+      if ((await looking).length > 0)
+        for (const what of await cleanupTables(tools, { ...leftovers, dryRun: false }, signal)) log.info({ what }, "removed leftover");
       await flows.afterSync(frontendsOf(table.services.values(), family), signal);
       inspector ??= openInspector({ tools, procNet: deps.procNet ?? "/proc/net", ...target });
       held = rules;

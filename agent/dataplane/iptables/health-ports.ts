@@ -13,7 +13,10 @@ export function healthTree(words: Words): ChainTree {
     root: chainsOf(words).health,
     tag: "HEALTH-",
     concerns: () => false,
-    rulesOf: (ports) => ({ leaf: ports.map(({ port }) => `-p tcp -m tcp --dport ${portWord(port)} -j ACCEPT`), last: [], own: new Map() }),
+    rulesOf: (ports) => {
+      const leaf = ports.map(({ port }) => `-p tcp -m tcp --dport ${portWord(port)} -j ACCEPT`);
+      return { weight: leaf.length, leaf: () => leaf, last: () => [], own: new Map() };
+    },
   });
 }
 

@@ -48,7 +48,6 @@ export function openInspector(deps: InspectorDeps): Inspector {
     async inspect(plans, signal) {
       const missing = glance(plans);
       if (missing.length > 0) return missing;
-      for (const plan of plans) plan.settle();
       for (const run of scheduled) {
         const found = await run(plans, signal);
         if (found.length > 0) return found;

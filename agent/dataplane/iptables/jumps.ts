@@ -87,8 +87,8 @@ function jumper(words: Words, table: TableName): (hook: Jump["hook"], match: str
 
 /** On this host, but neither one of its own addresses nor behind it: a packet for it leaves by an interface where its neighbours are others too. */
 export function isNeighbour({ nodeIps, localCidrs }: HostTable, { isLocal, address }: Backend): boolean {
-  const ip = parseIp(address);
-  if (!isLocal || !ip || nodeIps.includes(address)) return false;
+  const ip = isLocal ? parseIp(address) : undefined;
+  if (!ip || nodeIps.includes(address)) return false;
   return !localCidrs.some((text) => {
     const cidr = parseCidr(text);
     return cidr !== undefined && contains(cidr, ip);

@@ -24,44 +24,53 @@ export interface Rules {
   readonly neighbours: UseCount;
   /** Of filter; `followHealth` moves it. */
   readonly health: ChainTree;
+  readonly settings: Settings;
 }
 
-export interface RulesOptions {
-  readonly family: IpFamily;
+interface Settings {
+  liberal: boolean;
+}
+
+/** What is in the kernel before a sync. */
+export interface Found extends Record<TableName, Listing> {
   /** net.netfilter.nf_conntrack_tcp_be_liberal: the kernel calls no packet INVALID for its sequence number. */
   readonly liberal?: boolean;
 }
 
-export function rulesOf({ host, services }: ForwardingTable, { family, liberal = false }: RulesOptions): Rules {
+export function rulesOf({ host, services }: ForwardingTable, { family }: { readonly family: IpFamily }): Rules {
   const words = wordsOf(family);
   const ground = { words, host };
   const neighbours = new UseCount();
   const frontends = frontendsOf(services.values(), family);
   const health = healthTree(words);
+  const settings = { liberal: false };
   const rules: Rules = {
     host,
     words,
     neighbours,
     health,
+    settings,
     nat: natPlan(ground, neighbours),
-    filter: filterPlan(ground, { liberal, health }),
+    filter: filterPlan(ground, { settings, health }),
   };
   for (const frontend of frontends) countNeighbours(rules, frontend, "add");
   rules.nat.put(frontends);
   rules.filter.put(frontends);
   followHealth(
     health,
-    Array.from(services.values(), (next) => ({ next })),
+    [...services.values()].filter(({ healthCheck }) => healthCheck).map((next) => ({ next })),
   );
   return rules;
 }
 
 /**
  * Everything, over whatever of ours is there. Each table changes at once; filter first, so that what nat translates no more is refused already, and
- * what is outside a source range has nowhere to go at any moment.
+ * what is outside a source range has nowhere to go at any moment. In pieces, and `rules` is what the kernel holds when the last one was read.
  */
-export function planSync(rules: Rules, listings: Record<TableName, Listing>, canary: string): string {
-  return rules.filter.whole(listings.filter, canary) + rules.nat.whole(listings.nat, canary);
+export function* planSync(rules: Rules, found: Found, canary: string): Generator<string> {
+  rules.settings.liberal = found.liberal ?? false;
+  yield* rules.filter.whole(found.filter, canary);
+  yield* rules.nat.whole(found.nat, canary);
 }
 
 /** Only what the changes touch; "" when nothing in the kernel changes. Moves `rules` to the state after it. */
@@ -136,7 +145,7 @@ function natPlan(ground: Ground, neighbours: UseCount): TablePlan {
   });
 }
 
-function filterPlan(ground: Ground, { liberal, health }: { readonly liberal: boolean; readonly health: ChainTree }): TablePlan {
+function filterPlan(ground: Ground, { settings, health }: Pick<Rules, "settings" | "health">): TablePlan {
   const { words, host } = ground;
   const chains = chainsOf(words);
   const guard = (chain: string): string => intact(words, "filter", chain);
@@ -167,13 +176,13 @@ function filterPlan(ground: Ground, { liberal, health }: { readonly liberal: boo
   });
   const { trees: ourTrees, rules: ours } = acceptingOurs(ground);
   const present = () => ({ external: external.isThere, nodePorts: nodePorts.isThere, health: health.isThere });
-  const invalid = liberal ? [] : invalidRules(words, host);
   return new TablePlan({
     table: "filter",
     words,
     trees: [rejects, external, nodePorts, health, ...ourTrees],
     fixedChains: () => {
       const { external: some, nodePorts: ports } = present();
+      const invalid = settings.liberal ? [] : invalidRules(words, host);
       return new Map<string, readonly string[]>([
         [
           chains.ours,
@@ -206,6 +215,7 @@ export function acceptingOurs({ words, host }: Ground): { readonly trees: readon
 }
 
 function countNeighbours({ neighbours, host }: Rules, frontend: Frontend, verb: "add" | "remove"): void {
-  for (const backend of [...frontend.backends, ...(frontend.outside?.backends ?? [])])
+  const { backends, outside } = frontend;
+  for (const backend of outside ? [...backends, ...outside.backends] : backends)
     if (isNeighbour(host, backend)) neighbours[verb](backend.address);
 }

@@ -3,6 +3,7 @@ import type { Backend, Frontend, HostTable, OutsideChoice } from "#agent/compile
 import type { PlaceRules } from "./chain-tree.ts";
 import {
   affinityList,
+  checkWords,
   cidrWord,
   cidrWords,
   commentWord,
@@ -29,17 +30,28 @@ export interface Ground {
 /** nat: to the endpoints, each with its share of the new connections; pings to the host itself; the rest of a virtual address to nobody. */
 export function translating(ground: Ground, frontends: readonly Frontend[]): PlaceRules {
   const { words } = ground;
-  const own = new Map<string, readonly string[]>();
-  const leaf = frontends.flatMap((frontend) => {
-    if (!hasEndpoints(frontend)) return [];
+  const served = frontends.filter(hasEndpoints);
+  for (const frontend of served) if (isSimple(frontend)) checkWords(frontend);
+  const own = served.flatMap((frontend) => (isSimple(frontend) ? NONE : choosing(ground, frontend)));
+  const leafOf = (frontend: Frontend): readonly string[] => {
     const match = `${matchOf(words, frontend)} ${commentOf(frontend)}`;
-    const simple = frontend.outside === undefined && frontend.sourceRanges === undefined && frontend.affinitySeconds === undefined;
-    if (simple && frontend.backends.length <= MAX_BACKENDS_IN_LEAF)
-      return picks(words, frontend, frontend.backends).map((pick) => `${match}${pick}`);
-    for (const [chain, rules] of choosing(ground, frontend)) own.set(chain, rules);
-    return [`${match} -j ${ownChain(words, frontend, "entry")}`];
-  });
-  return { leaf, last: lastInNat(ground, frontends), own };
+    if (!isSimple(frontend)) return [`${match} -j ${ownChain(words, frontend, "entry")}`];
+    return picks(words, frontend, frontend.backends).map((pick) => `${match}${pick}`);
+  };
+  return {
+    weight: served.reduce((sum, frontend) => sum + (isSimple(frontend) ? frontend.backends.length : 1), 0),
+    leaf: () => served.flatMap(leafOf),
+    last: () => lastInNat(ground, frontends),
+    own: own.length === 0 ? NO_CHAINS : new Map(own),
+  };
+}
+
+const NONE: readonly [string, readonly string[]][] = [];
+const NO_CHAINS: PlaceRules["own"] = new Map();
+
+/** Is it all in the leaf, and nothing in a chain of its own? */
+function isSimple({ outside, sourceRanges, affinitySeconds, backends }: Frontend): boolean {
+  return outside === undefined && sourceRanges === undefined && affinitySeconds === undefined && backends.length <= MAX_BACKENDS_IN_LEAF;
 }
 
 /** filter: source ranges and policies that have nobody here; each says what it gets. */
@@ -61,7 +73,7 @@ export function refusing(ground: Ground, frontends: readonly Frontend[]): PlaceR
     }
     return [`${match} -j ${entry}`];
   });
-  return { leaf, last: lastInFilter(ground, frontends), own };
+  return { weight: leaf.length, leaf: () => leaf, last: () => lastInFilter(ground, frontends), own };
 }
 
 /** Conntrack remembers where a connection was going: the words are for the first packet and for all that come after it. */
@@ -73,7 +85,7 @@ export function recognizing(words: Words, frontends: readonly Frontend[], target
     if (isWhole) return frontend === frontends[0] ? [`-m conntrack${to} ${target}`] : [];
     return [`-p ${protocolWord(protocol)} -m conntrack${to} --ctorigdstport ${portWord(port)} ${target}`];
   });
-  return { leaf, last: [], own: new Map() };
+  return { weight: leaf.length, leaf: () => leaf, last: () => [], own: new Map() };
 }
 
 /** Is the whole address the service's, and not only this port of it? */

@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { Frontend, HostTable } from "#agent/compile/table.ts";
 import type { IpFamily } from "#proto/ip.ts";
 import { aBackend, aCompiled, aFrontend as anEmptyFrontend, aHostTable, aTable } from "#test/tables.ts";
+import { wholeText } from "../tool-input.ts";
 import { parseListing } from "./listing.ts";
 import { applyChanges, planSync, rulesOf, type Rules } from "./plan.ts";
 
@@ -29,7 +30,7 @@ const rulesFor = (frontends: readonly Frontend[], of: HostTable = host, family: 
     { family },
   );
 const text = (frontends: readonly Frontend[], of: HostTable = host, family: IpFamily = "IPv4"): string =>
-  planSync(rulesFor(frontends, of, family), nothing, "1");
+  wholeText(planSync(rulesFor(frontends, of, family), nothing, "1"));
 
 describe("the whole text", () => {
   const outside = { backends: [local("10.200.1.11")], whenEmpty: "drop" as const };
@@ -104,16 +105,16 @@ describe("the whole text", () => {
   });
 
   test("where the kernel is liberal about TCP, nothing is dropped as INVALID", () => {
-    const table = aTable([], host);
-    expect(planSync(rulesOf(table, { family: "IPv4" }), nothing, "1")).toContain("-j FL-INVALID");
-    expect(planSync(rulesOf(table, { family: "IPv4", liberal: true }), nothing, "1")).not.toContain("-j FL-INVALID");
+    const textWhere = (liberal: boolean): string => wholeText(planSync(rulesFor([]), { ...nothing, liberal }, "1"));
+    expect(textWhere(false)).toContain("-j FL-INVALID");
+    expect(textWhere(true)).not.toContain("-j FL-INVALID");
   });
 });
 
 describe("the text of a change", () => {
   const change = (previous: Frontend | undefined, next: Frontend | undefined, others: readonly Frontend[] = []): string => {
     const held = rulesFor([...(previous ? [previous] : []), ...others]);
-    planSync(held, nothing, "1");
+    wholeText(planSync(held, nothing, "1"));
     return applyChanges(held, [{ previous, next }], "2");
   };
   const neighbours = Array.from({ length: 40 }, (_, i) => aFrontend({ id: `default/n${i}`, address: `10.96.${i % 4}.${i}`, port: 81 }));

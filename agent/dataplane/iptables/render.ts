@@ -4,16 +4,27 @@ import type { ChainEdits } from "./chain-tree.ts";
 
 export type TableName = "nat" | "filter";
 
-/** `hookLines`: what is done to chains that are not ours; within the same transaction. */
-export function renderSection(table: TableName, edits: ChainEdits, hookLines: readonly string[] = []): string {
-  const lines = [`*${table}`];
-  for (const chain of edits.write.keys()) lines.push(`:${chain} - [0:0]`);
-  for (const chain of edits.remove) lines.push(`:${chain} - [0:0]`); // empties it, so that it can go
+/** Of a piece, which goes to the tool while the next is made; about, and in characters. */
+const PIECE = 24_000;
+
+/**
+ * In pieces of whole lines: the text of a first program is never in memory as a whole. `hookLines`: what is done to chains that are not ours; within the
+ * same transaction.
+ */
+export function* renderSection(table: TableName, edits: ChainEdits, hookLines: readonly string[] = []): Generator<string> {
+  let piece = `*${table}\n`;
+  for (const chain of edits.write.keys()) piece += `:${chain} - [0:0]\n`;
+  for (const chain of edits.remove) piece += `:${chain} - [0:0]\n`; // empties it, so that it can go
   // First, because the kernel looks for a list of xt_recent from the first that was made on: for those of the jumps with each connection.
-  lines.push(...hookLines);
-  for (const [chain, rules] of edits.write) for (const rule of rules) lines.push(`-A ${chain} ${rule}`);
-  for (const chain of edits.remove) lines.push(`-X ${chain}`);
-  return `${lines.join("\n")}\nCOMMIT\n`;
+  for (const line of hookLines) piece += `${line}\n`;
+  for (const [chain, rulesOf] of edits.write) {
+    for (const rule of rulesOf()) piece += `-A ${chain} ${rule}\n`;
+    if (piece.length < PIECE) continue;
+    yield piece;
+    piece = "";
+  }
+  for (const chain of edits.remove) piece += `-X ${chain}\n`;
+  yield `${piece}COMMIT\n`;
 }
 
 /** What tells the rules of a chain from others: how many, and a number that follows from their text and order. */

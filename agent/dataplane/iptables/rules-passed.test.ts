@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { contains, parseCidr, parseIp } from "#proto/ip.ts";
 import { aBackend, aCompiled, aFrontend, aHostTable, aTable } from "#test/tables.ts";
+import { wholeText } from "../tool-input.ts";
 import { parseListing } from "./listing.ts";
 import { planSync, rulesOf } from "./plan.ts";
 
@@ -36,7 +37,7 @@ test.for([
   const services = addresses.map((address, i) =>
     aCompiled([aFrontend({ id: `default/s${i}`, family, scope, address, backends })], `default/s${i}`),
   );
-  const text = planSync(rulesOf(aTable(services, host), { family }), nothing, "1");
+  const text = wholeText(planSync(rulesOf(aTable(services, host), { family }), nothing, "1"));
   const chains = new Map<string, string[]>();
   for (const [, chain = "", rule = ""] of text.slice(text.indexOf("*nat")).matchAll(/^-A (\S+) (.*)$/gm)) chains.set(chain, [...(chains.get(chain) ?? []), rule]); // prettier-ignore
   const passed = (address: string): number => {

@@ -1,5 +1,6 @@
 import type { Frontend } from "#agent/compile/table.ts";
 import type { FrontendChange } from "../frontends.ts";
+import { wholeText } from "../tool-input.ts";
 import type { ChainEdits, ChainTree } from "./chain-tree.ts";
 import { hookLines, hookRewrite, isOurChain, type Listing } from "./listing.ts";
 import { renderSection, sumOf, type ChainSum, type TableName } from "./render.ts";
@@ -25,8 +26,6 @@ export class TablePlan {
   #fixed: ReadonlyMap<string, readonly string[]> = new Map();
   #jumps: readonly Jump[] = [];
   readonly #sums = new Map<string, ChainSum>();
-  /** Written, and not summed yet: nobody asks in a hurry, and the kernel is waiting. */
-  readonly #unsummed = new Map<string, readonly string[]>();
   #canary = "";
   #hasDockerUser = false;
 
@@ -47,14 +46,7 @@ export class TablePlan {
   }
 
   get sums(): ReadonlyMap<string, ChainSum> {
-    this.settle();
     return this.#sums;
-  }
-
-  /** What was put off until after the write: else its text stays in memory. */
-  settle(): void {
-    for (const [chain, rules] of this.#unsummed) this.#sums.set(chain, sumOf(rules));
-    this.#unsummed.clear();
   }
 
   /** The list of xt_recent that is there as long as the last write of this table is. */
@@ -66,12 +58,14 @@ export class TablePlan {
   get guards(): readonly { readonly chain: string; readonly list: string }[] {
     const { words, table } = this;
     return guardedChains(words)
-      .filter((chain) => this.#sums.has(chain) || this.#unsummed.has(chain))
+      .filter((chain) => this.#sums.has(chain))
       .map((chain) => ({ chain, list: guardList(words, table, chain) }));
   }
 
-  put(frontends: Iterable<Frontend>): void {
-    for (const frontend of frontends) for (const tree of this.#options.trees) if (tree.concerns(frontend)) tree.put(frontend);
+  put(frontends: readonly Frontend[]): void {
+    const concerned = this.#options.trees.map((tree) => ({ tree, all: new Array<Frontend>() }));
+    for (const frontend of frontends) for (const { tree, all } of concerned) if (tree.concerns(frontend)) all.push(frontend);
+    for (const { tree, all } of concerned) tree.putAll(all);
   }
 
   /** Frontends that are to be here, besides what is. */
@@ -85,14 +79,14 @@ export class TablePlan {
       for (const tree of this.#options.trees) if (tree.concerns(previous) && !tree.concerns(next)) tree.remove(previous);
   }
 
-  /** Everything, over whatever of ours is there. */
-  whole(listing: Listing, canary: string): string {
+  /** Everything, over whatever of ours is there. Must be read to its end. */
+  *whole(listing: Listing, canary: string): Generator<string> {
     const { write } = this.#take();
-    const all = new Map([...this.#fixed, ...this.#newCanary(canary), ...write]);
+    const all = new Map([...made(this.#fixed), ...this.#newCanary(canary), ...write]);
     const stale = [...listing.chains.keys()].filter((chain) => isOurChain(this.words, chain) && !all.has(chain));
     this.#hasDockerUser = listing.hooks.has(DOCKER_USER);
     this.#jumps = this.#possibleJumps();
-    return renderSection(this.table, this.#held({ write: all, remove: stale }), hookLines(this.words, listing, this.#jumps));
+    yield* renderSection(this.table, this.#held({ write: all, remove: stale }), hookLines(this.words, listing, this.#jumps));
   }
 
   /** Only what has changed since the last text; "" when nothing has. */
@@ -102,7 +96,8 @@ export class TablePlan {
     this.#jumps = this.#possibleJumps();
     const lines = hookRewrite(before, this.#jumps);
     if (edits.write.size + edits.remove.length + lines.length === 0) return "";
-    return renderSection(this.table, this.#held({ ...edits, write: new Map([...edits.write, ...this.#newCanary(canary)]) }), lines);
+    const write = new Map([...edits.write, ...this.#newCanary(canary)]);
+    return wholeText(renderSection(this.table, this.#held({ ...edits, write }), lines));
   }
 
   #possibleJumps(): readonly Jump[] {
@@ -110,10 +105,10 @@ export class TablePlan {
   }
 
   #take(): ChainEdits {
-    const write = new Map<string, readonly string[]>();
+    const write = new Map<string, () => readonly string[]>();
     const remove: string[] = [];
     const fixed = this.#options.fixedChains();
-    for (const [chain, rules] of fixed) if (!isSame(this.#fixed.get(chain), rules)) write.set(chain, rules);
+    for (const [chain, rules] of fixed) if (!isSame(this.#fixed.get(chain), rules)) write.set(chain, () => rules);
     for (const chain of this.#fixed.keys()) if (!fixed.has(chain)) remove.push(chain);
     this.#fixed = fixed;
     for (const tree of this.#options.trees) {
@@ -124,20 +119,28 @@ export class TablePlan {
     return { write, remove };
   }
 
-  #newCanary(canary: string): ReadonlyMap<string, readonly string[]> {
+  #newCanary(canary: string): ChainEdits["write"] {
     const { words, table } = this;
     this.#canary = `${words.list}-${table}-${canary}`;
-    return new Map([[chainsOf(words).canary, [recent(words, "--rcheck", this.#canary)]]]);
+    return made(new Map([[chainsOf(words).canary, [recent(words, "--rcheck", this.#canary)]]]));
   }
 
-  #held(edits: ChainEdits): ChainEdits {
-    for (const [chain, rules] of edits.write) this.#unsummed.set(chain, rules);
-    for (const chain of edits.remove) {
-      this.#unsummed.delete(chain);
-      this.#sums.delete(chain);
-    }
-    return edits;
+  /** The same, summed while it is written: its text is not kept. */
+  #held({ write, remove }: ChainEdits): ChainEdits {
+    for (const chain of remove) this.#sums.delete(chain);
+    const summing = new Map<string, () => readonly string[]>();
+    for (const [chain, make] of write)
+      summing.set(chain, () => {
+        const rules = make();
+        this.#sums.set(chain, sumOf(rules));
+        return rules;
+      });
+    return { write: summing, remove };
   }
+}
+
+function made(chains: ReadonlyMap<string, readonly string[]>): ChainEdits["write"] {
+  return new Map(Array.from(chains, ([chain, rules]) => [chain, () => rules]));
 }
 
 /** The last rule of a guarded chain: it does nothing, is seldom or never reached, and names a list that is there as long as the rule is. */

@@ -1,6 +1,6 @@
 import type { Frontend } from "#agent/compile/table.ts";
 import { ChainTree, type ChainTreeOptions } from "./chain-tree.ts";
-import type { Prefix } from "./bit-tree.ts";
+import type { Prefix } from "./tree-node.ts";
 import { addressChain, addressKey, PORT_KEY_BITS, portChain, portKey, portRange, prefixWord, protocolWord } from "./names.ts";
 import type { Words } from "./words.ts";
 

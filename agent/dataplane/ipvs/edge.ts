@@ -1,6 +1,7 @@
 import type { IpFamily } from "#proto/ip.ts";
 import { AppError } from "#proto/error.ts";
 import type { KernelTools, Standby, StandbyTools, ToolResult } from "../exec.ts";
+import { wholeText } from "../tool-input.ts";
 import type { IptablesKind } from "../iptables/apply.ts";
 import { familyOption } from "./device.ts";
 import { parseRules, parseServers, parseSets, parseSetSizes, type RuleListing } from "./listing.ts";
@@ -69,10 +70,10 @@ export function openEdge(tools: EdgeTools, { family, procNet }: { readonly famil
   };
 }
 
-function runner(tools: EdgeTools, file: string, args: readonly string[]): Standby {
+function runner(tools: EdgeTools, file: string, args: readonly string[]): Omit<Standby, "prepare"> {
   return (
     tools.standby?.(file, args, { timeoutMs: LONG_MS }) ?? {
-      run: (input) => tools.run(file, args, { input, timeoutMs: LONG_MS }),
+      run: (input) => tools.run(file, args, { input: wholeText(input), timeoutMs: LONG_MS }),
       close: () => undefined,
     }
   );
