@@ -64,6 +64,12 @@ util-linux      nsenter
 openssl         openssl
 '
 
+# Name servers that suites start themselves, on ports of their own: installed without being started.
+server_tools='
+dnsmasq-base    dnsmasq
+unbound         unbound
+'
+
 # Firewalls and daemons of other people: see neighbours.
 neighbour_tools='
 docker.io       dockerd
@@ -80,10 +86,11 @@ missing_packages() { # of the list in $1
 
 packages() {
   PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+  missing=$(missing_packages "$server_tools")
+  [ -z "$missing" ] || install_stopped "The DNS suites (e2e) ask them" "$missing"
   missing=$(missing_packages "$kernel_tools")
-  [ -n "$missing" ] || return 0
-  install_packages "The kernel suites (e2e) run them" "$missing"
-  missing=$(missing_packages "$kernel_tools")
+  [ -z "$missing" ] || install_packages "The kernel suites (e2e) run them" "$missing"
+  missing=$(missing_packages "$server_tools$kernel_tools")
   [ -z "$missing" ] || { say "installed, but still without the programs of: $missing"; exit 69; }
 }
 
@@ -116,7 +123,7 @@ neighbours() {
   if [ "${FAIRLEAD_TEST_PACKAGES-}" != all ] && [ "${CI-}" != true ] && [ -d /run/systemd/system ]; then
     say "not on this machine, and not installed, because nobody asked for it: $missing (FAIRLEAD_TEST_PACKAGES=all installs them, stopped and disabled)"
   else
-    install_neighbours "$missing"
+    install_stopped "the coexistence suites run us beside them" "$missing"
     missing=$(missing_packages "$neighbour_tools")
     [ -z "$missing" ] || { say "installed, but still without the programs of: $missing"; exit 69; }
   fi
@@ -124,7 +131,7 @@ neighbours() {
 }
 
 # Without starting one, now or at the next boot: a firewall would change this machine's own rules.
-install_neighbours() {
+install_stopped() { # why, which
   policy=/usr/sbin/policy-rc.d # what package scripts ask before they start a service; 101 = do not
   ours=
   trap 'put_policy_back' EXIT
@@ -136,11 +143,11 @@ install_neighbours() {
     printf '#!/bin/sh\nexit 101\n' >"$policy"
     chmod 755 "$policy"
   fi
-  install_packages "the coexistence suites run us beside them" "$1"
+  install_packages "$1" "$2"
   put_policy_back
   trap - EXIT INT TERM
   [ -d /run/systemd/system ] || return 0
-  for package in $1; do
+  for package in $2; do
     units=$(dpkg -L "$package" | sed -n 's,^\(/usr\)\{0,1\}/lib/systemd/system/\([^/@]*\.\(service\|socket\)\)$,\2,p')
     # shellcheck disable=SC2086
     [ "$package" = dbus ] || [ -z "$units" ] || systemctl --quiet disable $units >&2 || :
