@@ -62,6 +62,7 @@ kmod            modprobe
 procps          sysctl
 util-linux      nsenter
 openssl         openssl
+mmdebstrap      mmdebstrap
 '
 
 # Name servers that suites start themselves, on ports of their own: installed without being started.

@@ -1,5 +1,6 @@
 // A name server of the world outside, for the demo:  node test/fleet/dns-names.ts --listen 172.30.255.1:53 --name www.outside.example=192.0.2.80
-// Answers questions for the A records of its names over UDP, all others with NXDOMAIN. Prints "listening ADDR:PORT".
+// Answers questions for the A records of its names over UDP, all others with NXDOMAIN. Prints "listening ADDR:PORT", and
+// for each question "asked NAME TYPE".
 import { createSocket } from "node:dgram";
 import { parseArgs } from "node:util";
 import { parseListen } from "./listen.ts";
@@ -30,7 +31,9 @@ function answer(message: Buffer): Buffer | undefined {
   }
   const end = at + 4; // type and class
   if (end > message.length) return undefined;
-  const address = addresses.get(labels.join(".").toLowerCase());
+  const name = labels.join(".").toLowerCase();
+  process.stdout.write(`asked ${name} ${message.readUInt16BE(at)}\n`);
+  const address = addresses.get(name);
   const records = address !== undefined && message.readUInt16BE(at) === TYPE_A ? [recordA(address)] : [];
   const header = Buffer.alloc(HEADER_BYTES);
   message.copy(header, 0, 0, 2); // the id
