@@ -11,7 +11,9 @@ import { EVERY_PART, removeLeftovers } from "./dataplane/leftovers.ts";
 import { openSysctls } from "./dataplane/sysctl.ts";
 import { ADDRESS_LABEL, HOST_LOCAL_ADDRESS, removeDnsAddresses } from "./dns/address.ts";
 import { readKnownUpstreams } from "./dns/known-upstreams.ts";
-import { isResolverConfigured, resolvConfFault, unconfigureResolver } from "./dns/resolver-config.ts";
+import { resolvConfFault } from "./host-resolver/fault.ts";
+import { uninstallResolver } from "./host-resolver/install.ts";
+import { openRecords } from "./host-resolver/record.ts";
 import { lockNamespace, lockState } from "./lock.ts";
 import { compileCacheThere, ownFilesIn, removeCompileCache, removeOwnFiles } from "./state-files.ts";
 
@@ -44,12 +46,13 @@ export async function cleanUp(
   const dnsIps = joined?.membership.cluster.dnsIps ?? [];
   const sysctls = openSysctls({ stateDir });
   const all = { tools, log, parts: EVERY_PART };
+  const resolver = { tools, records: openRecords() };
   const find = async (): Promise<string[]> => [
     ...(await removeLeftovers({ ...all, dryRun: true }, signal)),
     ...(await removeOurRoutes(tools, { dryRun: true }, signal)),
     ...(await sysctls.restore({ dryRun: true })),
     ...(await dnsAddressesOn(tools, dnsIps)).map((address) => `address ${address} on lo`),
-    ...((await isResolverConfigured()) ? ["drop-in of systemd-resolved"] : []),
+    ...(await uninstallResolver(resolver, { dryRun: true })),
   ];
   const purged = purge ? [credentialsFile, membershipFile(credentialsFile)] : [];
   const purgedThere = async (): Promise<string[]> => (await Promise.all(purged.map(isThere))).filter((file) => file !== undefined);
@@ -66,13 +69,14 @@ export async function cleanUp(
     return {
       removed: [...(await find()), ...own.names, ...(await purgedThere()), ...(cache === undefined ? [] : [cache])],
       kept,
-      fault: await faultOf(),
+      fault: (await resolver.records.read())?.file === undefined ? await faultOf() : undefined, // what names us is ours, and would go
     };
   }
 
   // An agent that runs would put it all back.
   await using _namespace = await lockNamespace();
   await using _state = (await isThere(stateDir)) === undefined ? undefined : await lockState(stateDir);
+  const resolverParts = await uninstallResolver(resolver);
   const fault = await faultOf(); // while it is still known which addresses are ours, and whom the host asked before
   const removed = [
     ...(await removeLeftovers({ ...all, dryRun: false }, signal)),
@@ -80,8 +84,7 @@ export async function cleanUp(
     ...(await sysctls.restore({ dryRun: false })),
   ];
   removed.push(...(await removeDnsAddresses(tools, dnsIps, signal)).map((address) => `address ${address} on lo`));
-  if ((await unconfigureResolver({ tools })) === "changed") removed.push("drop-in of systemd-resolved");
-  removed.push(...own.names, ...(await purgedThere()));
+  removed.push(...resolverParts, ...own.names, ...(await purgedThere()));
   await removeOwnFiles(await ownFilesIn(stateDir));
   for (const file of purged) await rm(file, { force: true });
   const cache = purge ? await removeCompileCache() : undefined;

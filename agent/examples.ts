@@ -6,7 +6,7 @@ Examples:
   ssh server fairlead token create | sudo fairlead agent join https://10.0.0.5:7443 --token-file -
   sudo fairlead agent                          # runs until stopped; traffic and DNS state stay when it ends
   sudo fairlead agent --dataplane nftables     # another data plane; a restart switches without a refused connection
-  sudo fairlead agent --configure-resolver     # the host's own names too, through systemd-resolved
+  sudo fairlead dns install                    # the host's own programs find the fleet's names, too
   curl http://127.0.0.1:10256/readyz?verbose   # does this host's kernel follow?
   fairlead agent run --help                    # all options
   sudo fairlead agent cleanup --dry-run        # what is ours on this host

@@ -79,7 +79,7 @@ export function withRunFlags(command: Command): Command {
         },
       ),
     )
-    .option("--configure-resolver", "make systemd-resolved ask this agent; `cleanup` undoes it", false)
+    .option("--configure-resolver", "`fairlead dns install` at each start, where systemd-resolved runs", false)
     .option("--masquerade-all", "every connection through a virtual IP gets this host's address as source", false)
     .addOption(
       new Option("--healthz-listen <address>", "where /readyz, /livez, /healthz and /metrics are answered; off = nowhere")

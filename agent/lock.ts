@@ -20,6 +20,11 @@ export async function lockNamespace(name = NAMESPACE_SOCKET): Promise<AsyncDispo
   }
 }
 
+/** Whether an agent runs in this network namespace: whatever its state folder is. */
+export async function isAgentHere(name = NAMESPACE_SOCKET): Promise<boolean> {
+  return isAnswered(`\0${name}`);
+}
+
 /** Anybody may take an abstract name, so it is said when it was not root. */
 function running(holder: Holder | undefined): AppError {
   if (holder && holder.uid !== 0)

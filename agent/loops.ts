@@ -2,6 +2,8 @@ import { hostname } from "node:os";
 import { keepRangeRoutes } from "./dataplane/route.ts";
 import { tellDnsProblems } from "./dns-news.ts";
 import { keepDnsAddresses } from "./dns/address.ts";
+import { readKnownUpstreams } from "./dns/known-upstreams.ts";
+import type { ExplainDeps } from "./explain/answer.ts";
 import { machineIdOf, nodeInfoOf } from "./node/facts.ts";
 import { nodeObjectLoop } from "./node/node-object.ts";
 import type { Parts } from "./parts.ts";
@@ -9,13 +11,13 @@ import { registerDnsMetrics } from "./probes/dns-metrics.ts";
 import { serveProbes } from "./probes/serve.ts";
 import { refusedProblems } from "./refused-addresses.ts";
 import { rejoinLoop } from "./rejoin.ts";
-import { setUpResolver } from "./resolver.ts";
+import { runResolver } from "./resolver.ts";
 import { createContact, type Contact } from "./sync/contact.ts";
 import { heartbeatLoop } from "./sync/heartbeat.ts";
 import type { Touched } from "./sync/state.ts";
 import { watchLoop } from "./sync/watch-loop.ts";
 import { sameFacts } from "./next-run.ts";
-import type { Joined } from "./config.ts";
+import { upstreamsFile, type Joined } from "./config.ts";
 
 export interface LoopDeps {
   readonly parts: Parts;
@@ -60,6 +62,7 @@ export function loopsOf({ parts, savedAt, startAnew }: LoopDeps): Readonly<Recor
           look,
           more: () => [{ name: "DNS", ...dns.health() }],
           metrics,
+          explain: explainOf(parts, contact),
           onTrouble: (why) => trouble.set("--healthz-listen", why),
         },
         end,
@@ -67,7 +70,7 @@ export function loopsOf({ parts, savedAt, startAnew }: LoopDeps): Readonly<Recor
     dns: (end) => dns.run(end),
     "dns news": (end) => tellDnsProblems({ problems: () => dns.problems(), events: parts.events }, end),
     "dns address": (end) => keepDnsAddresses({ tools, addresses: membership.cluster.dnsIps, log }, end),
-    resolver: (end) => setUpResolver(config, tools, trouble, end),
+    resolver: (end) => runResolver(parts, end),
     persistence: (end) => store.run(end),
     watch: (end) => watchLoop({ transport, replica, store, follow, applied, contact, log }, end),
     heartbeat: heartbeatOf(parts, contact),
@@ -76,6 +79,17 @@ export function loopsOf({ parts, savedAt, startAnew }: LoopDeps): Readonly<Recor
       rejoinLoop({ credentialsFile, connection, isOutOfTouch: () => contact.problems().length > 0, onRejoin: startAnew }, end),
     health: (end) => health.run(end),
     workloads: (end) => workloadFiles.run(end),
+  };
+}
+
+function explainOf({ config, replica }: Parts, contact: Contact): ExplainDeps {
+  const { dnsUpstreams, stateDir, membership } = config;
+  return {
+    node: membership.node,
+    state: replica.state,
+    stateAgeMs: () => contact.stateAgeMs(),
+    upstreams: async () =>
+      dnsUpstreams.length > 0 ? dnsUpstreams.map(({ address }) => address) : readKnownUpstreams(upstreamsFile(stateDir)),
   };
 }
 

@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import { Command, CommanderError, Option } from "commander";
-import { AppError, describeError, errorCodes } from "#proto/error.ts";
+import { AppError } from "#proto/error.ts";
 import { cleanUp } from "./cleanup.ts";
 import { DEFAULT_CREDENTIALS, readMembership, stateDirOf, withStateDir, type Joined } from "./config.ts";
 import { openKernelTools } from "./dataplane/exec.ts";
@@ -12,6 +12,7 @@ import { forceExit } from "./force-exit.ts";
 import { joinFleet, readToken } from "./join.ts";
 import { isAgentRunning, lockNamespace, lockState } from "./lock.ts";
 import { defaultNodeName, ownVersion } from "./node/facts.ts";
+import { reportError } from "./report-error.ts";
 import { runAgent } from "./run.ts";
 
 /** The command line of the agent, and nothing else. */
@@ -185,9 +186,5 @@ function tokenInArguments(): AppError {
 }
 
 function report(error: unknown): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2; // it has said why
-  if (stop.signal.aborted) return 0;
-  console.error(`fairlead agent: ${describeError(error)}`);
-  if (error instanceof AppError && error.hint !== undefined) console.error(`  ${error.hint}`);
-  return error instanceof AppError ? errorCodes[error.code].exit : 1;
+  return stop.signal.aborted && !(error instanceof CommanderError) ? 0 : reportError("fairlead agent", error);
 }

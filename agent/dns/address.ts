@@ -79,7 +79,9 @@ function addArguments(address: string): string[] {
 /** Asks the kernel without starting a program, so that it can be done every second. */
 function missingHere(addresses: readonly string[]): readonly string[] {
   const here = new Set(
-    Object.values(networkInterfaces()).flatMap((found) => (found ?? []).map(({ address }) => canonicalAddress(address))),
+    Object.entries(networkInterfaces())
+      .filter(([name]) => name === DEVICE || name.startsWith(`${DEVICE}:`)) // the link of systemd-resolved has the address, too, and may go at any time
+      .flatMap(([, found]) => (found ?? []).map(({ address }) => canonicalAddress(address))),
   );
   return addresses.filter((address) => !here.has(canonicalAddress(address)));
 }

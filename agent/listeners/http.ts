@@ -18,10 +18,10 @@ export interface HttpAnswer {
 const MAX_CONNECTIONS = 128;
 const TIMEOUT_MS = 5_000;
 
-/** `answer` gets what follows the host name, decoded; undefined = there is nothing there. */
+/** `answer` gets what follows the host name, decoded, and who asks; undefined = there is nothing there. */
 export async function openHttp(
   { address, port }: HttpPlace,
-  answer: (url: URL) => HttpAnswer | undefined | Promise<HttpAnswer | undefined>,
+  answer: (url: URL, from: string) => HttpAnswer | undefined | Promise<HttpAnswer | undefined>,
 ): Promise<Listener> {
   const server = createServer(
     { requestTimeout: TIMEOUT_MS, headersTimeout: TIMEOUT_MS, keepAliveTimeout: TIMEOUT_MS, connectionsCheckingInterval: TIMEOUT_MS },
@@ -52,7 +52,7 @@ async function reply(request: IncomingMessage, response: ServerResponse, answer:
   const { status, type, body, headers } =
     (url &&
       (await Promise.resolve(url)
-        .then(answer)
+        .then((asked) => answer(asked, request.socket.remoteAddress ?? ""))
         .catch(() => FAILED))) ??
     NOTHING;
   response.writeHead(status, {

@@ -1,9 +1,10 @@
 import { createListenerSet } from "#agent/listeners/listener-set.ts";
 import { openHttp, type HttpAnswer, type HttpPlace } from "#agent/listeners/http.ts";
+import { answerExplain, EXPLAIN_PATH, type ExplainDeps } from "#agent/explain/answer.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import { checksOf, isStuck, renderChecks, type Check, type Looked } from "./checks.ts";
 
-/** /livez, /healthz, /readyz and /metrics of this agent, for whoever watches over the host. */
+/** /livez, /healthz, /readyz and /metrics of this agent, for whoever watches over the host, and /dns/explain for `fairlead dns lookup`. */
 export interface ProbeDeps {
   /** undefined = nobody wants them. */
   readonly listen: HttpPlace | undefined;
@@ -11,14 +12,20 @@ export interface ProbeDeps {
   /** What else /readyz looks at. */
   readonly more?: () => readonly Check[];
   readonly metrics: Pick<AgentMetrics, "registry">;
+  /** Why names are what they are here. */
+  readonly explain: ExplainDeps;
   /** The port is another program's; undefined = no more. */
   readonly onTrouble: (trouble: string | undefined) => void;
 }
 
-export async function serveProbes({ listen, look, more, metrics, onTrouble }: ProbeDeps, signal: AbortSignal): Promise<void> {
+export async function serveProbes({ listen, look, more, metrics, explain, onTrouble }: ProbeDeps, signal: AbortSignal): Promise<void> {
   if (!listen) return;
   const listeners = createListenerSet({ onTrouble: (_name, trouble) => onTrouble(trouble) });
-  listeners.want("probes", () => openHttp(listen, (url) => answerProbe(url, look, metrics, more)));
+  listeners.want("probes", () =>
+    openHttp(listen, (url, from) =>
+      url.pathname === EXPLAIN_PATH ? answerExplain(explain, url.searchParams, from) : answerProbe(url, look, metrics, more),
+    ),
+  );
   await listeners.run(signal);
 }
 

@@ -18,7 +18,7 @@ export function helpOf(program: Command): Run<object> {
         });
       found = next;
     }
-    if (["server", "agent", "demo"].includes(found.name()))
+    if (["server", "agent", "dns", "demo"].includes(found.name()))
       io.out(`fairlead ${found.name()} has a help of its own: fairlead ${found.name()} --help\n`);
     else found.outputHelp();
     return 0;

@@ -37,6 +37,7 @@ const OPERANDS: Readonly<Record<string, Operands>> = {
   drain: { form: "names", kind: "nodes" },
   env: { form: "names", kind: "services" },
   completion: { form: "words", words: ["bash", "zsh", "fish"] },
+  dns: { form: "words", words: ["install", "status", "uninstall", "containers", "lookup"] }, // a program of its own, beside the agent
 };
 
 const VALUES: Readonly<Record<string, Operands>> = {

@@ -24,7 +24,9 @@ const program = createProgram(silent, () => undefined);
 const models = modelOf(program);
 
 test("every command that does something has a help with examples", () => {
-  const own = models.filter(({ path, commands }) => path !== "" && commands.length === 0 && !["server", "agent", "demo"].includes(path));
+  const own = models.filter(
+    ({ path, commands }) => path !== "" && commands.length === 0 && !["server", "agent", "dns", "demo"].includes(path),
+  );
   expect(own.length).toBeGreaterThan(15);
   for (const { path } of own) {
     const command = path.split(" ").reduce((at, word) => at.commands.find((one) => one.name() === word) ?? at, program);
@@ -35,8 +37,8 @@ test("every command that does something has a help with examples", () => {
   }
 });
 
-test("server, agent and demo are listed with a line each", () => {
-  for (const name of ["server", "agent", "demo"]) expect(program.helpInformation()).toMatch(new RegExp(`^  ${name} `, "m"));
+test("server, agent, dns and demo are listed with a line each", () => {
+  for (const name of ["server", "agent", "dns", "demo"]) expect(program.helpInformation()).toMatch(new RegExp(`^  ${name} `, "m"));
 });
 
 test.for(["bash", "zsh", "fish"] as const)("the %s completion knows every command and long option", (shell) => {

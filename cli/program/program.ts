@@ -26,6 +26,9 @@ const OTHER_WORDS: Readonly<Record<string, string>> = {
   unregister: "deregister NAME",
   join: "agent join https://SERVER:7443 --token-file FILE",
   cleanup: "agent cleanup",
+  lookup: "dns lookup NAME",
+  resolve: "dns lookup NAME",
+  dig: "dns lookup NAME",
 };
 
 function outputError(text: string, write: (text: string) => void): void {

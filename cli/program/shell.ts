@@ -61,6 +61,7 @@ export function declareOthers(program: Command): void {
   for (const [name, summary] of [
     ["server", "run the server (see `fairlead server --help`)"],
     ["agent", "run the agent of this host, join it, clean up (see `fairlead agent --help`)"],
+    ["dns", "this host's own resolver: install, status, uninstall, containers, lookup (see `fairlead dns --help`)"],
     ["demo", "show the main job on three hosts made of network namespaces"],
   ] as const)
     program

@@ -28,7 +28,11 @@ test("the README's quick start, as it stands there, ends with an answer on every
     await run(host, joinHost.replace("SERVER", h1.ip).replace("TOKEN", "/run/token"));
     await start(host, runAgent);
     await run(host, resolver);
-    for (const container of host.containers) await run(container, resolver);
+    // What Docker would write there, told by what the README names for it.
+    const { stdout: told } = await run(host, "fairlead dns containers -o json");
+    const { dns = [], search = [] } = JSON.parse(told) as { dns?: string[]; search?: string[] };
+    const file = `${dns.map((server) => `nameserver ${server}\n`).join("")}search ${search.join(" ")}\n`;
+    for (const container of host.containers) await container.run("tee", ["/etc/resolv.conf"], { input: file });
   }
   const echo = await h2.spawn(process.execPath, [join(root, "test/fleet/http-echo.ts"), "--listen", `${h2.ip}:8080`, "--id", "web-1"]);
   await echo.waitForLine(/listening/);

@@ -1,0 +1,46 @@
+import type { HttpAnswer } from "#agent/listeners/http.ts";
+import type { ClusterState } from "#agent/sync/state.ts";
+import { internalIpsOf } from "#proto/node.ts";
+import { explainName } from "./explain.ts";
+import { nameToExplain, type ExplainReply } from "./explanation.ts";
+
+export interface ExplainDeps {
+  readonly node: string;
+  readonly state: ClusterState;
+  readonly stateAgeMs: () => number;
+  readonly upstreams: () => Promise<readonly string[]>;
+}
+
+export const EXPLAIN_PATH = "/dns/explain";
+
+/** Only reads, and only for this host and the fleet's others: what a fleet runs is nobody else's business. */
+export async function answerExplain(deps: ExplainDeps, query: URLSearchParams, from: string): Promise<HttpAnswer> {
+  const { state, node } = deps;
+  if (!mayAsk(state, from)) return text(403, "only this host and the other nodes of the fleet may ask\n");
+  const name = nameToExplain(query.get("name") ?? "");
+  if (name === undefined) return text(400, "name: labels of 1 to 63 characters, at most 253 in all\n");
+  const other = query.get("node");
+  const reply: ExplainReply = {
+    node,
+    explanation: explainName(state, name),
+    stateAgeMs: Math.round(deps.stateAgeMs()),
+    upstreams: [...(await deps.upstreams())],
+    ...(other !== null && { nodeAddresses: addressesOf(state, other) }),
+  };
+  return { status: 200, type: "application/json", body: `${JSON.stringify(reply)}\n` };
+}
+
+function mayAsk(state: ClusterState, from: string): boolean {
+  const address = from.replace(/^::ffff:/, "");
+  if (address.startsWith("127.") || address === "::1") return true;
+  return [...state.nodes.keys()].some((name) => addressesOf(state, name).includes(address));
+}
+
+function addressesOf(state: ClusterState, name: string): string[] {
+  const node = state.nodes.get(name);
+  return node ? [...internalIpsOf(node)] : [];
+}
+
+function text(status: number, body: string): HttpAnswer {
+  return { status, type: "text/plain; charset=utf-8", body };
+}

@@ -1,0 +1,20 @@
+import { expect, test } from "vitest";
+import { parse } from "yaml";
+import { renderCompose, renderDaemonJson, renderRunFlags } from "./docker.ts";
+
+const dns = { server: "10.96.0.10", domain: "cluster.local", namespace: "shop" };
+const search = ["shop.svc.cluster.local", "svc.cluster.local", "cluster.local"];
+
+test("the members of daemon.json are those that Docker reads", () => {
+  expect(JSON.parse(renderDaemonJson(dns))).toEqual({ dns: ["10.96.0.10"], "dns-search": search, "dns-opts": ["ndots:2"] });
+});
+
+test("the lines for Compose are its own keys", () => {
+  expect(parse(renderCompose(dns))).toEqual({ dns: ["10.96.0.10"], dns_search: search, dns_opt: ["ndots:2"] });
+});
+
+test("the flags of docker run say the same", () => {
+  expect(renderRunFlags(dns)).toBe(
+    "--dns 10.96.0.10 --dns-search shop.svc.cluster.local --dns-search svc.cluster.local --dns-search cluster.local --dns-option ndots:2",
+  );
+});

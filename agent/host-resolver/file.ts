@@ -1,0 +1,108 @@
+import { chmod, chown, mkdir, readFile, realpath, rename, rm, stat, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { parseResolvConf } from "#agent/dns/upstreams.ts";
+import { AppError } from "#proto/error.ts";
+import { checksum, fileState, renderResolvConf, withoutUs, type FileState } from "./resolv-conf.ts";
+import type { FileRecord, Records, ResolverRecord } from "./record.ts";
+
+/** /etc/resolv.conf itself: taken with its original saved, and given back. A link stays the link that it is; what it leads to is written. */
+
+export const RESOLV_CONF_FILE = "/etc/resolv.conf";
+
+export interface FileDeps {
+  readonly records: Records;
+  /** The host's file; another one in tests. */
+  readonly path?: string | undefined;
+}
+
+/**
+ * Saves the original, which must survive whatever comes after, and says what would be written. Nothing of the host changes yet. It lies beside the file,
+ * where people look and where our own list of upstreams is read from, or with the record where /etc cannot be written.
+ */
+export async function saveOriginal({ records, path = RESOLV_CONF_FILE }: FileDeps, server: string): Promise<FileRecord> {
+  const now = await readFile(path, "utf8");
+  const beside = join(dirname(path), "resolv.conf.before-fairlead");
+  // Whoever made the host ask us by hand has saved what stood there, and what stands there now is no original.
+  const byHand = parseResolvConf(now).includes(server) ? await readFile(beside, "utf8").catch(() => undefined) : undefined;
+  const text = byHand ?? now;
+  const ours = renderResolvConf(text, server);
+  await mkdir(dirname(records.oursFile), { recursive: true });
+  await writeFile(records.oursFile, ours, { flush: true });
+  let backup = beside;
+  if (byHand === undefined)
+    await writeFile(beside, text, { flush: true }).catch(async () => {
+      backup = records.backupFile;
+      await writeFile(backup, text, { flush: true });
+    });
+  return { backup, original: checksum(text), ours: checksum(ours) };
+}
+
+/** What keeping the original has left. */
+export async function forgetOriginal({ file }: ResolverRecord): Promise<void> {
+  if (file !== undefined) await rm(file.backup, { force: true });
+}
+
+export async function stateOfFile(
+  { path = RESOLV_CONF_FILE }: Pick<FileDeps, "path">,
+  { server, file }: ResolverRecord,
+): Promise<FileState> {
+  return file === undefined ? "others'" : fileState(await readFile(path, "utf8"), { ...file, server });
+}
+
+/** From now on the host asks us. */
+export async function takeFile({ path = RESOLV_CONF_FILE }: Pick<FileDeps, "path">, { server, file }: ResolverRecord): Promise<void> {
+  if (file === undefined) return;
+  await writeKept(path, renderResolvConf(await readOriginal(file), server));
+}
+
+/** Byte for byte what stood there before us; what somebody else has written since is left, but for our address in it. */
+export async function giveBackFile(
+  { path = RESOLV_CONF_FILE }: Pick<FileDeps, "path">,
+  record: ResolverRecord,
+): Promise<"changed" | "unchanged"> {
+  const { file, server } = record;
+  if (file === undefined) return "unchanged";
+  const state = await stateOfFile({ path }, record);
+  if (state === "original" || state === "others'") return "unchanged";
+  const original = await readOriginal(file);
+  await writeKept(path, state === "ours" ? original : withoutUs(await readFile(path, "utf8"), server, original));
+  return "changed";
+}
+
+async function readOriginal({ backup, original }: FileRecord): Promise<string> {
+  const text = await readFile(backup, "utf8").catch(() => undefined);
+  if (text === undefined || checksum(text) !== original)
+    throw new AppError("Conflict", `${backup} is not what was saved there, so it is not put back`, {
+      hint: `write your network's own name servers into ${RESOLV_CONF_FILE}, then run \`fairlead dns uninstall\` again`,
+    });
+  return text;
+}
+
+/** At once, where the file can be replaced; in place, where it is a mount of its own or its folder cannot be written. Owner and mode stay. */
+export async function writeKept(path: string, text: string): Promise<void> {
+  const real = await realpath(path);
+  const { mode, uid, gid } = await stat(real);
+  const draft = `${real}.fairlead-new`;
+  try {
+    await writeFile(draft, text, { mode, flush: true });
+    await chmod(draft, mode); // whatever the umask
+    await chown(draft, uid, gid);
+    await rename(draft, real);
+  } catch {
+    await rm(draft, { force: true }).catch(() => undefined);
+    await writeFile(real, text, { flush: true }).catch((cause: unknown) => {
+      throw cannotWrite(path, cause);
+    });
+  }
+}
+
+const WHY: Readonly<Record<string, readonly [string, string]>> = {
+  EPERM: ["it is immutable: somebody wants it to stay as it is", "`lsattr` shows it, `sudo chattr -i` makes it an ordinary file"],
+  EROFS: ["it is on a read-only file system", "configure the host's names where its image is made"],
+};
+
+function cannotWrite(path: string, cause: unknown): AppError {
+  const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
+  const [why, hint] = WHY[code] ?? ["see the cause", undefined];
+  return new AppError("Conflict", `${path} was not changed: ${why}`, { cause, hint });
+}

@@ -1,0 +1,146 @@
+import { readFile } from "node:fs/promises";
+import type { Logger } from "pino";
+import { backoffMs, pause } from "#proto/backoff.ts";
+import { describeError } from "#proto/error.ts";
+import type { KernelTools } from "#agent/dataplane/exec.ts";
+import { giveBackFile, RESOLV_CONF_FILE, saveOriginal, stateOfFile, takeFile } from "./file.ts";
+import { addToResolvconf, installDnsmasq } from "./others.ts";
+import { applyLink, isLinkKept, type LinkSettings } from "./link.ts";
+import type { Records, ResolverRecord } from "./record.ts";
+import { nextStep } from "./resolv-conf.ts";
+import { lookAtResolver } from "./look.ts";
+import { parseResolvConf } from "#agent/dns/upstreams.ts";
+import { HOST_LOCAL_ADDRESS } from "#agent/dns/address.ts";
+
+/** Keeps what `fairlead dns install` has written down, while the agent answers. A look each second costs a few reads of files and starts no program. */
+
+const CHECK_MS = 1000;
+
+export interface KeepDeps {
+  readonly tools: KernelTools;
+  readonly records: Records;
+  /** As the fleet is now: the record may be from before it changed. */
+  readonly settings: LinkSettings;
+  /** Whether questions are answered where the host would ask: it is told to only then. */
+  readonly isAnswering: () => boolean;
+  readonly log: Pick<Logger, "info" | "warn">;
+  /** undefined = all is well. */
+  readonly onTrouble: (trouble: unknown) => void;
+}
+
+/** Until the signal. Then /etc/resolv.conf is the host's own again: names of others go on without us. */
+export async function keepResolver(deps: KeepDeps, signal: AbortSignal): Promise<void> {
+  const { records, isAnswering, log, onTrouble } = deps;
+  while (!signal.aborted && !isAnswering()) await pause(CHECK_MS / 10, signal);
+  const keeper = createKeeper(deps);
+  let failures = 0;
+  while (!signal.aborted) {
+    let waitMs = CHECK_MS;
+    try {
+      const record = await records.read();
+      onTrouble(record && (await keeper.keep(record, signal)));
+      failures = 0;
+    } catch (error) {
+      if (isEnded(signal)) break;
+      if (failures++ === 0) log.warn({ error: describeError(error) }, "the host's resolver does not ask this agent");
+      onTrouble(error);
+      waitMs = backoffMs(failures, Math.random(), { baseMs: CHECK_MS / 2, maxMs: 5_000 });
+    }
+    await pause(waitMs, signal);
+  }
+  await giveBackAtEnd(deps);
+}
+
+async function giveBackAtEnd({ records, log }: KeepDeps): Promise<void> {
+  try {
+    const record = await records.read();
+    if (record?.kind === "file" && (await giveBackFile({}, record)) === "changed") log.info("/etc/resolv.conf is the host's own again");
+  } catch (error) {
+    log.warn({ error: describeError(error) }, "/etc/resolv.conf still names this agent, which ends");
+  }
+}
+
+/** A function call, so that what it said before is not taken for granted behind an await. */
+function isEnded(signal: AbortSignal): boolean {
+  return signal.aborted;
+}
+
+/** One look, and what follows from it. Returns what is wrong and is not for us to put right. */
+function createKeeper({ tools, records, settings, log }: KeepDeps): {
+  keep(record: ResolverRecord, signal: AbortSignal): Promise<string | undefined>;
+} {
+  let fingerprint = "";
+  const taken: number[] = [];
+
+  async function keepLink(signal: AbortSignal): Promise<undefined> {
+    if (await isLinkKept(settings.server, fingerprint)) return;
+    const isFirst = fingerprint === "";
+    fingerprint = await applyLink(settings, tools, signal);
+    log.info(
+      settings,
+      isFirst
+        ? "systemd-resolved asks this agent for the names of the fleet"
+        : "systemd-resolved had lost its link to this agent; it has it again",
+    );
+  }
+
+  /** The fleet's DNS address is another now. */
+  async function follow(record: ResolverRecord): Promise<void> {
+    if (record.kind === "file") await giveBackFile({}, record);
+    const file = record.kind === "file" ? { file: await saveOriginal({ records }, settings.server) } : {};
+    await records.write({ ...record, ...settings, reverseZones: [...settings.reverseZones], ...file });
+    if (record.kind === "dnsmasq") await installDnsmasq({ tools }, settings);
+  }
+
+  async function keepFile(record: ResolverRecord): Promise<string | undefined> {
+    const state = await stateOfFile({}, record);
+    switch (nextStep(state, taken, Date.now())) {
+      case "nothing":
+        return undefined;
+      case "write":
+        await takeFile({}, record);
+        log.info("/etc/resolv.conf names this agent");
+        return undefined;
+      case "adopt": {
+        taken.push(Date.now());
+        const next = { ...record, server: settings.server, file: await saveOriginal({ records }, settings.server) };
+        await records.write(next);
+        await takeFile({}, next);
+        log.info("somebody has written /etc/resolv.conf anew: that is its original now, and it names this agent again");
+        return undefined;
+      }
+      case "report":
+        return `${RESOLV_CONF_FILE} was rewritten by somebody else${state === "names us" ? ", and names us beside others or in other words" : ", again and again"}: it is left as it is; \`fairlead dns status\` says more, \`fairlead dns install --write\` takes it again`;
+    }
+  }
+
+  async function keepResolvconf(): Promise<string | undefined> {
+    const servers = parseResolvConf(await readFile(RESOLV_CONF_FILE, "utf8").catch(() => ""));
+    if (servers.includes(HOST_LOCAL_ADDRESS)) return undefined;
+    if (nextStep("others'", taken, Date.now()) === "report")
+      return "resolvconf does not list this agent, though it was told to: see `fairlead dns status`";
+    taken.push(Date.now());
+    const { resolvconf = "debian" } = await lookAtResolver({ tools });
+    await addToResolvconf(tools, resolvconf);
+    return undefined;
+  }
+
+  return {
+    async keep(record, signal) {
+      if (record.server !== settings.server || record.domain !== settings.domain) {
+        await follow(record);
+        return undefined; // the next look does what there is to do
+      }
+      switch (record.kind) {
+        case "resolved":
+          return keepLink(signal);
+        case "file":
+          return keepFile(record);
+        case "resolvconf":
+          return keepResolvconf();
+        case "dnsmasq":
+          return undefined; // its drop-in is a file that stays
+      }
+    },
+  };
+}

@@ -1,0 +1,110 @@
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+import { renderBootUnit } from "./boot-hook.ts";
+import { giveBackFile, saveOriginal, takeFile } from "./file.ts";
+import { openRecords, parseRecord, type ResolverRecord } from "./record.ts";
+import { checksum, fileState, nextStep, renderResolvConf, withoutUs } from "./resolv-conf.ts";
+
+const original =
+  "# from the lease\ndomain lab.example\nsearch lab.example corp.example\nnameserver 192.0.2.1\nnameserver 192.0.2.2\noptions edns0 rotate";
+
+test("we stand alone, and what else the file said stays", () => {
+  const lines = renderResolvConf(original, "10.96.0.10")
+    .split("\n")
+    .filter((line) => !line.startsWith("#"));
+  expect(lines).toEqual(["nameserver 10.96.0.10", "domain lab.example", "search lab.example corp.example", "options edns0 rotate", ""]);
+});
+
+test("rendering our own text again changes nothing", () => {
+  const ours = renderResolvConf(original, "10.96.0.10");
+  expect(renderResolvConf(ours, "10.96.0.10")).toBe(ours);
+});
+
+test("of a file that was edited since, only our line goes", () => {
+  const edited = `${renderResolvConf(original, "10.96.0.10")}options timeout:1\n`;
+  const text = withoutUs(edited, "10.96.0.10", original);
+  expect(text).not.toContain("10.96.0.10");
+  expect(text.match(/^nameserver.*/gm)).toEqual(["nameserver 192.0.2.1", "nameserver 192.0.2.2"]);
+  expect(text).toContain("options timeout:1\n");
+});
+
+const held = { ours: checksum(renderResolvConf(original, "10.96.0.10")), original: checksum(original), server: "10.96.0.10" };
+test.for([
+  ["ours", renderResolvConf(original, "10.96.0.10")],
+  ["original", original],
+  ["others'", `${original}\n`],
+  ["names us", "nameserver 192.0.2.1\nnameserver 10.96.0.10\n"],
+] as const)("whose the file is: %s", ([state, text]) => {
+  expect(fileState(text, held)).toBe(state);
+});
+
+test.for([
+  ["ours", [], "nothing"],
+  ["original", [], "write"],
+  ["others'", [], "adopt"],
+  ["others'", [0, 1000], "adopt"],
+  ["others'", [0, 1000, 2000], "report"],
+  ["others'", [-4_000_000, -3_700_000, 2000], "adopt"],
+  ["names us", [], "report"],
+] as const)("a file that is %s, taken from others at %j: %s", ([state, taken, step]) => {
+  expect(nextStep(state, taken, 10_000)).toBe(step);
+});
+
+async function fileOf(text: string | Buffer) {
+  const root = await mkdtemp(join(tmpdir(), "fairlead-resolv-"));
+  onTestFinished(() => rm(root, { recursive: true }));
+  const path = join(root, "resolv.conf");
+  await writeFile(path, text);
+  const records = openRecords({ root });
+  const file = await saveOriginal({ records, path }, "10.96.0.10");
+  const record: ResolverRecord = { kind: "file", server: "10.96.0.10", domain: "cluster.local", reverseZones: [], file };
+  return { path, records, record };
+}
+
+test.for([
+  ["no line end at the end", original],
+  ["Windows line ends, and tabs", "nameserver\t192.0.2.1\r\nsearch x\r\n"],
+  ["nothing at all", ""],
+] as const)("what stood there comes back byte for byte: %s", async ([, text]) => {
+  const { path, record } = await fileOf(text);
+  await takeFile({ path }, record);
+  expect(await readFile(path, "utf8")).toContain("nameserver 10.96.0.10\n");
+  expect(await giveBackFile({ path }, record)).toBe("changed");
+  expect(await readFile(path, "utf8")).toBe(text);
+  expect(await giveBackFile({ path }, record)).toBe("unchanged");
+});
+
+test("a saved original that is not what was saved is not put back", async () => {
+  const { path, record } = await fileOf(original);
+  await takeFile({ path }, record);
+  await writeFile(record.file?.backup ?? "", "nameserver 203.0.113.66\n");
+  await expect(giveBackFile({ path }, record)).rejects.toMatchObject({ code: "Conflict" });
+  expect(await readFile(path, "utf8")).toContain("10.96.0.10");
+});
+
+test("the copy of who made the host ask us by hand is the original", async () => {
+  const { path, records } = await fileOf("nameserver 10.96.0.10\n");
+  await writeFile(join(path, "../resolv.conf.before-fairlead"), original);
+  const file = await saveOriginal({ records, path }, "10.96.0.10");
+  expect(file.original).toBe(checksum(original));
+});
+
+test("a record survives being written, and a damaged one is none", async () => {
+  const { records, record } = await fileOf(original);
+  await records.write(record);
+  expect(await records.read()).toEqual(record);
+  await records.remove();
+  expect(await records.read()).toBeUndefined();
+  for (const text of ["", "{", "{}", '{"kind":"other","server":"x","domain":"y"}']) expect(parseRecord(text)).toBeUndefined();
+});
+
+test("the unit of the boot waits for no resolver and no network, and needs nothing of ours but two files", () => {
+  const unit = renderBootUnit({ oursFile: "/var/lib/fairlead/resolver/resolv.conf.ours", backup: "/etc/resolv.conf.before-fairlead" });
+  expect(unit).toContain("\nDefaultDependencies=no\n");
+  expect(unit).not.toMatch(/systemd-resolved|network-online|node|agent$/m);
+  expect(unit).toContain(
+    "if cmp -s /var/lib/fairlead/resolver/resolv.conf.ours /etc/resolv.conf; then cat /etc/resolv.conf.before-fairlead >/etc/resolv.conf; fi",
+  );
+});

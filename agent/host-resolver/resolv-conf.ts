@@ -1,0 +1,55 @@
+import { createHash } from "node:crypto";
+import { parseResolvConf } from "#agent/dns/upstreams.ts";
+
+/** Texts of /etc/resolv.conf. Pure. */
+
+const MARK = "# Made by `fairlead dns install`; `fairlead dns uninstall` puts back what stood here before.";
+/** What else such a file can say, and what stays as the host had it. */
+const KEPT = /^\s*(search|domain|options|sortlist)\s/;
+
+/**
+ * The host's file with us as the only server. Never us beside another: some programs ask all at once and believe the first answer, and a public server's
+ * NXDOMAIN may be faster than our answer.
+ */
+export function renderResolvConf(original: string, server: string): string {
+  const kept = original.split("\n").filter((line) => KEPT.test(line));
+  return [MARK, `nameserver ${server}`, ...kept.map((line) => line.trim()), ""].join("\n");
+}
+
+/** Somebody changed the rest of our file: theirs stays, and whom the host asked before comes back in our place. */
+export function withoutUs(text: string, server: string, original: string): string {
+  const before = original.split("\n").filter((line) => /^\s*nameserver\s/.test(line));
+  return text
+    .split("\n")
+    .filter((line) => line !== MARK)
+    .flatMap((line) => (parseResolvConf(line).includes(server) ? before : [line]))
+    .join("\n");
+}
+
+export function checksum(text: string | Buffer): string {
+  return createHash("sha256").update(text).digest("hex");
+}
+
+export type FileState = "ours" | "original" | "names us" | "others'";
+
+/** Whose the file is now. */
+export function fileState(text: string, held: { readonly ours: string; readonly original: string; readonly server: string }): FileState {
+  const sum = checksum(text);
+  if (sum === held.ours) return "ours";
+  if (sum === held.original) return "original";
+  return parseResolvConf(text).includes(held.server) ? "names us" : "others'";
+}
+
+/** So often within an hour is a file taken that somebody else has written: a lease that is renewed is one, a fight is not. */
+export const MAX_TAKEN = 3;
+const HOUR_MS = 3_600_000;
+
+export type Step = "nothing" | "write" | "adopt" | "report";
+
+/** What the agent does about the file. `taken`: when it was taken from others before. */
+export function nextStep(state: FileState, taken: readonly number[], now: number): Step {
+  if (state === "ours") return "nothing";
+  if (state === "original") return "write";
+  if (state === "names us") return "report";
+  return taken.filter((at) => now - at < HOUR_MS).length < MAX_TAKEN ? "adopt" : "report";
+}
