@@ -23,7 +23,7 @@ export interface MemberDeps {
 }
 
 /** What a member may take at most (10,000 services take 30): one that leaks ends, and not the host. */
-const LIMITS = { maxOldGenerationSizeMb: 1024, maxYoungGenerationSizeMb: 8 };
+const LIMITS = { maxOldGenerationSizeMb: 1024, maxYoungGenerationSizeMb: 4 };
 /** It reports each second; so long without one, and its thread is stuck. */
 const STUCK_MS = 10_000;
 /** For draining. */

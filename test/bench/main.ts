@@ -12,6 +12,7 @@ const benches: Record<string, () => Promise<Bench>> = {
   churn: async () => (await import("./churn.ts")).churn,
   switch: async () => (await import("./switch.ts")).switchModes,
   restart: async () => (await import("./restart.ts")).restart,
+  dns: async () => (await import("./dns.ts")).dns,
   "sync-10k": async () => (await import("./sync-10k.ts")).sync10k,
 };
 
