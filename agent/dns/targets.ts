@@ -28,6 +28,7 @@ export const TARGET_TIMES = {
 
 interface Timers {
   probe: NodeJS.Timeout | undefined;
+  probedMs: number;
   loop: NodeJS.Timeout | undefined;
   isLoopProbed: boolean;
 }
@@ -59,7 +60,7 @@ export class Targets {
 
   failed(target: Target): void {
     if (!target.health.failed(performance.now()) || !this.#isUsed(target)) return;
-    this.#probe(target);
+    this.#probeWhenDue(target);
     this.#checkForLoop(target); // questions that go round in circles are not answered either
   }
 
@@ -102,14 +103,23 @@ export class Targets {
     return this.#byServer.get(serverKey(target.upstream)) === target;
   }
 
+  /** However often it comes and goes meanwhile. */
+  #probeWhenDue(target: Target): void {
+    const timers = this.#timersOf(target);
+    clearTimeout(timers.probe);
+    const inMs = Math.max(0, timers.probedMs + TARGET_TIMES.probeMs - performance.now());
+    timers.probe = setTimeout(() => this.#probe(target), inMs).unref();
+  }
+
   /** Any answer will do. */
   #probe(target: Target): void {
     if (!target.health.isDown || !this.#isUsed(target)) return;
+    this.#timersOf(target).probedMs = performance.now();
     const forget = target.sockets.ask(ROOT_NS, ROOT_NS.subarray(HEADER_OCTETS), (reply) => {
       if (reply) this.answered(target);
     });
     setTimeout(forget, TARGET_TIMES.patienceMs).unref();
-    this.#timersOf(target).probe = setTimeout(() => this.#probe(target), TARGET_TIMES.probeMs).unref();
+    this.#probeWhenDue(target);
   }
 
   /** Asks for a name that nobody else can know; if that question reaches us, the upstream leads to us. */
@@ -134,7 +144,7 @@ export class Targets {
   }
 
   #timersOf(target: Target): Timers {
-    const found = this.#timers.get(target) ?? { probe: undefined, loop: undefined, isLoopProbed: false };
+    const found = this.#timers.get(target) ?? { probe: undefined, probedMs: -Infinity, loop: undefined, isLoopProbed: false };
     this.#timers.set(target, found);
     return found;
   }
@@ -148,6 +158,7 @@ export class Targets {
 
   #retire(target: Target): void {
     this.#stopTimers(target);
+    for (const [key, probe] of this.#loopProbes) if (probe.target === target) this.#loopProbes.delete(key);
     setTimeout(() => target.sockets.close(), TARGET_TIMES.patienceMs).unref();
   }
 }

@@ -233,6 +233,25 @@ describe("an upstream", () => {
     },
   );
 
+  test("that answers probes and nothing else is probed no oftener for it", { timeout: 30_000 }, async () => {
+    const probedMs: number[] = [];
+    const upstream = await startUpstream((query, send) => {
+      if (query[HEADER_OCTETS] !== 0) return;
+      probedMs.push(performance.now());
+      send(replyTo(query, {}));
+    });
+    const { at } = await startResponder(ours, { upstreams: [upstream.at] });
+    const asking: Promise<Answer>[] = [];
+    for (let i = 0; i < 60; i++) {
+      asking.push(ask(at, { name: `n${i}.example.com` }));
+      await sleep(50);
+    }
+    await Promise.all(asking);
+    const gaps = probedMs.slice(1).map((ms, i) => ms - (probedMs[i] ?? 0));
+    expect(gaps.length).toBeGreaterThanOrEqual(3);
+    expect(gaps.toSorted((a, b) => a - b)[Math.floor(gaps.length / 2)]).toBeGreaterThan(500);
+  });
+
   test("that is cut off is asked last while another one answers", async () => {
     const [cut, good] = [await startUpstream(silent), await startUpstream(answers("192.0.2.1"))];
     const { at } = await startResponder(ours, { upstreams: [cut.at, good.at] });
@@ -290,6 +309,15 @@ describe("an upstream", () => {
 });
 
 describe("where names are asked", () => {
+  test.for(["::1", "::1%lo"])("an upstream has an address of IPv6, perhaps with a zone: %s", async (address) => {
+    const socket = createSocket({ type: "udp6", ipv6Only: true }).bind(0, "::1");
+    await once(socket, "listening");
+    onTestFinished(() => void socket.close());
+    socket.on("message", (query, from) => socket.send(replyTo(query, { answers: [A("192.0.2.6", 60)] }), from.port, from.address));
+    const { at } = await startResponder(ours, { upstreams: [{ address, port: socket.address().port }] });
+    expect((await ask(at, { name: "www.example.com" })).addresses).toEqual(["192.0.2.6"]);
+  });
+
   test("a stub domain is asked of its servers alone, by the longest suffix, never for names of ours", async () => {
     const [host, corp, lab] = await Promise.all(["192.0.2.1", "192.0.2.2", "192.0.2.3"].map((address) => startUpstream(answers(address))));
     if (!host || !corp || !lab) throw new Error("not started");

@@ -1,0 +1,67 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { A, CNAME, OPT, replyTo, SOA, wireName } from "#test/dns-messages.ts";
+import { encodeQuestion } from "./encode-question.ts";
+import { questionFor, recordsOfReply } from "./follow.ts";
+import { FLAG, HEADER_OCTETS, RCODE, TYPE } from "./protocol.ts";
+import { readQuery, type Query } from "./query.ts";
+
+const OK = FLAG.QR | FLAG.RA;
+const message = encodeQuestion({ name: wireName("www.example.test"), type: TYPE.A });
+const question = message.subarray(HEADER_OCTETS);
+
+function queryOf(flags: number): Query {
+  const reading = readQuery(encodeQuestion({ name: wireName("out.default.svc.cluster.local"), type: TYPE.AAAA, flags }));
+  if (reading.kind !== "query") throw new Error("no query");
+  return reading.query;
+}
+
+test("an ExternalName's target is asked for with the client's type and CD, and with EDNS", () => {
+  const asked = questionFor(wireName("www.example.test"), queryOf(FLAG.RD | FLAG.CD));
+  expect(asked).toMatchObject({ type: TYPE.AAAA, edns: { udpOctets: 1232 } });
+  expect(asked?.flags).toBe(FLAG.RD | FLAG.CD);
+  expect(asked?.key).toBe("\x03www\x07example\x04test\0");
+});
+
+test("aliases and addresses are taken out of a reply with their names in full, other records are not", () => {
+  const reply = replyTo(message, {
+    answers: [CNAME("cdn.test", 60), { ...A("192.0.2.1", 7), name: "cdn.test" }, { type: TYPE.TXT, ttl: 1, data: Buffer.of(1, 65) }],
+    authority: [SOA("test", 1, 1)],
+    additional: [OPT()],
+  });
+  const { rcode, records, isCut } = recordsOfReply(reply, question);
+  expect([rcode, isCut, records.length]).toEqual([RCODE.NOERROR, false, 2]);
+  expect(records[0]?.subarray(0, 18).equals(wireName("www.example.test"))).toBe(true);
+  expect(records[1]?.subarray(-4).join(".")).toBe("192.0.2.1");
+});
+
+test.for([
+  [OK | RCODE.NXDOMAIN, RCODE.NXDOMAIN, false],
+  [OK | FLAG.TC, RCODE.NOERROR, true],
+  [OK | RCODE.SERVFAIL, RCODE.NOERROR, false], // the alias alone
+  [OK | RCODE.REFUSED, RCODE.NOERROR, false],
+] as const)("flags %d of a reply give rcode %d, cut: %s", ([flags, rcode, isCut]) => {
+  expect(recordsOfReply(replyTo(message, { flags }), question)).toEqual({ rcode, records: [], isCut });
+});
+
+test("whatever a reply holds, reading it takes no longer than a few milliseconds", () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 300 }), fc.nat(0xffff), (tail, count) => {
+      const reply = Buffer.concat([replyTo(message, { flags: OK }), tail]);
+      reply.writeUInt16BE(count, 6);
+      for (const record of recordsOfReply(reply, question).records) expect(record.length).toBeLessThanOrEqual(255 + 10 + 255);
+    }),
+    { numRuns: 1000 },
+  );
+  // A name of 127 labels, and 4,000 records that point at it.
+  const long = { ...A("192.0.2.1", 1), name: Array.from({ length: 126 }, () => "a").join(".") };
+  const pointing = { ...A("192.0.2.2", 1) };
+  const reply = replyTo(message, { answers: [long, ...Array.from({ length: 4000 }, () => pointing)] });
+  for (let at = HEADER_OCTETS + question.length + 267; at < reply.length; at += 16)
+    reply.writeUInt16BE(0xc000 | (HEADER_OCTETS + question.length), at);
+  const startedMs = performance.now();
+  const { records } = recordsOfReply(reply, question);
+  expect(performance.now() - startedMs).toBeLessThan(20);
+  expect(records).toHaveLength(256);
+  expect(records.at(-1)?.length).toBe(253 + 14);
+});
