@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { aHostTable } from "#test/tables.ts";
-import { isTcpLiberal, openSysctls, type Requirement } from "./sysctl.ts";
+import { openSysctls, type Requirement } from "./sysctl.ts";
 
 const behindBridges = aHostTable({ localCidrs: ["172.17.0.0/16"] });
 const behindBoth = aHostTable({ localCidrs: ["172.17.0.0/16", "fd00:17::/64"], serviceCidrs: ["10.96.0.0/16", "fd10::/112"] });
@@ -154,11 +154,4 @@ test("a damaged file leads nowhere else, and one that was cut short to nothing",
     expect(await open().restore({ dryRun: false })).toEqual([]);
   }
   expect(await value("kernel/panic")).toBe("1");
-});
-
-test("liberal tracking of TCP is looked up, and absent means no", async () => {
-  const name = "net/netfilter/nf_conntrack_tcp_be_liberal";
-  expect(await isTcpLiberal(await aHost({ [name]: "1" }))).toBe(true);
-  expect(await isTcpLiberal(await aHost({ [name]: "0" }))).toBe(false);
-  expect(await isTcpLiberal(await aHost({}))).toBe(false);
 });

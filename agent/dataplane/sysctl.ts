@@ -116,11 +116,6 @@ export function openSysctls({ stateDir, requirements = [], procSys = "/proc/sys"
   };
 }
 
-/** Whether packets that connection tracking takes for INVALID are somebody's wish (net.netfilter.nf_conntrack_tcp_be_liberal). */
-export async function isTcpLiberal({ procSys = "/proc/sys" }: { readonly procSys?: string } = {}): Promise<boolean> {
-  return (await kernelOf(procSys).read("net.netfilter.nf_conntrack_tcp_be_liberal")) === "1";
-}
-
 interface Kernel {
   /** undefined where the kernel has no such setting. */
   read(name: string): Promise<string | undefined>;

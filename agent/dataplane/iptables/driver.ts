@@ -1,10 +1,11 @@
-import { AppError, describeError } from "#proto/error.ts";
+import { AppError } from "#proto/error.ts";
 import type { IpFamily } from "#proto/ip.ts";
 import type { ForwardingTable, ServiceChange } from "#agent/compile/table.ts";
 import type { FlowCleaner } from "../conntrack.ts";
 import type { DataplaneDriver, Drift, ProbeResult } from "../driver.ts";
 import { frontendChanges, frontendsOf } from "../frontends.ts";
 import type { DataplaneLog } from "../log.ts";
+import { isTcpLiberal, setSysctls } from "../settings.ts";
 import type { Sysctls } from "../sysctl.ts";
 import { list, openRestorer, type IptablesKind, type Restorer, type RestoreTools } from "./apply.ts";
 import { canaries } from "./canaries.ts";
@@ -82,8 +83,8 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
       const [nat, filter, liberal, , rules] = await Promise.all([
         list(tools, target, "nat", signal),
         list(tools, target, "filter", signal),
-        isLiberal(tools, signal),
-        setSysctls(deps, table),
+        isTcpLiberal(tools, signal),
+        setSysctls({ ...deps, family }, table.host, signal),
         (async () => rulesOf(table, { family }))(), // the last: while the tools look
       ]);
       const leftovers = { kinds: installed.filter((one) => one !== kind), words };
@@ -126,20 +127,4 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
       return [...(await cleanupTables(tools, { kinds: installed, words, dryRun }, signal)), ...(await sysctls.restore({ dryRun }))];
     },
   };
-}
-
-/** Where it is set, the kernel calls no TCP packet INVALID for its sequence number, and none is dropped. */
-async function isLiberal(tools: RestoreTools, signal: AbortSignal): Promise<boolean> {
-  const { stdout } = await tools.run("cat", ["/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal"], { signal, accept: [1] });
-  return stdout.trim() === "1";
-}
-
-/** A setting that cannot be made (a container whose /proc/sys is read-only) stops only what needs it. */
-async function setSysctls({ sysctls, log }: IptablesDriverDeps, { host }: ForwardingTable): Promise<void> {
-  try {
-    const changed = await sysctls.ensure(host);
-    if (changed.length > 0) log.info({ changed }, "set sysctls");
-  } catch (cause) {
-    log.warn({ hint: cause instanceof AppError ? cause.hint : undefined }, describeError(cause));
-  }
 }

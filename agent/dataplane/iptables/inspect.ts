@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { performance } from "node:perf_hooks";
 import type { KernelTools } from "../exec.ts";
+import { firstFound, scheduled, type Check } from "../schedule.ts";
 import { list, listHooks, type Target } from "./apply.ts";
 import { chainDrift, hookDrift, HOOKS, type Listing } from "./listing.ts";
 import type { ChainSum, TableName } from "./render.ts";
@@ -23,16 +23,6 @@ export interface Inspector {
 /** The tables that something of ours is in. */
 export type Plans = readonly TablePlan[];
 
-interface Check {
-  readonly minIntervalMs: number;
-  run(plans: Plans, signal: AbortSignal): Promise<readonly string[]>;
-}
-
-/** Of one core, and at most, for each of the two slow checks. */
-const SHARE_OF_A_CORE = 0.002;
-/** Where another program keeps taking the first place in a hook, we do not fight it at full speed. */
-const SLOWEST_INTERVAL_MS = 300_000;
-
 export interface InspectorDeps extends Target {
   readonly tools: KernelTools;
   readonly procNet: string;
@@ -41,18 +31,14 @@ export interface InspectorDeps extends Target {
 }
 
 export function openInspector(deps: InspectorDeps): Inspector {
-  const scheduled = checksOf(deps).map((check) => scheduleOf(check));
+  const checks = checksOf(deps).map((check) => scheduled(check));
   const glance = (plans: Plans): readonly string[] => plans.flatMap((plan) => missingCanaries(plan, deps.procNet));
   return {
     glance,
     async inspect(plans, signal) {
       const missing = glance(plans);
       if (missing.length > 0) return missing;
-      for (const run of scheduled) {
-        const found = await run(plans, signal);
-        if (found.length > 0) return found;
-      }
-      return [];
+      return firstFound(checks, plans, signal);
     },
   };
 }
@@ -93,9 +79,9 @@ function rememberPrint() {
   };
 }
 
-function checksOf({ tools, kind, words, everythingEveryMs = 5_000 }: InspectorDeps): readonly Check[] {
+function checksOf({ tools, kind, words, everythingEveryMs = 5_000 }: InspectorDeps): readonly Check<Plans>[] {
   const printed = rememberPrint();
-  const everything: Check = {
+  const everything: Check<Plans> = {
     minIntervalMs: everythingEveryMs,
     async run(plans, signal) {
       const found: string[] = [];
@@ -107,7 +93,7 @@ function checksOf({ tools, kind, words, everythingEveryMs = 5_000 }: InspectorDe
       return found;
     },
   };
-  const hooks: Check = {
+  const hooks: Check<Plans> = {
     minIntervalMs: 2_000,
     async run(plans, signal) {
       const found: string[] = [];
@@ -121,33 +107,4 @@ function checksOf({ tools, kind, words, everythingEveryMs = 5_000 }: InspectorDe
   };
   // The legacy tool reads the whole table to print one chain of it.
   return kind === "nft" ? [hooks, everything] : [everything];
-}
-
-function scheduleOf(check: Check): Check["run"] {
-  const schedule = openSchedule(check.minIntervalMs);
-  return async (plans, signal) => (await schedule.whenDue(() => check.run(plans, signal), { wasBad: (found) => found.length > 0 })) ?? [];
-}
-
-export interface Schedule {
-  /** undefined = it is not time yet. A bad result makes the next look wait twice as long. */
-  whenDue<T>(look: () => Promise<T>, options?: { readonly wasBad: (result: T) => boolean }): Promise<T | undefined>;
-}
-
-/** A look is taken when it is due; the more it costs, the later the next. */
-export function openSchedule(minIntervalMs: number): Schedule {
-  let dueAt = performance.now() + minIntervalMs;
-  let patience = 1;
-  return {
-    async whenDue(look, { wasBad } = { wasBad: () => false }) {
-      const startedAt = performance.now();
-      if (startedAt < dueAt) return undefined;
-      dueAt = startedAt + minIntervalMs; // also when it is called off
-      const result = await look();
-      const endedAt = performance.now();
-      patience = wasBad(result) ? patience * 2 : 1;
-      const pause = Math.max(minIntervalMs, (endedAt - startedAt) / SHARE_OF_A_CORE) * patience;
-      dueAt = endedAt + Math.min(pause, SLOWEST_INTERVAL_MS);
-      return result;
-    },
-  };
 }

@@ -1,5 +1,4 @@
-import { contains, parseCidr, parseIp } from "#proto/ip.ts";
-import type { Backend, HostTable } from "#agent/compile/table.ts";
+import type { HostTable } from "#agent/compile/table.ts";
 import { cidrWords } from "./names.ts";
 import { chainsOf, DOCKER_USER, nodePortMatches, type Jump, type Present } from "./render-host.ts";
 import type { TableName } from "./render.ts";
@@ -83,14 +82,4 @@ function jumper(words: Words, table: TableName): (hook: Jump["hook"], match: str
     const canary = `${words.list}-${table}-${which.join("-")}`;
     return { table, hook, canary, rule: `${match}${match === "" ? "" : " "}${isPresent(words, canary)} ${OURS} -j ${target}` };
   };
-}
-
-/** On this host, but neither one of its own addresses nor behind it: a packet for it leaves by an interface where its neighbours are others too. */
-export function isNeighbour({ nodeIps, localCidrs }: HostTable, { isLocal, address }: Backend): boolean {
-  const ip = isLocal ? parseIp(address) : undefined;
-  if (!ip || nodeIps.includes(address)) return false;
-  return !localCidrs.some((text) => {
-    const cidr = parseCidr(text);
-    return cidr !== undefined && contains(cidr, ip);
-  });
 }

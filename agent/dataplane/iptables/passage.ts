@@ -9,7 +9,8 @@ import { legacyTables, list, restore, type IptablesKind, type RestoreTools } fro
 import { canaries } from "./canaries.ts";
 import { cleanupTables } from "./cleanup.ts";
 import { followHealth, healthTree } from "./health-ports.ts";
-import { openInspector, openSchedule, type Inspector } from "./inspect.ts";
+import { openSchedule } from "../schedule.ts";
+import { openInspector, type Inspector } from "./inspect.ts";
 import { healthJumps, oursJumps, TRANSLATED } from "./jumps.ts";
 import { acceptingOurs } from "./plan.ts";
 import { chainsOf } from "./render-host.ts";

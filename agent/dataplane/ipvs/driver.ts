@@ -1,10 +1,10 @@
-import { AppError, describeError } from "#proto/error.ts";
-import type { ForwardingTable, Frontend } from "#agent/compile/table.ts";
+import { AppError } from "#proto/error.ts";
+import type { Frontend } from "#agent/compile/table.ts";
 import type { DataplaneDriver, Drift, DriverDeps, ProbeResult } from "../driver.ts";
 import { frontendChanges, frontendsOf, type FrontendChange } from "../frontends.ts";
 import type { IptablesKind } from "../iptables/apply.ts";
 import { detectIptables, type IptablesFound } from "../iptables/detect.ts";
-import { isTcpLiberal } from "../sysctl.ts";
+import { isTcpLiberal, setSysctls, type SettingsDeps } from "../settings.ts";
 import { cleanupIpvs } from "./cleanup.ts";
 import { openDevice } from "./device.ts";
 import { openDrains } from "./drain.ts";
@@ -25,8 +25,6 @@ export interface IpvsDriverDeps extends DriverDeps {
   readonly hostAddresses?: readonly string[];
   /** Where the kernel shows lists of xt_recent, devices and virtual servers. */
   readonly procNet?: string;
-  /** Where it shows its settings. */
-  readonly procSys?: string;
 }
 
 export function createIpvsDriver(deps: IpvsDriverDeps): DataplaneDriver {
@@ -73,14 +71,14 @@ export function createIpvsDriver(deps: IpvsDriverDeps): DataplaneDriver {
       const frontends = frontendsOf(table.services.values(), family);
       schedulers.forgetMissing();
       await schedulers.learn(frontends, signal); // and with that the kernel has its settings of virtual servers
-      await setSysctls(deps, { table, frontends }, signal);
+      await setSysctls(settingsOf(deps, frontends, signal), table.host, signal);
       if (!isIdleTimeSet) {
         const { done, warning } = await raiseIdleTimeout(tools, { serviceCidrs: table.host.serviceCidrs, procNet }, signal);
         for (const what of done) log.info({}, what);
         if (warning !== undefined) log.warn({}, warning);
       }
       isIdleTimeSet = true;
-      const isLiberal = await isTcpLiberal(deps.procSys === undefined ? {} : { procSys: deps.procSys });
+      const isLiberal = await isTcpLiberal(deps.tools, signal);
       const options = { kind, frontends, marks, hasScheduler: schedulers.has, hostAddresses: deps.hostAddresses ?? [], isLiberal };
       const written = await writer.sync(table, options, signal);
       await flows.afterSync(frontends, signal);
@@ -94,7 +92,7 @@ export function createIpvsDriver(deps: IpvsDriverDeps): DataplaneDriver {
       held = undefined; // until it is known to have been applied
       const frontends = changes.flatMap((change) => frontendChanges(change, family));
       await schedulers.learn(comingOf(frontends), signal);
-      if (hasNewAddress(frontends)) await setSysctls(deps, { table: now.table, frontends: comingOf(frontends) }, signal);
+      if (hasNewAddress(frontends)) await setSysctls(settingsOf(deps, comingOf(frontends), signal), now.table.host, signal);
       const written = await writer.update(now, frontends);
       await flows.afterChange(frontends, signal);
       held = written;
@@ -182,21 +180,14 @@ function openSchedulers({ tools, family, log }: IpvsDriverDeps): Schedulers {
   };
 }
 
-/** A setting that cannot be made (a container whose /proc/sys is read-only) stops only what needs it. */
-async function setSysctls(
-  { tools, sysctls, log, family }: IpvsDriverDeps,
-  { table: { host }, frontends }: { readonly table: Pick<ForwardingTable, "host">; readonly frontends: readonly Frontend[] },
-  signal: AbortSignal,
-): Promise<void> {
-  try {
-    const addresses = frontends.filter(({ scope }) => scope === "loadBalancer").map(({ address }) => address);
-    const more = [...IPVS_REQUIREMENTS, ...(family === "IPv4" ? await arpRequirements(tools, addresses, signal) : [])];
-    const changed = await sysctls.ensure(host, { family, more });
-    if (changed.length > 0) log.info({ changed }, "set sysctls");
-  } catch (cause) {
-    signal.throwIfAborted();
-    log.warn({ hint: cause instanceof AppError ? cause.hint : undefined }, describeError(cause));
-  }
+/** What the driver needs besides what all do. */
+function settingsOf(deps: IpvsDriverDeps, frontends: readonly Frontend[], signal: AbortSignal): SettingsDeps {
+  const { tools, family } = deps;
+  const addresses = frontends.filter(({ scope }) => scope === "loadBalancer").map(({ address }) => address);
+  return {
+    ...deps,
+    more: async () => [...IPVS_REQUIREMENTS, ...(family === "IPv4" ? await arpRequirements(tools, addresses, signal) : [])],
+  };
 }
 
 function comingOf(changes: readonly FrontendChange[]): readonly Frontend[] {

@@ -1,8 +1,8 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { performance } from "node:perf_hooks";
 import type { IpFamily } from "#proto/ip.ts";
 import type { IptablesKind } from "../iptables/apply.ts";
+import { firstFound, scheduled, type Check } from "../schedule.ts";
 import type { DeviceEdge } from "./device.ts";
 import type { Edge } from "./edge.ts";
 import { parseActivity } from "./listing.ts";
@@ -23,13 +23,6 @@ export interface Inspector {
   inspect(held: Written, signal: AbortSignal): Promise<readonly string[]>;
 }
 
-interface Check {
-  readonly minIntervalMs: number;
-  readonly shareOfACore: number;
-  run(held: Written, signal: AbortSignal): Promise<readonly string[]>;
-}
-
-const SLOWEST_INTERVAL_MS = 300_000;
 /** Of the virtual servers; enough to see that all are gone, whoever came after. */
 const HEAD_BYTES = 16 * 1024;
 
@@ -42,16 +35,12 @@ export interface InspectorDeps {
 }
 
 export function openInspector(deps: InspectorDeps): Inspector {
-  const scheduled = checksOf(deps).map(scheduleOf);
+  const checks = checksOf(deps).map((check) => scheduled(check));
   return {
     async inspect(held, signal) {
       const missing = await glance(deps, held);
       if (missing.length > 0) return missing;
-      for (const run of scheduled) {
-        const found = await run(held, signal);
-        if (found.length > 0) return found;
-      }
-      return [];
+      return firstFound(checks, held, signal);
     },
   };
 }
@@ -71,7 +60,7 @@ async function serversGone(file: string, family: IpFamily, { servers }: IpvsStat
   return [isAll ? `${servers.size - seen} of ${servers.size} virtual servers` : "the virtual servers"];
 }
 
-function checksOf({ edge, device, family, kind }: InspectorDeps): readonly Check[] {
+function checksOf({ edge, device, family, kind }: InspectorDeps): readonly Check<Written>[] {
   return [
     {
       minIntervalMs: 500,
@@ -85,7 +74,6 @@ function checksOf({ edge, device, family, kind }: InspectorDeps): readonly Check
     },
     {
       minIntervalMs: 2_000,
-      shareOfACore: 0.002,
       async run({ state, rules, hasExternal }, signal) {
         const missing: string[] = [];
         const listing = await edge.listRules(kind, signal);
@@ -97,7 +85,7 @@ function checksOf({ edge, device, family, kind }: InspectorDeps): readonly Check
         return missing;
       },
     },
-    { minIntervalMs: 5_000, shareOfACore: 0.002, run: async ({ state }, signal) => serverDrift(state, await edge.listServers(signal)) },
+    { minIntervalMs: 5_000, run: async ({ state }, signal) => serverDrift(state, await edge.listServers(signal)) },
   ];
 }
 
@@ -114,21 +102,4 @@ function serverDrift({ servers }: IpvsState, found: Awaited<ReturnType<Edge["lis
     if (!same) missing.push(`the virtual server ${nameOf(key)}`);
   }
   return missing.length > 12 ? [...missing.slice(0, 12), `and ${missing.length - 12} more`] : missing;
-}
-
-/** Runs the check when it is due; the more it costs, the later the next. */
-function scheduleOf(check: Check): Check["run"] {
-  let dueAt = performance.now() + check.minIntervalMs;
-  let patience = 1;
-  return async (held, signal) => {
-    const startedAt = performance.now();
-    if (startedAt < dueAt) return [];
-    dueAt = startedAt + check.minIntervalMs; // also when it is called off
-    const found = await check.run(held, signal);
-    const endedAt = performance.now();
-    patience = found.length > 0 ? patience * 2 : 1;
-    const pause = Math.max(check.minIntervalMs, (endedAt - startedAt) / check.shareOfACore) * patience;
-    dueAt = endedAt + Math.min(pause, SLOWEST_INTERVAL_MS);
-    return found;
-  };
 }

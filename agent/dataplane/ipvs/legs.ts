@@ -1,5 +1,6 @@
 import { contains, parseCidr, parseIp } from "#proto/ip.ts";
 import type { Backend, Frontend, HostTable } from "#agent/compile/table.ts";
+import { isNeighbour } from "../neighbour.ts";
 import { cidrWord, ipWord, portWord, protocolWord, secondsWord } from "../iptables/names.ts";
 import { MARKS, type SetName } from "./names.ts";
 import { realWord, serverWord, type Server } from "./servers.ts";
@@ -164,7 +165,7 @@ function addressEntries({ scope, address, backends, outside }: Frontend): Entry[
 
 function neighbourEntries(frontend: Frontend, host: HostTable): Entry[] {
   const protocol = protocolWord(frontend.protocol);
-  const all = [...frontend.backends, ...(frontend.outside?.backends ?? [])].filter((backend) => isNeighbour(backend, host));
+  const all = [...frontend.backends, ...(frontend.outside?.backends ?? [])].filter((backend) => isNeighbour(host, backend));
   const texts = new Map(
     all.map((backend) => [`${ipWord(backend.address)},${protocol}:${portWord(backend.port)}`, ipWord(backend.address)]),
   );
@@ -172,11 +173,6 @@ function neighbourEntries(frontend: Frontend, host: HostTable): Entry[] {
     { set: "NEIGHBOURS", text },
     { set: "HAIRPIN", text: `${text},${ip}` },
   ]);
-}
-
-/** On this host, but neither one of its own addresses nor behind it (macvlan, a virtual machine on a bridge of the LAN). */
-function isNeighbour({ address, isLocal }: Backend, { nodeIps, localCidrs }: HostTable): boolean {
-  return isLocal && !nodeIps.includes(address) && !localCidrs.some((cidr) => isIn(cidr, address));
 }
 
 function isIn(prefix: string, address: string): boolean {

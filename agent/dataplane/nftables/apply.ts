@@ -87,9 +87,3 @@ export async function deleteTable(tools: KernelTools, family: IpFamily): Promise
 export async function isInstalled(tools: KernelTools): Promise<boolean> {
   return tools.has(NFT);
 }
-
-/** Is TCP out of its window let through (nf_conntrack_tcp_be_liberal)? Where connection tracking is not there yet, no. */
-export async function isLiberal(tools: KernelTools, signal: AbortSignal): Promise<boolean> {
-  const { stdout } = await tools.run("cat", ["/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal"], { signal, accept: [1] });
-  return stdout.trim() === "1";
-}

@@ -4,7 +4,8 @@ import type { IpFamily } from "#proto/ip.ts";
 import type { DataplaneDriver, Drift, DriverDeps, ProbeResult } from "../driver.ts";
 import { frontendChanges, frontendsOf } from "../frontends.ts";
 import { openPassage } from "../iptables/passage.ts";
-import { check, deleteTable, findExisting, hasTable, isInstalled, isLiberal, openWriter, type NftTools, type Writer } from "./apply.ts";
+import { check, deleteTable, findExisting, hasTable, isInstalled, openWriter, type NftTools, type Writer } from "./apply.ts";
+import { isTcpLiberal, setSysctls } from "../settings.ts";
 import { heldOf, type Held } from "./held.ts";
 import { openInspector } from "./inspect.ts";
 import { planMark, planSync, planTidy, planUpdate, type Existing } from "./plan.ts";
@@ -68,8 +69,8 @@ export function createNftablesDriver(deps: NftablesDriverDeps): DataplaneDriver 
     async sync(table: ForwardingTable, signal) {
       held = undefined;
       inspector.pause();
-      await setSysctls(deps, table);
-      const liberal = await isLiberal(tools, signal);
+      await setSysctls(deps, table.host, signal);
+      const liberal = await isTcpLiberal(tools, signal);
       const existing = await findExisting(tools, words, signal);
       const replace = async (found: Existing): Promise<Held> => {
         const planned = heldOf(table, family, { liberal });
@@ -149,14 +150,4 @@ async function removeTable(
   await deleteTable(tools, family);
   if (await hasTable(tools, family, signal)) throw new AppError("KernelRejected", `still there after the clean-up: ${what}`);
   return [what];
-}
-
-/** A setting that cannot be made (a container whose /proc/sys is read-only) stops only what needs it. */
-async function setSysctls({ sysctls, family, log }: NftablesDriverDeps, { host }: ForwardingTable): Promise<void> {
-  try {
-    const changed = await sysctls.ensure(host, { family });
-    if (changed.length > 0) log.info({ changed }, "set sysctls");
-  } catch (cause) {
-    log.warn({ hint: cause instanceof AppError ? cause.hint : undefined }, describeError(cause));
-  }
 }

@@ -1,6 +1,7 @@
 import { performance } from "node:perf_hooks";
 import { describeError } from "#proto/error.ts";
 import type { DataplaneLog } from "../log.ts";
+import { openSchedule } from "../schedule.ts";
 import { list, type NftTools } from "./apply.ts";
 import { wantedOf, type Held } from "./held.ts";
 import { tableDrift } from "./listing.ts";
@@ -33,14 +34,12 @@ export interface InspectorDeps {
 const TOUCH_EVERY_MS = 500;
 const RESTART_AFTER_MS = 1_000;
 const LIST_EVERY_MS = 5_000;
-/** Of one core, and at most, for listing everything. */
-const SHARE_OF_A_CORE = 0.002;
 
 export function openInspector({ tools, log, touch }: InspectorDeps): Inspector {
   let watch: RuleWatch | undefined;
   let touchedAt = -Infinity;
   let startedAt = -Infinity;
-  let listAt = performance.now() + LIST_EVERY_MS;
+  const schedule = openSchedule(LIST_EVERY_MS);
 
   const start = (held: Held): void => {
     const { follow } = tools;
@@ -54,7 +53,7 @@ export function openInspector({ tools, log, touch }: InspectorDeps): Inspector {
         log.warn({ why }, "nothing tells of changes that others make to our rules; looking myself, and listening again");
         opened.close();
         watch = undefined;
-        listAt = 0;
+        schedule.hurry();
       },
     });
     watch = opened;
@@ -65,13 +64,8 @@ export function openInspector({ tools, log, touch }: InspectorDeps): Inspector {
 
   const listed = async (held: Held, signal: AbortSignal): Promise<readonly string[]> => {
     // A chain that nobody needs is on its way out.
-    if (performance.now() < listAt || held.idle.size > 0) return [];
-    const begun = performance.now();
-    listAt = begun + LIST_EVERY_MS; // also when it is called off
-    const drift = tableDrift(wantedOf(held), await list(tools, held.words, signal));
-    const ended = performance.now();
-    listAt = ended + Math.max(LIST_EVERY_MS, (ended - begun) / SHARE_OF_A_CORE);
-    return drift;
+    if (held.idle.size > 0) return [];
+    return (await schedule.whenDue(async () => tableDrift(wantedOf(held), await list(tools, held.words, signal)))) ?? [];
   };
 
   return {
@@ -94,7 +88,7 @@ export function openInspector({ tools, log, touch }: InspectorDeps): Inspector {
       watch?.close();
       watch = undefined;
       startedAt = -Infinity;
-      listAt = performance.now() + LIST_EVERY_MS;
+      schedule.postpone();
     },
     close() {
       watch?.close();
