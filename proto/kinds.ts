@@ -21,8 +21,18 @@ export interface KindFacts<Schema extends z.ZodType = z.ZodType> {
   readonly hasStatus: boolean;
   /** Whether metadata.generation counts changes of the spec; Kubernetes does so for some kinds only. */
   readonly hasGeneration: boolean;
+  /** The lists that a strategic merge patch merges; absent: the kind takes no such patch, as Kubernetes' custom resources do not. */
+  readonly mergeKeys?: MergeKeys;
   readonly schema: Schema;
 }
+
+/**
+ * Path of a list (`spec.ports`) → the field that tells its items apart, or SET_OF_VALUES; other lists are replaced whole. As `patchMergeKey` in Kubernetes' API
+ * types.
+ */
+export type MergeKeys = Readonly<Record<string, string>>;
+export const SET_OF_VALUES = "";
+const META_KEYS: MergeKeys = { "metadata.ownerReferences": "uid", "metadata.finalizers": SET_OF_VALUES };
 
 export const kinds = {
   Namespace: define({
@@ -36,6 +46,7 @@ export const kinds = {
     namespaced: false,
     hasStatus: true,
     hasGeneration: false,
+    mergeKeys: { ...META_KEYS, "status.conditions": "type" },
     schema: Namespace,
   }),
   Service: define({
@@ -49,6 +60,7 @@ export const kinds = {
     namespaced: true,
     hasStatus: true,
     hasGeneration: false,
+    mergeKeys: { ...META_KEYS, "spec.ports": "port", "status.conditions": "type" },
     schema: Service,
   }),
   EndpointSlice: define({
@@ -62,6 +74,7 @@ export const kinds = {
     namespaced: true,
     hasStatus: false,
     hasGeneration: true,
+    mergeKeys: META_KEYS,
     schema: EndpointSlice,
   }),
   Workload: define({
@@ -88,6 +101,7 @@ export const kinds = {
     namespaced: false,
     hasStatus: true,
     hasGeneration: false,
+    mergeKeys: { ...META_KEYS, "status.addresses": "type", "status.conditions": "type" },
     schema: Node,
   }),
   Event: define({
@@ -101,6 +115,7 @@ export const kinds = {
     namespaced: true,
     hasStatus: false,
     hasGeneration: false,
+    mergeKeys: META_KEYS,
     schema: Event,
   }),
 } as const;

@@ -103,12 +103,6 @@ describe("a fault names the field, what stands there and what would be right", (
       /^spec\.externalName: Invalid value/,
     ],
     ["ExternalName without a name", "Service", service({ type: "ExternalName" }), /^spec\.externalName: Required value/],
-    [
-      "affinity settings without affinity",
-      "Service",
-      service({ ports: [port], sessionAffinityConfig: {} }),
-      /^spec\.sessionAffinityConfig: Forbidden/,
-    ],
     ["a misspelt field of ours", "Workload", workload({ adress: "10.0.0.1" }), /^spec\.adress: Forbidden: is not a field/],
     [
       "a loopback address",

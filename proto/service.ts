@@ -65,6 +65,7 @@ export const ServiceSpec = z
     externalIPs: z.array(IpText).max(64).optional(),
     externalName: ExternalName.optional(),
     sessionAffinity: z.enum(["None", "ClientIP"]).default("None"),
+    /** Goes, as in Kubernetes, where the affinity does. */
     sessionAffinityConfig: z
       .looseObject({
         clientIP: z
@@ -140,8 +141,6 @@ interface Draft {
   readonly clusterIP?: string | undefined;
   readonly clusterIPs?: readonly string[] | undefined;
   readonly externalName?: string | undefined;
-  readonly sessionAffinity: string;
-  readonly sessionAffinityConfig?: unknown;
   readonly selector?: Labels | undefined;
 }
 
@@ -183,6 +182,4 @@ function checkType(spec: Draft, context: z.RefinementCtx): void {
     fault(["clusterIPs", 0], `must be the same as spec.clusterIP (${spec.clusterIP})`);
   const [a, b] = (spec.clusterIPs ?? []).map((text) => parseIp(text)?.family);
   if (a !== undefined && a === b) fault(["clusterIPs"], "must be of two different IP families where there are two");
-  if (spec.sessionAffinity === "None" && spec.sessionAffinityConfig !== undefined)
-    fault(["sessionAffinityConfig"], "may only be set when spec.sessionAffinity is ClientIP", "Forbidden");
 }

@@ -6,9 +6,11 @@ import { discoveryRoutes } from "./api/discovery.ts";
 import { MAX_BODY_BYTES, methodNotAllowed, notFoundPath, pathOnly, replyWithError } from "./api/error-reply.ts";
 import { userNameOf } from "./api/authorize.ts";
 import { acceptJsonBodies } from "./api/json-body.ts";
+import { openApiV3Routes } from "./api/openapi-v3.ts";
 import { openApiRoute } from "./api/openapi.ts";
 import type { Polls } from "./api/polls.ts";
 import { probeRoutes } from "./api/probes.ts";
+import { reviewRoutes } from "./api/reviews.ts";
 import { resourceRoutes, type ResourceDeps } from "./api/resources.ts";
 import { guardRoutes, type App, type Authenticate } from "./api/route.ts";
 import { agentRoutes, type AgentsDeps } from "./api/agents.ts";
@@ -72,10 +74,12 @@ export function createApp(deps: AppDeps): App {
   app.setErrorHandler(replyWithError);
 
   discoveryRoutes(app);
+  reviewRoutes(app);
   resourceRoutes(app, deps.resources);
   agentRoutes(app, deps.agents);
   deps.otherRoutes(app);
   probeRoutes(app, { registry: metrics.registry, unready: deps.unready });
+  openApiV3Routes(app);
   openApiRoute(app);
   answerUnknown(app);
   return app;

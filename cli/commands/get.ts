@@ -2,7 +2,7 @@ import type { Client } from "#proto/client.ts";
 import { errorCodes, isAppError } from "#proto/error.ts";
 import { kinds, type AnyObject, type KindName } from "#proto/kinds.ts";
 import { renderError } from "../output/error.ts";
-import { columnsOf } from "../output/columns.ts";
+import { columnsOf } from "#proto/columns.ts";
 import { toJson, toYaml } from "../output/structured.ts";
 import { createTable } from "../output/table.ts";
 import { say, withProgress, type Invocation, type Io } from "../io.ts";
@@ -118,7 +118,7 @@ export interface ObjectTable {
 export function tableOf(kind: KindName, { namespace, options }: Scope, { prefixed }: { prefixed: boolean }): ObjectTable {
   const columns = columnsOf(kind, { wide: options.output === "wide" });
   const withNamespace = namespace === undefined && kinds[kind].namespaced;
-  const table = createTable([...(withNamespace ? ["NAMESPACE"] : []), ...columns.map(({ name }) => name)]);
+  const table = createTable([...(withNamespace ? ["NAMESPACE"] : []), ...columns.map(({ name }) => name.toUpperCase())]);
   return {
     header: () => table.header(),
     rows: (objects) =>
@@ -126,7 +126,7 @@ export function tableOf(kind: KindName, { namespace, options }: Scope, { prefixe
         objects.map((object) => {
           const cells = columns.map((column) => {
             const text = column.cell(object, Date.now());
-            return prefixed && column.name === "NAME" ? `${singularOf(kind)}/${text}` : text;
+            return prefixed && column.name === "Name" ? `${singularOf(kind)}/${text}` : text;
           });
           return withNamespace ? [object.metadata.namespace ?? "", ...cells] : cells;
         }),

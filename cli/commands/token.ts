@@ -3,7 +3,7 @@ import { JoinTokenCreated, JoinTokenInfo, type JoinTokenRequest } from "#proto/a
 import { paths } from "#proto/paths.ts";
 import { say, type Invocation } from "../io.ts";
 import { durationOption, wholeOption } from "../options.ts";
-import { humanDuration } from "../output/age.ts";
+import { humanDuration } from "#proto/age.ts";
 import { clean } from "../output/clean.ts";
 import { toJson, toYaml } from "../output/structured.ts";
 import { renderTable } from "../output/table.ts";

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { KindName } from "#proto/kinds.ts";
 import { parseObject } from "#proto/parse.ts";
-import { columnsOf } from "./columns.ts";
+import { columnsOf } from "#proto/columns.ts";
 import { renderTable } from "./table.ts";
 
 const NOW = Date.parse("2026-01-02T00:00:00Z");
@@ -11,7 +11,7 @@ function table(kind: KindName, objects: readonly object[], wide = false): string
   const columns = columnsOf(kind, { wide });
   const rows = objects.map((object) => columns.map((column) => column.cell(parseObject(kind, object) as never, NOW)));
   return renderTable(
-    columns.map(({ name }) => name),
+    columns.map(({ name }) => name.toUpperCase()),
     rows,
   )
     .trimEnd()

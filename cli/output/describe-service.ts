@@ -2,7 +2,7 @@ import type { Endpoint, EndpointSlice } from "#proto/endpoint-slice.ts";
 import { isKeptByBrake, isNodeReady, type Node } from "#proto/node.ts";
 import { clusterIpsOf, isHeadless, type Service } from "#proto/service.ts";
 import type { Workload } from "#proto/workload.ts";
-import { workloadReadyText } from "./columns.ts";
+import { workloadReadyText } from "#proto/columns.ts";
 import { yesNo } from "./describe.ts";
 import { fields, metadataFields, pairs, section, type Field } from "./describe-text.ts";
 

@@ -1,8 +1,8 @@
 import type { Event } from "#proto/event.ts";
 import type { Labels, ObjectMeta } from "#proto/meta.ts";
-import { age } from "./age.ts";
+import { age } from "#proto/age.ts";
 import { clean } from "./clean.ts";
-import { lastSeen } from "./columns.ts";
+import { lastSeen } from "#proto/columns.ts";
 import { renderTable } from "./table.ts";
 
 /** Parts that every `describe` is made of. */

@@ -3,8 +3,8 @@ import { SERVICE_NAME_LABEL } from "#proto/endpoint-slice.ts";
 import type { Namespace } from "#proto/namespace.ts";
 import type { Node } from "#proto/node.ts";
 import type { Workload } from "#proto/workload.ts";
-import { age } from "./age.ts";
-import { nodeStatusText, workloadReadyText } from "./columns.ts";
+import { age } from "#proto/age.ts";
+import { nodeStatusText, workloadReadyText } from "#proto/columns.ts";
 import { fields, metadataFields, section, type Field } from "./describe-text.ts";
 
 /** What `describe` says of each kind but Service, without the events. Pure; `now` in ms. */

@@ -1,5 +1,5 @@
 import type { FleetStatus } from "#proto/agents.ts";
-import { age, humanDuration } from "./age.ts";
+import { age, humanDuration } from "#proto/age.ts";
 import { fields, section } from "./describe-text.ts";
 
 /** What is wrong in the fleet, a line each; empty when all is well. */

@@ -15,7 +15,7 @@ export function authorize(identity: Identity, permission: Permission, target: Ta
   if (!isAllowed(identity, permission, target)) throw forbidden(identity, permission, target);
 }
 
-function isAllowed(identity: Identity, permission: Permission, { params }: Target): boolean {
+export function isAllowed(identity: Identity, permission: Permission, { params }: Pick<Target, "params">): boolean {
   switch (permission.access) {
     case "public":
       return true;

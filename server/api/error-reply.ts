@@ -1,4 +1,5 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
+import type { KindFacts } from "#proto/kinds.ts";
 import { AppError, describeError, errorCodes, isAppError, toStatus } from "#proto/error.ts";
 
 /** Any error → one JSON shape, Kubernetes' Status. What is not meant for the caller (stack, path, SQL) goes to the log only. */
@@ -41,7 +42,14 @@ export function methodNotAllowed(): AppError {
   return new AppError("MethodNotAllowed", "the server does not allow this method on the requested resource");
 }
 
-export const PATCH_TYPES = ["application/json-patch+json", "application/merge-patch+json"] as const;
+export const STRATEGIC_PATCH = "application/strategic-merge-patch+json";
+const PATCH_TYPES: readonly string[] = ["application/json-patch+json", "application/merge-patch+json"];
+export const ALL_PATCH_TYPES: readonly string[] = [...PATCH_TYPES, STRATEGIC_PATCH];
+
+/** Which patches a kind takes. */
+export function patchTypesOf({ mergeKeys }: Pick<KindFacts, "mergeKeys">): readonly string[] {
+  return mergeKeys ? ALL_PATCH_TYPES : PATCH_TYPES;
+}
 
 export function unsupportedMediaType(accepted: readonly string[]): AppError {
   return new AppError(

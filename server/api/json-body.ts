@@ -1,16 +1,28 @@
 import { AppError } from "#proto/error.ts";
-import { PATCH_TYPES, unsupportedMediaType } from "./error-reply.ts";
+import { ALL_PATCH_TYPES, unsupportedMediaType } from "./error-reply.ts";
+import { parseProtobufBody, PROTOBUF } from "./protobuf/body.ts";
 import type { App } from "./route.ts";
 
 /** Bodies: JSON and its patch formats. What could harm the code that walks them (depth, `__proto__`) stops here. */
 
 const MAX_DEPTH = 100;
+/** What a whole object may come as. */
+export const jsonOrProtobuf: readonly string[] = ["application/json", PROTOBUF];
 
 export function acceptJsonBodies(app: App): void {
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser(["application/json", ...PATCH_TYPES], { parseAs: "string" }, (_request, text, done) => {
+  app.addContentTypeParser(["application/json", ...ALL_PATCH_TYPES], { parseAs: "string" }, (_request, text, done) => {
     try {
       done(null, parseJsonBody(String(text)));
+    } catch (error) {
+      done(error as Error); // only Errors are thrown there
+    }
+  });
+  app.addContentTypeParser(PROTOBUF, { parseAs: "buffer" }, (request, body, done) => {
+    try {
+      if (request.method === "PATCH") throw unsupportedMediaType(ALL_PATCH_TYPES);
+      // That there is no such path is the better answer.
+      done(null, request.is404 ? undefined : parseProtobufBody(Buffer.from(body)));
     } catch (error) {
       done(error as Error); // only Errors are thrown there
     }
@@ -23,7 +35,7 @@ export function acceptJsonBodies(app: App): void {
       return;
     }
     const patching = request.method === "PATCH";
-    done(unsupportedMediaType(patching ? PATCH_TYPES : ["application/json"]));
+    done(unsupportedMediaType(patching ? ALL_PATCH_TYPES : ["application/json"]));
   });
 }
 

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { AppError } from "#proto/error.ts";
 import type { KindName } from "#proto/kinds.ts";
+import type { IncludeObject } from "./table.ts";
 import { parseFieldSelector, parseLabelSelector, type FieldRequirement, type LabelRequirement } from "#proto/selector.ts";
 
 /** The query parameters of Kubernetes' verbs. Unknown ones are ignored, as clients send `timeout`, `pretty` and others. */
@@ -16,6 +17,14 @@ const count = (what: string) =>
     return z.NEVER;
   });
 
+/** Of Tables. */
+const includeObject = text.transform((value = "Metadata", context): IncludeObject => {
+  if (value === "None" || value === "Metadata" || value === "Object") return value;
+  context.addIssue({ code: "custom", message: 'includeObject must be "None", "Metadata" or "Object"' });
+  return z.NEVER;
+});
+export const ReadQuery = z.object({ includeObject });
+
 export const ListQuery = z.object({
   labelSelector: text,
   fieldSelector: text,
@@ -27,6 +36,7 @@ export const ListQuery = z.object({
   allowWatchBookmarks: flag,
   sendInitialEvents: text.transform((value) => (value === undefined ? undefined : value !== "false" && value !== "0")),
   timeoutSeconds: count("timeoutSeconds"),
+  includeObject,
 });
 export type ListQuery = z.output<typeof ListQuery>;
 

@@ -5,12 +5,15 @@ import { apiVersionOf, kindNames, kinds, type KindFacts, type KindName } from "#
 import type { Verb } from "#server/trust/identity.ts";
 import { authorize } from "./authorize.ts";
 import { deleteCollection, deleteObject, type Deleted } from "./delete.ts";
-import { PATCH_TYPES, unsupportedMediaType } from "./error-reply.ts";
+import { patchTypesOf, STRATEGIC_PATCH, unsupportedMediaType } from "./error-reply.ts";
+import { isJsonObject, jsonOrProtobuf } from "./json-body.ts";
 import { jsonPatch } from "./json-patch.ts";
 import { mergePatch } from "./merge-patch.ts";
-import { DeleteBody, deleteOptions, DeleteQuery, ListQuery, selectionOf, writeOptions, WriteQuery } from "./options.ts";
-import { getObject, listObjects } from "./read.ts";
+import { DeleteBody, deleteOptions, DeleteQuery, ListQuery, ReadQuery, selectionOf, writeOptions, WriteQuery } from "./options.ts";
+import { getObject, listObjects, type KubeList } from "./read.ts";
 import { declareRoute, type App, type Call, type Params } from "./route.ts";
+import { strategicPatch } from "./strategic-patch.ts";
+import { tableOf, wantsTable, type TableOptions } from "./table.ts";
 import { addWarnings } from "./warnings.ts";
 import { replyWithWatch, type WatchDeps } from "./watch-reply.ts";
 import { createObject, patchObject, replaceObject, type Change, type WriteDeps, type Written } from "./write.ts";
@@ -52,9 +55,10 @@ function allow(kind: KindName, verb: Verb, subresource?: "status") {
 function collectionRoutes(app: App, deps: ResourceDeps, kind: KindName): void {
   const { everywhere, collection } = pathsOf(kind);
   const { schema, plural, namespaced } = kinds[kind] as KindFacts;
-  const list = (call: Call<ListQuery, unknown>): unknown => {
+  const list = async (call: Call<ListQuery, unknown>): Promise<unknown> => {
     const wanted = { kind, namespace: call.params["namespace"], ...selectionOf(kind, call.query) };
-    return call.query.watch ? replyWithWatch(deps, wanted, call.query, call) : listObjects(deps.store, wanted, call.query);
+    if (call.query.watch) return replyWithWatch(deps, wanted, call.query, call);
+    return listAnswer(kind, await listObjects(deps.store, wanted, call.query), call);
   };
   const answer = listSchema(kind, schema);
   for (const path of new Set([collection, everywhere]))
@@ -72,11 +76,12 @@ function collectionRoutes(app: App, deps: ResourceDeps, kind: KindName): void {
     path: collection,
     summary: `Create a ${kind}`,
     permission: allow(kind, "create"),
+    accepts: jsonOrProtobuf,
     query: WriteQuery,
     describesBody: schema,
     answer: schema,
     handler: async ({ params, query, body, request, reply }, identity) => {
-      jsonOnly(request.headers["content-type"]);
+      objectOnly(request.headers["content-type"]);
       return answerWrite(reply, await createObject(deps, { ...placeOf(kind, params), identity, options: writeOptions(query) }, body));
     },
   });
@@ -125,8 +130,15 @@ function readRoute(app: App, { store }: ResourceDeps, kind: KindName, subresourc
     path: suffixed(pathsOf(kind).object, subresource),
     summary: `Read a ${kind}${subresource === undefined ? "" : " with its status"}`,
     permission: allow(kind, "get", subresource),
+    query: ReadQuery,
     answer: kinds[kind].schema,
-    handler: ({ params: { namespace = "", name = "" } }) => getObject(store, { kind, namespace, name }),
+    handler: async (call) => {
+      const { namespace = "", name = "" } = call.params;
+      const object = await getObject(store, { kind, namespace, name });
+      return wantsTable(call.request.headers.accept)
+        ? tableOf(kind, [object], { resourceVersion: object.metadata.resourceVersion ?? "" }, tableOptions(call.query))
+        : object;
+    },
   });
 }
 
@@ -139,11 +151,12 @@ function writeRoutes(app: App, deps: ResourceDeps, kind: KindName, subresource?:
     path,
     summary: `Replace ${what}`,
     permission: allow(kind, "update", subresource),
+    accepts: jsonOrProtobuf,
     query: WriteQuery,
     describesBody: schema,
     answer: schema,
     handler: async ({ params, query, body, request, reply }, identity) => {
-      jsonOnly(request.headers["content-type"]);
+      objectOnly(request.headers["content-type"]);
       const mayCreate = (): void => authorize(identity, allow(kind, "create"), { params, method: "PUT", url: request.url });
       const write = { ...placeOf(kind, params), identity, options: writeOptions(query), subresource };
       return answerWrite(reply, await replaceObject(deps, write, body, mayCreate));
@@ -155,15 +168,24 @@ function writeRoutes(app: App, deps: ResourceDeps, kind: KindName, subresource?:
     summary: `Change ${what}`,
     permission: allow(kind, "patch", subresource),
     query: WriteQuery,
-    accepts: PATCH_TYPES,
+    accepts: patchTypesOf(kinds[kind]),
     describesBody: z.looseObject({}),
     answer: schema,
     handler: async ({ params, query, body, request, reply }, identity) => {
-      const change = changeOf(request.headers["content-type"], body);
+      const change = changeOf(kind, request.headers["content-type"], body);
       const write = { ...placeOf(kind, params), identity, options: writeOptions(query), subresource };
       return answerWrite(reply, await patchObject(deps, write, change));
     },
   });
+}
+
+/** The list, or the Table that kubectl prints. */
+function listAnswer(kind: KindName, list: KubeList, { request, query }: Call<ListQuery, unknown>): unknown {
+  return wantsTable(request.headers.accept) ? tableOf(kind, list.items, list.metadata, tableOptions(query)) : list;
+}
+
+function tableOptions({ includeObject }: z.output<typeof ReadQuery>): TableOptions {
+  return { includeObject, now: Date.now(), definitions: true };
 }
 
 function placeOf(kind: KindName, params: Params) {
@@ -183,21 +205,19 @@ function deletionAnswer(kind: KindName, { object, gone }: Deleted): unknown {
   return { kind: "Status", apiVersion: "v1", metadata: {}, status: "Success", details };
 }
 
-function changeOf(contentType: string | undefined, patch: unknown): Change {
-  switch (mediaType(contentType)) {
-    case "application/merge-patch+json":
-      if (typeof patch !== "object" || patch === null || Array.isArray(patch))
-        throw new AppError("BadRequest", "a merge patch must be a JSON object");
-      return (current) => mergePatch(current, patch);
-    case "application/json-patch+json":
-      return (current) => jsonPatch(current, patch);
-    default:
-      throw unsupportedMediaType(PATCH_TYPES);
-  }
+function changeOf(kind: KindName, contentType: string | undefined, patch: unknown): Change {
+  const { mergeKeys } = kinds[kind] as KindFacts;
+  const type = mediaType(contentType);
+  if (type === "application/json-patch+json") return (current) => jsonPatch(current, patch);
+  const strategic = type === STRATEGIC_PATCH && mergeKeys;
+  if (type !== "application/merge-patch+json" && !strategic) throw unsupportedMediaType(patchTypesOf(kinds[kind]));
+  if (!isJsonObject(patch)) throw new AppError("BadRequest", "a merge patch must be a JSON object");
+  return strategic ? (current) => strategicPatch(current, patch, strategic) : (current) => mergePatch(current, patch);
 }
 
-function jsonOnly(contentType: string | undefined): void {
-  if (contentType !== undefined && mediaType(contentType) !== "application/json") throw unsupportedMediaType(["application/json"]);
+/** A patch is no object. */
+function objectOnly(contentType: string | undefined): void {
+  if (contentType !== undefined && !jsonOrProtobuf.includes(mediaType(contentType))) throw unsupportedMediaType(jsonOrProtobuf);
 }
 
 function mediaType(contentType = ""): string {

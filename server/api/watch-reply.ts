@@ -1,16 +1,17 @@
 import type { ServerResponse } from "node:http";
 import type { FastifyReply, FastifyRequest } from "fastify";
-import { isAppError, toStatus } from "#proto/error.ts";
-import { apiVersionOf, kinds, type AnyObject } from "#proto/kinds.ts";
+import { isAppError, toStatus, type Status } from "#proto/error.ts";
+import { apiVersionOf, kinds, type AnyObject, type KindName } from "#proto/kinds.ts";
 import { keyOf } from "#proto/meta.ts";
 import { compactedAway, neverHappened } from "#server/store/errors.ts";
 import type { Store } from "#server/store/store.ts";
 import type { Hub } from "#server/watch/hub.ts";
-import { watchKind } from "#server/watch/watch-kind.ts";
+import { watchKind, type KindEvent } from "#server/watch/watch-kind.ts";
 import { toAppError } from "./error-reply.ts";
 import { parseRevision, type ListQuery } from "./options.ts";
 import type { Polls } from "./polls.ts";
 import { forbiddenOption, matching, type ListRequest } from "./read.ts";
+import { tableOf, wantsTable, type Table } from "./table.ts";
 
 /** `?watch=true`: one JSON object a line, until the time is up, the reader is gone, or the server stops. */
 
@@ -24,10 +25,9 @@ export interface WatchDeps {
   readonly stalledAfterMs: number;
 }
 
-interface Line {
-  readonly type: "ADDED" | "MODIFIED" | "DELETED" | "BOOKMARK" | "ERROR";
-  readonly object: unknown;
-}
+type Line = KindEvent | { readonly type: "ERROR"; readonly object: Status };
+/** As it is sent. */
+type Shown = Line | { readonly type: KindEvent["type"]; readonly object: Table };
 
 const DEFAULT_TIMEOUT_S = 30 * 60;
 const MAX_TIMEOUT_S = 2 * 3600;
@@ -54,7 +54,9 @@ export function replyWithWatch(
   const { raw } = reply;
   raw.writeHead(200, { "Content-Type": "application/json", "Cache-Control": "no-cache, private", ...headersOf(reply) });
   raw.flushHeaders();
-  void pump(raw, linesOf(deps, wanted, plan, ended.signal), { signal: ended.signal, stalledAfterMs: deps.stalledAfterMs })
+  const lines = linesOf(deps, wanted, plan, ended.signal);
+  const shown = wantsTable(request.headers.accept) ? asTables(lines, wanted.kind, query) : lines;
+  void pump(raw, shown, { signal: ended.signal, stalledAfterMs: deps.stalledAfterMs })
     .catch((error: unknown) => {
       request.log.error({ err: error }, "watch failed");
       raw.destroy();
@@ -122,6 +124,21 @@ async function* linesOf(
   }
 }
 
+/** Each event's object as a Table of one row; a bookmark has none. */
+async function* asTables(lines: AsyncIterable<Line>, kind: KindName, { includeObject }: ListQuery): AsyncGenerator<Shown, void, undefined> {
+  let definitions = true;
+  for await (const line of lines) {
+    if (line.type === "ERROR") {
+      yield line;
+      continue;
+    }
+    const metadata = { resourceVersion: line.object.metadata.resourceVersion ?? "" };
+    const rows = line.type === "BOOKMARK" ? [] : [line.object];
+    yield { type: line.type, object: tableOf(kind, rows, metadata, { includeObject, now: Date.now(), definitions }) };
+    definitions = false;
+  }
+}
+
 function wasTold(toldAlready: Map<string, number>, object: AnyObject): boolean {
   const key = keyOf(object);
   const told = toldAlready.get(key);
@@ -138,7 +155,7 @@ function endOfInitial({ kind }: ListRequest, revision: number): Line {
 
 async function pump(
   raw: ServerResponse,
-  lines: AsyncIterable<Line>,
+  lines: AsyncIterable<Shown>,
   { signal, stalledAfterMs }: { signal: AbortSignal; stalledAfterMs: number },
 ): Promise<void> {
   for await (const line of lines) {

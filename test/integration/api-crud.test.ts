@@ -201,20 +201,43 @@ test("a merge patch removes with null, merges objects and replaces lists; a JSON
   expect(store.revision).toBe(before);
 });
 
-test.for([
-  ["application/strategic-merge-patch+json"],
-  ["application/apply-patch+yaml"],
-  ["application/json"],
-  ["application/vnd.kubernetes.protobuf"],
-])("a patch of type %s is answered 415 with the types that are taken", async ([type = ""]) => {
+test("a strategic merge patch merges ports by their number; of our own kinds it is answered 415, as of all custom resources", async () => {
   const { send } = await startApi();
+  const headers = { "content-type": "application/strategic-merge-patch+json" };
   await send({ method: "POST", path: SERVICES, body: service("web") });
-  const { json } = await send({ method: "PATCH", path: `${SERVICES}/web`, body: "{}", headers: { "content-type": type } });
-  expect(json).toMatchObject({ code: 415, reason: "UnsupportedMediaType" });
-  expect(json.message).toBe(
-    "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json",
-  );
+  await send({ method: "POST", path: WORKLOADS, body: workload("web-1") });
+  const body = {
+    spec: {
+      ports: [
+        { port: 81, name: "b" },
+        { port: 80, name: "a" },
+      ],
+    },
+  };
+  const { json } = await send({ method: "PATCH", path: `${SERVICES}/web`, body, headers });
+  expect(json.spec["ports"]).toMatchObject([
+    { name: "a", port: 80, targetPort: 80 },
+    { name: "b", port: 81 },
+  ]);
+  expect((await send({ method: "PATCH", path: `${WORKLOADS}/web-1`, body: {}, headers })).json).toMatchObject({
+    code: 415,
+    message:
+      "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json",
+  });
 });
+
+test.for([["application/apply-patch+yaml"], ["application/json"], ["application/vnd.kubernetes.protobuf"]])(
+  "a patch of type %s is answered 415 with the types that are taken",
+  async ([type = ""]) => {
+    const { send } = await startApi();
+    await send({ method: "POST", path: SERVICES, body: service("web") });
+    const { json } = await send({ method: "PATCH", path: `${SERVICES}/web`, body: "{}", headers: { "content-type": type } });
+    expect(json).toMatchObject({ code: 415, reason: "UnsupportedMediaType" });
+    expect(json.message).toBe(
+      "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json",
+    );
+  },
+);
 
 test("status is kept apart: the object's own writes leave it alone, and the reverse", async () => {
   const { send } = await startApi();

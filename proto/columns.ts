@@ -1,15 +1,18 @@
-import type { EndpointSlice } from "#proto/endpoint-slice.ts";
-import { SERVICE_NAME_LABEL } from "#proto/endpoint-slice.ts";
-import type { Event } from "#proto/event.ts";
-import type { KindName, ObjectOf } from "#proto/kinds.ts";
-import type { Labels } from "#proto/meta.ts";
-import type { Namespace } from "#proto/namespace.ts";
-import { isKeptByBrake, isNodeReady, type Node } from "#proto/node.ts";
-import { clusterIpsOf, isHeadless, type Service } from "#proto/service.ts";
-import { needsVerdict, type Workload } from "#proto/workload.ts";
+import type { EndpointSlice } from "./endpoint-slice.ts";
+import { SERVICE_NAME_LABEL } from "./endpoint-slice.ts";
+import type { Event } from "./event.ts";
+import type { KindName, ObjectOf } from "./kinds.ts";
+import type { Labels } from "./meta.ts";
+import type { Namespace } from "./namespace.ts";
+import { isKeptByBrake, isNodeReady, type Node } from "./node.ts";
+import { clusterIpsOf, isHeadless, type Service } from "./service.ts";
+import { needsVerdict, type Workload } from "./workload.ts";
 import { age } from "./age.ts";
 
-/** What `get` shows of each kind: the columns of kubectl, so that its users read them without learning. Pure; `now` in ms. */
+/**
+ * What `get` shows of each kind, in the CLI and in the Tables that the server makes for kubectl: Kubernetes' own columns, so that its users read them without
+ * learning. Names are as Kubernetes' Tables have them; people see them in capitals. Pure; `now` in ms.
+ */
 
 export interface Column<T> {
   readonly name: string;
@@ -22,35 +25,35 @@ const NONE = "<none>";
 const UNKNOWN = "<unknown>";
 const UNSET = "<unset>";
 const AGE = {
-  name: "AGE",
+  name: "Age",
   cell: (object: { metadata: { creationTimestamp?: string | undefined } }, now: number) => age(object.metadata.creationTimestamp, now),
 };
-const NAME = { name: "NAME", cell: (object: { metadata: { name: string } }) => object.metadata.name };
+const NAME = { name: "Name", cell: (object: { metadata: { name: string } }) => object.metadata.name };
 
 const service: Column<Service>[] = [
   NAME,
-  { name: "TYPE", cell: ({ spec }) => spec.type },
-  { name: "CLUSTER-IP", cell: (one) => (isHeadless(one) ? "None" : (clusterIpsOf(one)[0] ?? NONE)) },
-  { name: "EXTERNAL-IP", cell: externalIps },
-  { name: "PORT(S)", cell: ({ spec }) => orNone(spec.ports.map(servicePortText).join(",")) },
+  { name: "Type", cell: ({ spec }) => spec.type },
+  { name: "Cluster-IP", cell: (one) => (isHeadless(one) ? "None" : (clusterIpsOf(one)[0] ?? NONE)) },
+  { name: "External-IP", cell: externalIps },
+  { name: "Port(s)", cell: ({ spec }) => orNone(spec.ports.map(servicePortText).join(",")) },
   AGE,
-  { name: "SELECTOR", wide: true, cell: ({ spec }) => labelsText(spec.selector) },
+  { name: "Selector", wide: true, cell: ({ spec }) => labelsText(spec.selector) },
 ];
 
 const endpointSlice: Column<EndpointSlice>[] = [
   NAME,
-  { name: "ADDRESSTYPE", cell: ({ addressType }) => addressType },
-  { name: "PORTS", cell: ({ ports }) => firstThree(ports.map(({ port }) => (port === undefined ? "*" : String(port)))) },
-  { name: "ENDPOINTS", cell: ({ endpoints }) => firstThree(endpoints.map(({ addresses }) => addresses[0] ?? "")) },
+  { name: "AddressType", cell: ({ addressType }) => addressType },
+  { name: "Ports", cell: ({ ports }) => firstThree(ports.map(({ port }) => (port === undefined ? "*" : String(port)))) },
+  { name: "Endpoints", cell: ({ endpoints }) => firstThree(endpoints.map(({ addresses }) => addresses[0] ?? "")) },
   AGE,
-  { name: "SERVICE", wide: true, cell: ({ metadata }) => metadata.labels?.[SERVICE_NAME_LABEL] ?? NONE },
+  { name: "Service", wide: true, cell: ({ metadata }) => metadata.labels?.[SERVICE_NAME_LABEL] ?? NONE },
   {
-    name: "READY",
+    name: "Ready",
     wide: true,
     cell: ({ endpoints }) => `${endpoints.filter(({ conditions }) => conditions.ready !== false).length}/${endpoints.length}`,
   },
   {
-    name: "NODES",
+    name: "Nodes",
     wide: true,
     cell: ({ endpoints }) => orNone([...new Set(endpoints.flatMap(({ nodeName }) => nodeName ?? []))].join(",")),
   },
@@ -58,42 +61,42 @@ const endpointSlice: Column<EndpointSlice>[] = [
 
 const node: Column<Node>[] = [
   NAME,
-  { name: "STATUS", cell: nodeStatusText },
-  { name: "ROLES", cell: rolesOf },
+  { name: "Status", cell: nodeStatusText },
+  { name: "Roles", cell: rolesOf },
   AGE,
-  { name: "VERSION", cell: ({ status }) => orNone(status.nodeInfo?.kubeletVersion ?? "") },
-  { name: "INTERNAL-IP", wide: true, cell: (one) => nodeAddress(one, "InternalIP") },
-  { name: "EXTERNAL-IP", wide: true, cell: (one) => nodeAddress(one, "ExternalIP") },
-  { name: "OS-IMAGE", wide: true, cell: ({ status }) => status.nodeInfo?.osImage ?? UNKNOWN },
-  { name: "KERNEL-VERSION", wide: true, cell: ({ status }) => status.nodeInfo?.kernelVersion ?? UNKNOWN },
+  { name: "Version", cell: ({ status }) => orNone(status.nodeInfo?.kubeletVersion ?? "") },
+  { name: "Internal-IP", wide: true, cell: (one) => nodeAddress(one, "InternalIP") },
+  { name: "External-IP", wide: true, cell: (one) => nodeAddress(one, "ExternalIP") },
+  { name: "OS-Image", wide: true, cell: ({ status }) => status.nodeInfo?.osImage ?? UNKNOWN },
+  { name: "Kernel-Version", wide: true, cell: ({ status }) => status.nodeInfo?.kernelVersion ?? UNKNOWN },
 ];
 
-const namespace: Column<Namespace>[] = [NAME, { name: "STATUS", cell: ({ status }) => status.phase ?? "Active" }, AGE];
+const namespace: Column<Namespace>[] = [NAME, { name: "Status", cell: ({ status }) => status.phase ?? "Active" }, AGE];
 
 const event: Column<Event>[] = [
-  { name: "LAST SEEN", cell: (one, now) => age(lastSeen(one), now) },
-  { name: "TYPE", cell: ({ type }) => type },
-  { name: "REASON", cell: ({ reason }) => reason },
-  { name: "OBJECT", cell: ({ involvedObject: { kind = "", name = "" } }) => `${kind.toLowerCase()}/${name}` },
+  { name: "Last Seen", cell: (one, now) => age(lastSeen(one), now) },
+  { name: "Type", cell: ({ type }) => type },
+  { name: "Reason", cell: ({ reason }) => reason },
+  { name: "Object", cell: ({ involvedObject: { kind = "", name = "" } }) => `${kind.toLowerCase()}/${name}` },
   {
-    name: "SOURCE",
+    name: "Source",
     wide: true,
     cell: ({ source }) => orNone([source.component, source.host].filter((one) => one !== undefined).join(", ")),
   },
-  { name: "MESSAGE", cell: ({ message }) => message },
-  { name: "COUNT", wide: true, cell: ({ count = 1 }) => String(count) },
-  { name: "NAME", wide: true, cell: ({ metadata }) => metadata.name },
+  { name: "Message", cell: ({ message }) => message },
+  { name: "Count", wide: true, cell: ({ count = 1 }) => String(count) },
+  { name: "Name", wide: true, cell: ({ metadata }) => metadata.name },
 ];
 
 const workload: Column<Workload>[] = [
   NAME,
-  { name: "NODE", cell: ({ spec }) => spec.node },
-  { name: "ADDRESS", cell: ({ spec }) => spec.address ?? "<node's>" },
-  { name: "PORTS", cell: ({ spec }) => orNone(spec.ports.map(({ port, protocol }) => `${port}/${protocol}`).join(",")) },
-  { name: "READY", cell: workloadReadyText },
+  { name: "Node", cell: ({ spec }) => spec.node },
+  { name: "Address", cell: ({ spec }) => spec.address ?? "<node's>" },
+  { name: "Ports", cell: ({ spec }) => orNone(spec.ports.map(({ port, protocol }) => `${port}/${protocol}`).join(",")) },
+  { name: "Ready", cell: workloadReadyText },
   AGE,
-  { name: "WEIGHT", wide: true, cell: ({ spec }) => String(spec.weight) },
-  { name: "REASON", wide: true, cell: ({ status }) => orNone(status.reason ?? "") },
+  { name: "Weight", wide: true, cell: ({ spec }) => String(spec.weight) },
+  { name: "Reason", wide: true, cell: ({ status }) => orNone(status.reason ?? "") },
 ];
 
 const columns: { readonly [Kind in KindName]: readonly Column<ObjectOf<Kind>>[] } = {

@@ -1,0 +1,117 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { isAppError } from "#proto/error.ts";
+import { kinds } from "#proto/kinds.ts";
+import { strategicPatch } from "./strategic-patch.ts";
+
+const keys = kinds.Service.mergeKeys ?? {};
+const http = { name: "http", port: 80, targetPort: 8080 };
+const dns = { name: "dns", port: 53, protocol: "UDP" };
+const current = {
+  metadata: { labels: { a: "1", b: "2" }, finalizers: ["one", "two"] },
+  spec: { type: "ClusterIP", selector: { app: "web" }, ports: [http, dns], externalIPs: ["198.51.100.1"] },
+};
+
+describe("a strategic merge patch", () => {
+  const rows: { name: string; patch: Record<string, unknown>; want: unknown }[] = [
+    {
+      name: "merges objects, and null removes",
+      patch: { metadata: { labels: { a: null, c: "3" } } },
+      want: { ...current, metadata: { ...current.metadata, labels: { b: "2", c: "3" } } },
+    },
+    {
+      name: "merges ports by their number",
+      patch: { spec: { ports: [{ port: 80, targetPort: 9090 }] } },
+      want: spec({ ports: [{ ...http, targetPort: 9090 }, dns] }),
+    },
+    {
+      name: "adds a port that is not there",
+      patch: { spec: { ports: [{ name: "s", port: 443 }] } },
+      want: spec({ ports: [http, dns, { name: "s", port: 443 }] }),
+    },
+    { name: "removes a port", patch: { spec: { ports: [{ $patch: "delete", port: 80 }] } }, want: spec({ ports: [dns] }) },
+    { name: "removes a port that is not there", patch: { spec: { ports: [{ $patch: "delete", port: 81 }] } }, want: current },
+    {
+      name: "replaces a merged list",
+      patch: { spec: { ports: [{ $patch: "replace" }, { name: "x", port: 1 }] } },
+      want: spec({ ports: [{ name: "x", port: 1 }] }),
+    },
+    {
+      name: "replaces other lists whole",
+      patch: { spec: { externalIPs: ["198.51.100.2"] } },
+      want: spec({ externalIPs: ["198.51.100.2"] }),
+    },
+    {
+      name: "orders a merged list",
+      patch: { spec: { "$setElementOrder/ports": [{ port: 53 }, { port: 80 }] } },
+      want: spec({ ports: [dns, http] }),
+    },
+    {
+      name: "orders with an addition, as kubectl apply sends it",
+      patch: { spec: { "$setElementOrder/ports": [{ port: 443 }, { port: 80 }, { port: 53 }], ports: [{ name: "s", port: 443 }] } },
+      want: spec({ ports: [{ name: "s", port: 443 }, http, dns] }),
+    },
+    {
+      name: "replaces an object",
+      patch: { spec: { selector: { $patch: "replace", tier: "x" } } },
+      want: spec({ selector: { tier: "x" } }),
+    },
+    {
+      name: "empties an object",
+      patch: { spec: { selector: { $patch: "delete" } } },
+      want: { ...current, spec: without(current.spec, "selector") },
+    },
+    {
+      name: "keeps named keys only",
+      patch: { spec: { $retainKeys: ["type", "ports"], type: "NodePort" } },
+      want: { ...current, spec: { type: "NodePort", ports: [http, dns] } },
+    },
+    {
+      name: "adds to and takes from a set",
+      patch: { metadata: { finalizers: ["three"], "$deleteFromPrimitiveList/finalizers": ["one"] } },
+      want: { ...current, metadata: { ...current.metadata, finalizers: ["two", "three"] } },
+    },
+    { name: "removes a merged list", patch: { spec: { ports: null } }, want: { ...current, spec: without(current.spec, "ports") } },
+    { name: "that is empty changes nothing", patch: {}, want: current },
+  ];
+  test.for(rows)("$name", ({ patch, want }) => {
+    const before = structuredClone(current);
+    expect(strategicPatch(current, patch, keys)).toEqual(want);
+    expect(current).toEqual(before);
+  });
+
+  const bad: { name: string; patch: Record<string, unknown> }[] = [
+    { name: "an item without its key", patch: { spec: { ports: [{ name: "x" }] } } },
+    { name: "an unknown directive", patch: { spec: { selector: { $patch: "explode" } } } },
+    { name: "an order that is no list", patch: { spec: { "$setElementOrder/ports": 1 } } },
+    { name: "kept keys that are no list", patch: { spec: { $retainKeys: "type" } } },
+  ];
+  test.for(bad)("with $name is refused", ({ patch }) => {
+    expect(() => strategicPatch(current, patch, keys)).toThrow(expect.toSatisfy((error: unknown) => isAppError(error, "BadRequest")));
+  });
+});
+
+test("applying a patch again changes nothing more, and only what the patch names", () => {
+  const port = fc.record({ port: fc.integer({ min: 1, max: 5 }), name: fc.constantFrom("a", "b", "c") });
+  const ports = fc.uniqueArray(port, { selector: ({ port: number }) => number, maxLength: 5 });
+  const labels = fc.dictionary(fc.constantFrom("a", "b", "c"), fc.option(fc.constantFrom("x", "y")), { maxKeys: 3 });
+  fc.assert(
+    fc.property(ports, ports, labels, (existing, changes, wanted) => {
+      const object = { metadata: { labels: { z: "stays" } }, spec: { ports: existing } };
+      const patch = { metadata: { labels: wanted }, spec: { ports: changes } };
+      const once = strategicPatch(object, patch, keys) as typeof object;
+      expect(strategicPatch(once, patch, keys)).toEqual(once);
+      expect(once.metadata.labels.z).toBe("stays");
+      for (const one of existing) if (!changes.some((change) => change.port === one.port)) expect(once.spec.ports).toContainEqual(one);
+      for (const one of changes) expect(once.spec.ports).toContainEqual(one);
+    }),
+  );
+});
+
+function spec(more: object): unknown {
+  return { ...current, spec: { ...current.spec, ...more } };
+}
+
+function without(object: object, key: string): object {
+  return Object.fromEntries(Object.entries(object).filter(([one]) => one !== key));
+}

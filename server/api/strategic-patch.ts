@@ -1,0 +1,130 @@
+import { AppError } from "#proto/error.ts";
+import { SET_OF_VALUES, type MergeKeys } from "#proto/kinds.ts";
+import { isJsonObject, type JsonObject } from "./json-body.ts";
+
+/**
+ * Kubernetes' strategic merge patch: a merge patch (RFC 7386) that merges the lists it knows a key of, item by item. Pure; arguments are not changed. Rules:
+ * kubernetes/community, "Strategic Merge Patch" (directives $patch, $setElementOrder, $deleteFromPrimitiveList, $retainKeys).
+ */
+export function strategicPatch(current: unknown, patch: JsonObject, keys: MergeKeys): unknown {
+  const merged = mergeObject(isJsonObject(current) ? current : {}, patch, { keys, path: "" });
+  return merged ?? {};
+}
+
+interface At {
+  readonly keys: MergeKeys;
+  /** Of the value in the object, `spec.ports`; items of a list add nothing. */
+  readonly path: string;
+}
+
+const PATCH = "$patch";
+const RETAIN = "$retainKeys";
+const ORDER = "$setElementOrder/";
+const DELETE_FROM = "$deleteFromPrimitiveList/";
+
+/** undefined: the patch says that there shall be no such object. */
+function mergeObject(current: JsonObject, patch: JsonObject, at: At): JsonObject | undefined {
+  const directive = patch[PATCH];
+  if (directive === "delete") return undefined;
+  if (directive === "replace") return withoutDirectives(patch);
+  if (directive !== undefined && directive !== "merge")
+    throw bad(at, `${PATCH}: ${JSON.stringify(directive)} is none of delete, merge, replace`);
+  const retained = stringsOf(patch[RETAIN], at, RETAIN);
+  const merged: Record<string, unknown> = Object.fromEntries(
+    Object.entries(current).filter(([key]) => retained === undefined || retained.includes(key)),
+  );
+  for (const key of keysTouched(patch)) {
+    const value = mergeField(key, merged[key], patch, at);
+    if (value === undefined) Reflect.deleteProperty(merged, key);
+    else merged[key] = value;
+  }
+  return merged;
+}
+
+/** The fields that the patch has something to say about, those of its directives among them. */
+function keysTouched(patch: JsonObject): ReadonlySet<string> {
+  const fieldOf = (key: string): string | undefined => {
+    if (key === PATCH || key === RETAIN) return undefined;
+    for (const prefix of [ORDER, DELETE_FROM]) if (key.startsWith(prefix)) return key.slice(prefix.length);
+    return key;
+  };
+  return new Set(Object.keys(patch).flatMap((key) => fieldOf(key) ?? []));
+}
+
+/** undefined: there shall be no such field. */
+function mergeField(key: string, current: unknown, patch: JsonObject, { keys, path }: At): unknown {
+  const at: At = { keys, path: path === "" ? key : `${path}.${key}` };
+  const said = patch[key];
+  if (said === null) return undefined;
+  const mergeKey = keys[at.path];
+  const deletions = patch[`${DELETE_FROM}${key}`];
+  if (Array.isArray(said) || deletions !== undefined || (said === undefined && Array.isArray(current))) {
+    if (mergeKey === undefined) return said ?? current;
+    const order = patch[`${ORDER}${key}`];
+    const list = Array.isArray(current) ? (current as readonly unknown[]) : [];
+    const changes = said === undefined ? [] : listOf(said, at);
+    if (mergeKey === SET_OF_VALUES)
+      return ordered(mergeSet(list, changes, deletions === undefined ? [] : listOf(deletions, at)), order, (item) => item, at);
+    return ordered(mergeList(list, changes, mergeKey, at), order, (item) => keyOf(item, mergeKey), at);
+  }
+  if (!isJsonObject(said)) return said ?? current;
+  return mergeObject(isJsonObject(current) ? current : {}, said, at);
+}
+
+function mergeSet(current: readonly unknown[], added: readonly unknown[], deleted: readonly unknown[]): unknown[] {
+  return [...new Set([...current, ...added])].filter((item) => !deleted.includes(item));
+}
+
+function mergeList(current: readonly unknown[], changes: readonly unknown[], mergeKey: string, at: At): unknown[] {
+  if (changes.some((change) => isJsonObject(change) && change[PATCH] === "replace" && change[mergeKey] === undefined))
+    return changes.filter((change) => !(isJsonObject(change) && change[PATCH] === "replace" && change[mergeKey] === undefined));
+  const merged = [...current];
+  for (const change of changes) {
+    if (!isJsonObject(change) || change[mergeKey] === undefined)
+      throw bad(at, `each item of the list needs the field ${mergeKey}, by which it is found`);
+    const found = merged.findIndex((item) => keyOf(item, mergeKey) === change[mergeKey]);
+    const existing = found === -1 ? undefined : merged[found];
+    const next = mergeObject(isJsonObject(existing) ? existing : {}, change, at);
+    if (found === -1) {
+      if (next) merged.push(next);
+    } else if (next) merged[found] = next;
+    else merged.splice(found, 1);
+  }
+  return merged;
+}
+
+/** Items that the order names come in that order; the others stay behind the one that they came after. */
+function ordered(items: readonly unknown[], order: unknown, identify: (item: unknown) => unknown, at: At): unknown[] {
+  if (order === undefined) return [...items];
+  const wanted = listOf(order, at).map(identify);
+  const rank = (item: unknown): number => wanted.indexOf(identify(item));
+  const named = items.filter((item) => rank(item) !== -1).toSorted((a, b) => rank(a) - rank(b));
+  const result: unknown[] = [];
+  let next = 0;
+  // Places of named items are filled in the wanted order; who is not named keeps its place among them.
+  for (const item of items) result.push(rank(item) === -1 ? item : named[next++]);
+  return result;
+}
+
+function keyOf(item: unknown, mergeKey: string): unknown {
+  return isJsonObject(item) ? item[mergeKey] : undefined;
+}
+
+function withoutDirectives(patch: JsonObject): JsonObject {
+  return Object.fromEntries(Object.entries(patch).filter(([key]) => !key.startsWith("$")));
+}
+
+function listOf(value: unknown, at: At): readonly unknown[] {
+  if (Array.isArray(value)) return value;
+  throw bad(at, "must be a list");
+}
+
+function stringsOf(value: unknown, at: At, what: string): readonly string[] | undefined {
+  if (value === undefined) return undefined;
+  if (Array.isArray(value) && value.every((one) => typeof one === "string")) return value;
+  throw bad(at, `${what} must be a list of names`);
+}
+
+function bad({ path }: At, why: string): AppError {
+  return new AppError("BadRequest", `the strategic merge patch cannot be applied: ${path === "" ? "" : `${path}: `}${why}`);
+}

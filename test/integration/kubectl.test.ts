@@ -1,0 +1,244 @@
+import { execa } from "execa";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { waitFor } from "#test/wait-for.ts";
+import { startHost, startServer, type TestHost, type TestServer } from "./cli-server.ts";
+
+/** An unmodified kubectl against our server: one session, in the order of these rows. FAIRLEAD_KUBECTL names another one. */
+
+const kubectl = process.env["FAIRLEAD_KUBECTL"] ?? "kubectl";
+let server: TestServer;
+let host: TestHost;
+let home: string;
+beforeAll(async () => {
+  server = await startServer();
+  host = await startHost(server, "vm-1", "192.168.56.11");
+  home = await mkdtemp(join(tmpdir(), "fairlead-kubectl-"));
+  for (const [name, text] of Object.entries(FILES)) await writeFile(join(home, name), text);
+});
+afterAll(async () => {
+  await host.stop();
+  await server.close();
+  await rm(home, { recursive: true, force: true });
+});
+
+const FILES: Readonly<Record<string, string>> = {
+  "web.yaml": `apiVersion: v1
+kind: Service
+metadata: { name: web, labels: { tier: front } }
+spec:
+  selector: { app: web }
+  ports: [{ name: http, port: 80, targetPort: http }, { name: dns, port: 53, protocol: UDP }]
+`,
+  "web-81.yaml": `apiVersion: v1
+kind: Service
+metadata: { name: web }
+spec:
+  selector: { app: web }
+  ports: [{ name: http, port: 81, targetPort: http }]
+`,
+  "wl.yaml": `apiVersion: fairlead.dev/v1
+kind: Workload
+metadata: { name: web-1, labels: { app: web } }
+spec: { node: vm-1, ports: [{ name: http, port: 8080 }] }
+`,
+  "pruned.yaml": `apiVersion: v1
+kind: Service
+metadata: { name: pruned, labels: { pruned: "yes" } }
+spec: { ports: [{ port: 80 }] }
+`,
+  "bad.yaml": `apiVersion: v1
+kind: Service
+metadata: { name: Bad_Name }
+spec: { ports: [{ port: 99999 }], type: Wrong }
+`,
+  "typo.yaml": `apiVersion: v1
+kind: Service
+metadata: { name: typo }
+spec: { ports: [{ port: 80, bogus: 1 }], selectr: {} }
+`,
+};
+
+function run(args: string, env: Readonly<Record<string, string>> = {}) {
+  return execa(kubectl, words(args), {
+    reject: false,
+    cwd: home,
+    env: { KUBECONFIG: server.kubeconfig, HOME: home, ...env },
+    timeout: 20_000,
+  });
+}
+
+/** At spaces, but for what stands in apostrophes. */
+function words(args: string): string[] {
+  return Array.from(args.matchAll(/'([^']*)'|(\S+)/g), ([, quoted, plain]) => quoted ?? plain ?? "");
+}
+
+interface Row {
+  readonly run: string;
+  readonly code?: number;
+  /** Of standard output, whole lines in any order of blanks. */
+  readonly out?: string | RegExp;
+  readonly err?: RegExp;
+}
+
+const AGE = String.raw`\d+s`;
+const session: Row[] = [
+  { run: "version", out: /Server Version: v1\.\d+\.\d+\+fairlead/ },
+  { run: "api-versions", out: "discovery.k8s.io/v1\nfairlead.dev/v1\nv1" },
+  { run: "api-resources --no-headers -o name", out: /^workloads\.fairlead\.dev$/m },
+  { run: "cluster-info", out: /Kubernetes control plane.* is running at/ },
+  { run: "auth whoami -o jsonpath={.status.userInfo.username}", out: "admin" },
+  { run: "auth can-i create services", out: "yes" },
+  { run: "auth can-i --list", out: /\*\.\*/ },
+  { run: "get svc", err: /No resources found in default namespace/ },
+  { run: "create namespace shop", out: "namespace/shop created" },
+  { run: "get ns shop", out: new RegExp(String.raw`^NAME +STATUS +AGE\nshop +Active +${AGE}$`) },
+  { run: "describe ns shop", out: /Status: +Active/ },
+  { run: "apply -f web.yaml", out: "service/web created" },
+  { run: "apply -f web.yaml", out: "service/web unchanged" },
+  {
+    run: "get svc web",
+    out: new RegExp(
+      String.raw`^NAME +TYPE +CLUSTER-IP +EXTERNAL-IP +PORT\(S\) +AGE\nweb +ClusterIP +10\.222\.\S+ +<none> +80/TCP,53/UDP +${AGE}$`,
+    ),
+  },
+  { run: "get svc web -o wide", out: /SELECTOR\n.* app=web$/ },
+  { run: "get svc -A", out: /^NAMESPACE +NAME.*\ndefault +web /m },
+  { run: "get svc -l tier=front -o name", out: "service/web" },
+  { run: "get svc -l tier!=front -o name", out: "" },
+  { run: "get svc --field-selector metadata.name=web -o name", out: "service/web" },
+  { run: "get svc --show-labels", out: /tier=front$/ },
+  { run: "get svc -L tier", out: /TIER\n.*front$/ },
+  { run: "get svc web -o jsonpath={.spec.ports[*].port}", out: "80 53" },
+  { run: "get svc web -o custom-columns=N:.metadata.name,T:.spec.type --no-headers", out: /^web +ClusterIP$/ },
+  { run: "get svc --sort-by=.metadata.name", out: /^web /m },
+  { run: "get svc --chunk-size=1 -o name", out: "service/web" },
+  { run: "diff -f web-81.yaml", code: 1, out: /port: 81/ },
+  { run: "apply -f web-81.yaml --dry-run=server", out: "service/web configured (server dry run)" },
+  { run: "get svc web -o jsonpath={.spec.ports[*].port}", out: "80 53" },
+  { run: "apply -f web-81.yaml", out: "service/web configured" },
+  { run: "get svc web -o jsonpath={.spec.ports[*].port}", out: "81" },
+  { run: "get svc web -o jsonpath={.metadata.labels}", out: "" },
+  { run: "label svc web tier=back", out: "service/web labeled" },
+  { run: "annotate svc web note=hello", out: "service/web annotated" },
+  { run: `patch svc web -p '{"spec":{"ports":[{"port":81,"targetPort":9090}]}}'`, out: "service/web patched" },
+  { run: "get svc web -o jsonpath={.spec.ports[0].targetPort}{.spec.ports[0].name}", out: "9090http" },
+  { run: `patch svc web --type=merge -p '{"spec":{"sessionAffinity":"ClientIP"}}'`, out: "service/web patched" },
+  { run: `patch svc web --type=json -p '[{"op":"replace","path":"/spec/sessionAffinity","value":"None"}]'`, out: "service/web patched" },
+  {
+    run: `patch svc web --type=json -p '[{"op":"replace","path":"/spec/sessionAffinity","value":"None"}]'`,
+    out: "service/web patched (no change)",
+  },
+  { run: "set selector svc web app=web,tier=x", out: "service/web selector updated" },
+  { run: "edit svc web", err: /^Edit cancelled, no changes made/ },
+  { run: "replace -f web.yaml", out: "service/web replaced" },
+  { run: "wait --for=jsonpath={.spec.type}=ClusterIP svc/web --timeout=5s", out: "service/web condition met" },
+  { run: "expose svc web --name=web2 --port=8000", out: "service/web2 exposed" },
+  { run: "create service clusterip db --tcp=5432:5432", out: "service/db created" },
+  { run: "create service clusterip none --clusterip=None", out: "service/none created" },
+  { run: "create service nodeport np --tcp=80:8080 --node-port=30123", out: "service/np created" },
+  { run: "get svc np -o jsonpath={.spec.ports[0].nodePort}", out: "30123" },
+  { run: "create service externalname ext --external-name example.com", out: "service/ext created" },
+  { run: "create service loadbalancer lb --tcp=80", out: "service/lb created", err: /^Warning: spec\.type LoadBalancer/ },
+  { run: "apply -f wl.yaml", out: "workload.fairlead.dev/web-1 created" },
+  // kubectl replaces lists of such kinds whole, and the server's defaults stand in them: it says so, and nothing changes.
+  { run: "apply -f wl.yaml", out: /^workload\.fairlead\.dev\/web-1 (configured|unchanged)$/ },
+  { run: "get wl web-1 -o jsonpath={.metadata.generation}", out: "1" },
+  { run: "get wl", out: new RegExp(String.raw`^NAME +NODE +ADDRESS +PORTS +READY +AGE\nweb-1 +vm-1 +\S+ +8080/TCP +True +${AGE}$`) },
+  { run: `patch wl web-1 --type=merge -p '{"spec":{"weight":3}}'`, out: "workload.fairlead.dev/web-1 patched" },
+  { run: `patch wl web-1 -p '{"spec":{"weight":4}}'`, code: 1, err: /application\/merge-patch\+json/ },
+  { run: "describe wl web-1", out: /Weight: +3/ },
+  { run: "get nodes", out: /^NAME +STATUS +ROLES +AGE +VERSION\nvm-1 +Ready/ },
+  { run: "get node vm-1 -o wide", out: /192\.168\.56\.11/ },
+  { run: "cordon vm-1", out: "node/vm-1 cordoned" },
+  { run: "get node vm-1", out: /Ready,SchedulingDisabled/ },
+  { run: "uncordon vm-1", out: "node/vm-1 uncordoned" },
+  { run: "get endpointslices -l kubernetes.io/service-name=web", out: /IPv4 +8080,53 +192\.168\.56\.11/ },
+  { run: "describe svc web", out: /Endpoints: +192\.168\.56\.11:8080/ },
+  { run: "get events -A", err: /^$|No resources found/ },
+  { run: "get all", out: /service\/web .*[\s\S]*workload\.fairlead\.dev\/web-1/ },
+  { run: "get svc,wl -o name", out: /^service\/web$[\s\S]*^workload\.fairlead\.dev\/web-1$/m },
+  { run: "explain service.spec.ports", out: /targetPort/ },
+  { run: "explain workload.spec.checks.http", out: /expectStatus/ },
+  { run: "get svc nope", code: 1, err: /^Error from server \(NotFound\): services "nope" not found$/ },
+  { run: "get nope", code: 1, err: /the server doesn't have a resource type "nope"/ },
+  { run: "create -f web.yaml", code: 1, err: /services "web" already exists/ },
+  {
+    run: "create -f bad.yaml",
+    code: 1,
+    err: /The Service "Bad_Name" is invalid:[\s\S]*metadata\.name[\s\S]*spec\.ports\[0\]\.port[\s\S]*/,
+  },
+  {
+    run: "apply -f typo.yaml",
+    code: 1,
+    err: /strict decoding error: unknown field "spec\.ports\[0\]\.bogus", unknown field "spec\.selectr"/,
+  },
+  { run: "apply -f typo.yaml --validate=warn", out: "service/typo created", err: /Warning: unknown field/ },
+  { run: "get svc -n nons", err: /No resources found in nons namespace/ },
+  { run: "create service clusterip x --tcp=80 -n nons", code: 1, err: /namespaces "nons" not found/ },
+  { run: "label svc typo pruned=yes", out: "service/typo labeled" },
+  { run: "apply -f pruned.yaml", out: "service/pruned created" },
+  {
+    run: "apply -f pruned.yaml --prune --prune-allowlist=core/v1/Service -l pruned=yes",
+    out: "service/pruned unchanged\nservice/typo pruned",
+  },
+  { run: "delete svc web2 --dry-run=server", out: 'service "web2" deleted (server dry run)' },
+  { run: "get svc web2 -o name", out: "service/web2" },
+  { run: "delete svc web2 db", out: 'service "web2" deleted\nservice "db" deleted' },
+  { run: "delete -f web.yaml", out: 'service "web" deleted' },
+  { run: "delete -f web.yaml", code: 1, err: /services "web" not found/ },
+  { run: "delete -f web.yaml --ignore-not-found", out: "" },
+  { run: "delete svc -l app=np", out: 'service "np" deleted' },
+  { run: "delete wl web-1 --timeout=15s", out: 'workload.fairlead.dev "web-1" deleted' },
+  { run: "delete ns shop", out: 'namespace "shop" deleted' },
+  { run: "get ns shop", code: 1, err: /namespaces "shop" not found/ },
+];
+
+test("a session of everyday commands ends as it does with Kubernetes", { timeout: 180_000 }, async () => {
+  const wrong: unknown[] = [];
+  for (const { run: args, code = 0, out, err } of session) {
+    const { stdout, stderr, exitCode } = await run(args, { KUBE_EDITOR: "true" });
+    const isRight = exitCode === code && holds(out, stdout) && (err === undefined || err.test(stderr));
+    if (!isRight) wrong.push({ args, exitCode, stdout, stderr, wanted: { code, out: String(out), err: String(err) } });
+  }
+  expect(wrong).toEqual([]);
+});
+
+function holds(wanted: string | RegExp | undefined, stdout: string): boolean {
+  if (wanted === undefined) return true;
+  return typeof wanted === "string" ? stdout.trim() === wanted : wanted.test(stdout.trim());
+}
+
+test("a watch shows what another client does, as rows of one table", { timeout: 60_000 }, async () => {
+  const watching = execa(kubectl, ["get", "svc", "-w", "-l", "watched=yes"], {
+    reject: false,
+    env: { KUBECONFIG: server.kubeconfig, HOME: home },
+    buffer: false,
+    stdout: "pipe",
+  });
+  let seen = "";
+  watching.stdout.on("data", (text: Buffer) => (seen += text.toString()));
+  const service = {
+    apiVersion: "v1" as const,
+    kind: "Service" as const,
+    metadata: { name: "seen", labels: { watched: "no" } },
+    spec: { ports: [{ port: 80 }] },
+  };
+  await waitFor(async () => (await run("get svc seen -o name --ignore-not-found")).exitCode === 0, { what: "kubectl to work" });
+  await server.client.create("Service", service, { namespace: "default" });
+  // That it listens shows when it tells; until then the change may have come before it began.
+  await waitFor(
+    async () => {
+      await server.client.patch("Service", "seen", { metadata: { labels: { watched: "no" } } }, { namespace: "default" });
+      await server.client.patch("Service", "seen", { metadata: { labels: { watched: "yes" } } }, { namespace: "default" });
+      return /^seen /m.test(seen);
+    },
+    { what: "the watch to show the service", timeoutMs: 20_000, intervalMs: 200 },
+  );
+  watching.kill("SIGTERM");
+  await watching;
+  expect(seen.match(/^NAME/gm)).toHaveLength(1);
+  expect(seen).toMatch(/^seen +ClusterIP +10\.222\.\S+ +<none> +80\/TCP +\d+s$/m);
+});
