@@ -10,7 +10,7 @@ test("servers of a resolv.conf are read, other lines are not", () => {
   expect(parseResolvConf(text)).toEqual(["192.168.1.1", "fe80::1%eth0"]);
 });
 
-const own = ["127.0.0.153", "10.96.0.10", "fd00::a"];
+const own = ["10.96.0.10", "fd00::a"];
 test.for<[string, Partial<UpstreamSources>, string[]]>([
   ["a plain file", { host: ["192.168.1.1", "9.9.9.9"] }, ["192.168.1.1", "9.9.9.9"]],
   ["systemd-resolved's stub: its own list", { host: ["127.0.0.53"], resolved: ["192.168.1.1"] }, ["192.168.1.1"]],
@@ -40,6 +40,16 @@ test.for<[string, Partial<UpstreamSources>, string[]]>([
   ],
   ["never ourselves, however it is written", { host: ["FD00:0::a", "fd00::b"] }, ["fd00::b"]],
   ["a link-local server", { host: ["fe80::1%eth0"] }, ["fe80::1%eth0"]],
+  [
+    "never our place on each host, also where we listen elsewhere",
+    { host: ["127.0.0.153"], behind: [["127.0.0.153", "192.168.1.1"]] },
+    ["192.168.1.1"],
+  ],
+  [
+    "eight at most",
+    { host: Array.from({ length: 20 }, (_, i) => `192.168.1.${i}`) },
+    Array.from({ length: 8 }, (_, i) => `192.168.1.${i}`),
+  ],
   ["nobody at all", { host: ["127.0.0.153"], known: ["10.96.0.10"] }, []],
 ])("%s", ([, sources, want]) => {
   expect(chooseUpstreams({ host: [], resolved: [], behind: [], known: [], backup: [], ...sources }, own)).toEqual(want);

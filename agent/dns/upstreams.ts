@@ -4,6 +4,7 @@ import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "pino";
 import { describeError } from "#proto/error.ts";
+import { HOST_LOCAL_ADDRESS } from "./address.ts";
 import { openKnownUpstreams } from "./known-upstreams.ts";
 import { canonicalAddress, DNS_PORT, isServer } from "./server-address.ts";
 import type { Upstream } from "./upstream-udp.ts";
@@ -37,6 +38,8 @@ export const RESOLV_CONF: ResolvConfPaths = {
 const RESOLVED_STUBS = ["127.0.0.53", "127.0.0.54"];
 const RECHECK_MS = 5000;
 const MAX_LISTS = 64;
+/** Programs take three; each of ours has sockets of its own. */
+const MAX_UPSTREAMS = 8;
 
 /** The servers of a resolv.conf (5), in order. */
 export function parseResolvConf(text: string): string[] {
@@ -61,7 +64,7 @@ export interface UpstreamSources {
  * world itself. A host that was told to ask us names nobody else: whoever stood there before is asked on.
  */
 export function chooseUpstreams({ host, resolved, behind, known, backup }: UpstreamSources, own: readonly string[]): string[] {
-  const never = new Set([...own.map(canonicalAddress), ...RESOLVED_STUBS]);
+  const never = new Set([...own.map(canonicalAddress), HOST_LOCAL_ADDRESS, ...RESOLVED_STUBS]);
   const others = (servers: readonly string[]): string[] => servers.filter((address) => !never.has(canonicalAddress(address)));
   const outside = (servers: readonly string[]): string[] => others(servers).filter((address) => !isLoopback(address));
   const named = others(host);
@@ -76,7 +79,7 @@ export function chooseUpstreams({ host, resolved, behind, known, backup }: Upstr
           others(known),
           others(backup),
         ].find((servers) => servers.length > 0);
-  return [...new Set(chosen)];
+  return [...new Set(chosen)].slice(0, MAX_UPSTREAMS);
 }
 
 function isLoopback(address: string): boolean {

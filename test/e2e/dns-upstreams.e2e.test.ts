@@ -4,6 +4,7 @@ import { pino } from "pino";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { encodeQuestion } from "#agent/dns/encode-question.ts";
 import { createDnsMembers, type DnsMembers } from "#agent/dns/members.ts";
+import type { StubDomain } from "#agent/dns/stub-domains.ts";
 import { wireName } from "#test/dns-messages.ts";
 import { waitFor } from "#test/wait-for.ts";
 import { dig, freePort, startDnsmasq, startUnbound, type Server } from "./dns-servers.ts";
@@ -15,7 +16,7 @@ const web = `web.default.svc.${Z}`;
 
 async function startMembers(
   upstreams: readonly Server[],
-  options: { members?: number; port?: number } = {},
+  options: { members?: number; port?: number; stubs?: readonly StubDomain[] } = {},
 ): Promise<{ members: DnsMembers; at: Server }> {
   const record = { name: web, type: "A", address: "10.96.0.7" } as const;
   const out = { name: `out.default.svc.${Z}`, type: "CNAME", target: "www.test" } as const;
@@ -29,6 +30,7 @@ async function startMembers(
     dnsIps: ["10.96.0.10"],
     allowedSources: [],
     upstreams,
+    stubs: options.stubs,
     log: pino({ level: "silent" }),
   });
   members.apply([], { revision: 1, synced: true, all: true });
@@ -158,6 +160,12 @@ describe.for(servers)("%s", ([, startServer]) => {
     expect(await dig(at, "+short", `out.default.svc.${Z}`)).toBe("www.test.\n192.0.2.1");
     expect(await dig(at, "+short", "AAAA", `out.default.svc.${Z}`)).toBe("www.test.\n2001:db8::1");
   });
+});
+
+test("a stub domain's names are asked of its server, on a host that has no other", async () => {
+  const { at } = await startMembers([], { stubs: [{ suffix: "test", servers: [await startDnsmasq()] }] });
+  expect(await dig(at, "+short", "www.test")).toBe("192.0.2.1");
+  expect(await dig(at, "www.example.com")).toMatch(/status: SERVFAIL[^]*EDE: 22/);
 });
 
 test.for([1, 2])("dnsmasq that asks us is found out, with %d threads, and our names are answered", { timeout: 60_000 }, async (count) => {

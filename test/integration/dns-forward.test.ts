@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { connect } from "node:net";
@@ -98,6 +99,31 @@ describe("replies", () => {
     const asking = ask(at, { name: "www.example.com" });
     await expectLocalNamesPrompt(at);
     expect((await asking).addresses).toEqual(["192.0.2.1"]);
+  });
+
+  test("of any shape end in something that can be read, or in SERVFAIL, and our names are prompt meanwhile", async () => {
+    const shapes = fc.sample(
+      fc.record({
+        flags: fc.nat(0xffff),
+        counts: fc.array(fc.nat(4), { minLength: 3, maxLength: 3 }),
+        tail: fc.uint8Array({ maxLength: 200 }),
+      }),
+      300,
+    );
+    let next = 0;
+    const upstream = await startUpstream((query, send) => {
+      const { flags, counts, tail } = shapes[next++ % shapes.length] ?? { flags: 0, counts: [], tail: Buffer.alloc(0) };
+      const reply = Buffer.concat([replyTo(query, { flags: flags | FLAG.QR }), tail]);
+      for (const [i, count] of counts.entries()) reply.writeUInt16BE(count, 6 + 2 * i);
+      send(reply);
+    });
+    const { at, responder } = await startResponder(ours, { upstreams: [upstream.at] });
+    const asking = await askMany(at, 300);
+    await expectLocalNamesPrompt(at);
+    const found = await Promise.all(asking); // each could be read to its end
+    expect(new Set(found.map(({ rcode }) => rcode)).size).toBeGreaterThan(3);
+    expect(next).toBeGreaterThan(450); // what could not be read was asked again
+    expect(responder.stats().forwarding.misses).toBe(300);
   });
 
   test.for([RCODE.SERVFAIL, RCODE.REFUSED])("of rcode %d are the last word only when no upstream has a better one", async (rcode) => {
