@@ -24,6 +24,11 @@ describe("a run in which nothing failed", () => {
     { name: "fails when no test ran at all", run: whole({ unit: none }), want: ["not one test ran"] },
     { name: "fails when no kernel test ran", run: whole({ unit: some, e2e: none }), want: ["not one kernel test (e2e) ran"] },
     {
+      name: "fails when one of the kernel projects ran nothing",
+      run: whole({ e2e: some, "e2e-alone": none }),
+      want: ["not one kernel test (e2e-alone) ran"],
+    },
+    {
       name: "fails when a kernel test was skipped",
       run: whole({ unit: some, e2e: { ...some, skipped: 1 } }),
       want: ["1 kernel tests (e2e) were skipped; they must run, or be deleted"],

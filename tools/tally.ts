@@ -12,7 +12,7 @@ export interface Run {
   partial: boolean; // only some files or tests were asked for
 }
 
-export const kernelProject = "e2e";
+export const kernelProjects: readonly string[] = ["e2e", "e2e-alone"];
 
 export function closingLine(run: Run): string {
   const total = sum(run);
@@ -21,12 +21,13 @@ export function closingLine(run: Run): string {
 
 export function complaints(run: Run): string[] {
   const total = sum(run);
-  const kernel = run.counts[kernelProject];
   const found: string[] = [];
   if (total.passed + total.failed === 0) found.push("not one test ran");
-  if (kernel && !run.partial) {
-    if (kernel.skipped > 0) found.push(`${kernel.skipped} kernel tests (${kernelProject}) were skipped; they must run, or be deleted`);
-    if (kernel.passed + kernel.failed === 0) found.push(`not one kernel test (${kernelProject}) ran`);
+  for (const project of run.partial ? [] : kernelProjects) {
+    const kernel = run.counts[project];
+    if (!kernel) continue;
+    if (kernel.skipped > 0) found.push(`${kernel.skipped} kernel tests (${project}) were skipped; they must run, or be deleted`);
+    if (kernel.passed + kernel.failed === 0) found.push(`not one kernel test (${project}) ran`);
   }
   return found;
 }

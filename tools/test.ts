@@ -2,7 +2,7 @@
 import { spawnSync } from "node:child_process";
 import { createVitest, parseCLI, type TestModule, type Vitest } from "vitest/node";
 import { missingNeighbours, suitesWithout } from "./neighbours.ts";
-import { closingLine, complaints, kernelProject, type ProjectCounts, type Run, succeeded } from "./tally.ts";
+import { closingLine, complaints, kernelProjects, type ProjectCounts, type Run, succeeded } from "./tally.ts";
 
 const skipKernelSuites = process.env["FAIRLEAD_SKIP_E2E"] === "1";
 const skippedLoudly = "!!! The kernel suites (e2e) are NOT run: FAIRLEAD_SKIP_E2E=1. This says nothing about the data plane.";
@@ -23,7 +23,7 @@ async function runTests(argv: string[]): Promise<Run> {
   const projects = [options.project ?? []].flat();
   if (skipKernelSuites) {
     console.error(skippedLoudly);
-    projects.push(`!${kernelProject}`);
+    projects.push(...kernelProjects.map((name) => `!${name}`));
   }
   const settings = { ...options, project: projects, watch: false, run: true };
   let vitest = await createVitest(settings);
@@ -33,7 +33,7 @@ async function runTests(argv: string[]): Promise<Run> {
     const asked = vitest.projects
       .map((project) => project.name)
       .filter((name) => !partial || files.some((file) => file.project.name === name));
-    let refused = asked.includes(kernelProject) && !prepareKernelSuites();
+    let refused = asked.some((name) => kernelProjects.includes(name)) && !prepareKernelSuites();
     const withheld = refused
       ? []
       : suitesWithout(
