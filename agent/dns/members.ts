@@ -40,6 +40,8 @@ export interface DnsMembers {
   problems(): readonly string[];
   stats(): MembersStats;
   health(): DnsHealth;
+  /** With `measuresStalls`: the longest that a member's loop worked without a pause, by its reports since this was asked last. */
+  takeStallMs(): number;
 }
 
 /** For /readyz. */
@@ -57,8 +59,6 @@ export interface MembersStats extends DnsStats {
   readonly bound: readonly ListenAddress[];
   /** How long the last question to ourselves took; undefined = it was not answered. */
   readonly selfQueryMs: number | undefined;
-  /** With `measuresStalls`: the longest that a member's loop worked without a pause. */
-  readonly stallMs: number;
 }
 
 /** Who lived so long is not in a circle of crashes. */
@@ -152,8 +152,12 @@ export function createDnsMembers(options: DnsMembersOptions): DnsMembers {
       restarts,
       bound: members()[0]?.report.bound ?? [],
       selfQueryMs: self.lastMs(),
-      stallMs,
     }),
+    takeStallMs() {
+      const taken = stallMs;
+      stallMs = 0;
+      return taken;
+    },
     health() {
       const bound = members().flatMap(({ report }) => report.bound.slice());
       const places = [...new Set(bound.map(({ address, port }) => `${address}:${port}`))];

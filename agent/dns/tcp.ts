@@ -15,6 +15,9 @@ export const TCP_LIMITS = {
   unsentOctets: 65_536,
 } as const;
 
+/** Of the kernel's queue: a burst that it cannot hold comes again a second later, and two, and four. */
+const BACKLOG = 2048;
+
 export interface TcpListener {
   readonly port: number;
   /** No new connections; what is in flight is answered, then everything is closed after `drainMs`. */
@@ -26,6 +29,7 @@ export async function bindTcp(
   port: number,
   { accepts, onMessage, onDrop, reusePort }: ListenHandlers,
 ): Promise<TcpListener> {
+  /** Who asked last stands last. */
   const sockets = new Set<Socket>();
   const perClient = new Map<string, number>();
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
@@ -36,10 +40,17 @@ export async function bindTcp(
       socket.destroy();
       return;
     }
-    if (sockets.size >= TCP_LIMITS.connections || held >= TCP_LIMITS.connectionsPerClient) {
+    if (held >= TCP_LIMITS.connectionsPerClient) {
       onDrop("tcp-connections");
       socket.destroy();
       return;
+    }
+    // Who has been silent longest makes room: idle connections keep nobody out.
+    for (const longestSilent of sockets) {
+      if (sockets.size < TCP_LIMITS.connections) break;
+      sockets.delete(longestSilent);
+      onDrop("tcp-connections");
+      longestSilent.destroy();
     }
     sockets.add(socket);
     perClient.set(client, held + 1);
@@ -49,9 +60,14 @@ export async function bindTcp(
       if (left === 0) perClient.delete(client);
       else perClient.set(client, left);
     });
-    serveConnection(socket, client, onMessage, onDrop);
+    const onAsked: MessageHandler = (message, from, reply) => {
+      sockets.delete(socket);
+      sockets.add(socket);
+      onMessage(message, from, reply);
+    };
+    serveConnection(socket, client, onAsked, onDrop);
   });
-  server.listen({ host: address, port, exclusive: true, reusePort, ipv6Only: isIPv6(address), backlog: TCP_LIMITS.connections });
+  server.listen({ host: address, port, exclusive: true, reusePort, ipv6Only: isIPv6(address), backlog: BACKLOG });
   await once(server, "listening");
   server.on("error", () => onDrop("socket-error"));
   return { port: portOf(server), close: (drainMs) => closeServer(server, sockets, drainMs) };
