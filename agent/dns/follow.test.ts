@@ -35,13 +35,20 @@ test("aliases and addresses are taken out of a reply with their names in full, o
   expect(records[1]?.subarray(-4).join(".")).toBe("192.0.2.1");
 });
 
+test("a chain that ends with an alias says where it leads, one that ends with an address does not", () => {
+  const endOf = (...answers: ReturnType<typeof A>[]) => recordsOfReply(replyTo(message, { answers }), question).openEnd;
+  expect(endOf(CNAME("a.test", 60), CNAME("B.test", 60, "a.test"))).toBe("\x01b\x04test\0");
+  expect(endOf(CNAME("a.test", 60), { ...A("192.0.2.1", 60), name: "a.test" })).toBeUndefined();
+  expect(endOf()).toBeUndefined();
+});
+
 test.for([
   [OK | RCODE.NXDOMAIN, RCODE.NXDOMAIN, false],
   [OK | FLAG.TC, RCODE.NOERROR, true],
   [OK | RCODE.SERVFAIL, RCODE.NOERROR, false], // the alias alone
   [OK | RCODE.REFUSED, RCODE.NOERROR, false],
 ] as const)("flags %d of a reply give rcode %d, cut: %s", ([flags, rcode, isCut]) => {
-  expect(recordsOfReply(replyTo(message, { flags }), question)).toEqual({ rcode, records: [], isCut });
+  expect(recordsOfReply(replyTo(message, { flags }), question)).toEqual({ rcode, records: [], openEnd: undefined, isCut });
 });
 
 test("whatever a reply holds, reading it takes no longer than a few milliseconds", () => {

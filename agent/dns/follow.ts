@@ -1,5 +1,6 @@
 import { encodeQuestion } from "./encode-question.ts";
-import { readName } from "./name.ts";
+import { foldCase, readName } from "./name.ts";
+import type { NameKey } from "./name.ts";
 import { CLASS_IN, FLAG, HEADER_OCTETS, MAX_UDP_OCTETS, RCODE, RCODE_MASK, TYPE } from "./protocol.ts";
 import type { Query } from "./query.ts";
 import { readQuery, skipName } from "./query.ts";
@@ -14,12 +15,14 @@ export function questionFor(target: Buffer, query: Query): Query | undefined {
 export interface Followed {
   readonly rcode: typeof RCODE.NOERROR | typeof RCODE.NXDOMAIN;
   readonly records: readonly Buffer[];
+  /** The alias that ends the chain without an address: it may be a name of ours, of which the upstream knows nothing. */
+  readonly openEnd: NameKey | undefined;
   /** There are more than the upstream said. */
   readonly isCut: boolean;
 }
 
 /** Nothing is known of the target, but that it is the target is known. */
-export const ALIAS_ALONE: Followed = { rcode: RCODE.NOERROR, records: [], isCut: false };
+export const ALIAS_ALONE: Followed = { rcode: RCODE.NOERROR, records: [], openEnd: undefined, isCut: false };
 
 /** Aliases and addresses of a reply to `question` as records that can stand in another message: no name in them is compressed. */
 export function recordsOfReply(reply: Buffer, question: Buffer): Followed {
@@ -27,22 +30,30 @@ export function recordsOfReply(reply: Buffer, question: Buffer): Followed {
   const rcode = flags & RCODE_MASK;
   if (rcode !== RCODE.NOERROR && rcode !== RCODE.NXDOMAIN) return ALIAS_ALONE;
   const records: Buffer[] = [];
+  let openEnd: NameKey | undefined;
   let at = HEADER_OCTETS + question.length;
   for (let i = Math.min(reply.readUInt16BE(6), MAX_RECORDS); i > 0; i--) {
     const record = readRecord(reply, at);
     if (!record) break;
     if (record.bytes) records.push(record.bytes);
+    openEnd = record.alias && foldCase(record.alias.toString("latin1"));
     at = record.end;
   }
-  return { rcode, records, isCut: (flags & FLAG.TC) !== 0 };
+  return { rcode, records, openEnd, isCut: (flags & FLAG.TC) !== 0 };
 }
 
 const FIXED_OCTETS = 10;
 /** A name behind a pointer may be 127 labels long: so many of them are written out within a few milliseconds. */
 const MAX_RECORDS = 256;
 
-/** `bytes` undefined = of a kind that we do not pass on. */
-function readRecord(reply: Buffer, start: number): { readonly bytes: Buffer | undefined; readonly end: number } | undefined {
+interface ReadRecord {
+  /** undefined = of a kind that we do not pass on. */
+  readonly bytes: Buffer | undefined;
+  readonly alias: Buffer | undefined;
+  readonly end: number;
+}
+
+function readRecord(reply: Buffer, start: number): ReadRecord | undefined {
   const fixed = skipName(reply, start);
   if (fixed === undefined || fixed + FIXED_OCTETS > reply.length) return undefined;
   const type = reply.readUInt16BE(fixed);
@@ -51,11 +62,11 @@ function readRecord(reply: Buffer, start: number): { readonly bytes: Buffer | un
   const end = data + length;
   if (end > reply.length) return undefined;
   const isAddress = (type === TYPE.A && length === 4) || (type === TYPE.AAAA && length === 16);
-  if (reply.readUInt16BE(fixed + 2) !== CLASS_IN || (!isAddress && type !== TYPE.CNAME)) return { bytes: undefined, end };
+  if (reply.readUInt16BE(fixed + 2) !== CLASS_IN || (!isAddress && type !== TYPE.CNAME)) return { bytes: undefined, alias: undefined, end };
   const owner = readName(reply, start)?.wire;
   const content = isAddress ? reply.subarray(data, end) : readName(reply, data)?.wire;
   if (!owner || !content) return undefined;
   const head = Buffer.from(reply.subarray(fixed, data));
   head.writeUInt16BE(content.length, 8);
-  return { bytes: Buffer.concat([owner, head, content]), end };
+  return { bytes: Buffer.concat([owner, head, content]), alias: isAddress ? undefined : content, end };
 }

@@ -71,8 +71,10 @@ export function createMessageHandler({ zone, wires, others, sources, counts, ans
   /** CNAME first, then what the upstream knows of its target. */
   const follow = (query: Query, { aliases, target }: Outcome & { kind: "follow" }, transport: Transport, reply: Reply): void => {
     const asked = questionFor(target, query);
-    const write = ({ rcode, records, isCut }: Followed): void => {
-      const message = writeReply(query, { rcode, answers: [...aliases, ...records], authority: [], additional: [] }, transport, "relayed");
+    const write = ({ rcode: said, records, openEnd, isCut }: Followed): void => {
+      const own = openEnd === undefined ? undefined : zone.recordsOf(openEnd, query.type)?.named; // a chain that leads back to us
+      const [rcode, answers] = own ? [RCODE.NOERROR, [...aliases, ...records, ...own]] : [said, [...aliases, ...records]];
+      const message = writeReply(query, { rcode, answers, authority: [], additional: [] }, transport, "relayed");
       if (isCut) message.writeUInt16BE(message.readUInt16BE(2) | FLAG.TC, 2);
       reply(message);
     };

@@ -380,6 +380,14 @@ describe("where names are asked", () => {
     expect(responder.stats().forwarding.inside).toBe(5);
   });
 
+  test("an ExternalName whose chain leads back to a name of ours ends with what we know of it", async () => {
+    const reply = { flags: OK | RCODE.NXDOMAIN, answers: [CNAME(web, 60)], authority: [SOA("local", 60, 60)] };
+    const upstream = await startUpstream((query, send) => send(replyTo(query, reply)));
+    const { at } = await startResponder(ours, { upstreams: [upstream.at] });
+    const found = await ask(at, { name: `out.default.svc.${Z}` });
+    expect([found.rcode, found.addresses, found.message.readUInt16BE(6)]).toEqual([RCODE.NOERROR, ["10.96.0.7"], 3]);
+  });
+
   test("an ExternalName is its alias, then what the upstream says; the alias alone when it says nothing", async () => {
     const upstream = await startUpstream((query, send) =>
       send(replyTo(query, { answers: [CNAME("cdn.example.net", 60), { ...A("192.0.2.1", 60), name: "cdn.example.net" }] })),
