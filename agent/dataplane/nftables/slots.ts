@@ -20,14 +20,28 @@ export function countsOf(weights: readonly number[]): readonly number[] {
   const total = sum(reduced);
   if (total <= Math.max(EXACT_UP_TO, weights.length)) return reduced;
   const most = Math.max(MAX_SLOTS, weights.length);
-  let best = { counts: apportion(reduced, total, most), error: Infinity };
-  for (let slots = weights.length; slots <= most; slots++) {
+  const tried = (slots: number): { readonly counts: readonly number[]; readonly error: number } => {
     const counts = apportion(reduced, total, slots);
-    const error = worstError(counts, reduced, total);
-    if (error < best.error) best = { counts, error };
-    if (error <= TOLERANCE) break;
+    return { counts, error: worstError(counts, reduced, total) };
+  };
+  // The smallest shares are the hardest to meet: most numbers of slots are out of the question after one or two of them.
+  const shares = reduced.map((weight) => weight / total).toSorted((x, y) => x - y);
+  let best = tried(most);
+  for (let slots = weights.length; slots < most; slots++) {
+    if (!mayBeat(Math.max(best.error, TOLERANCE), shares, slots)) continue;
+    const next = tried(slots);
+    if (next.error <= TOLERANCE) return next.counts;
+    if (next.error < best.error) best = next;
   }
   return best.counts;
+}
+
+/** Whole slots miss a share by the way to the nearest whole number at least. */
+function mayBeat(error: number, shares: readonly number[], slots: number): boolean {
+  return shares.every((share) => {
+    const exact = share * slots;
+    return Math.abs(Math.max(1, Math.round(exact)) - exact) < error * exact;
+  });
 }
 
 /** Largest remainders; whoever would get none gets one. */
