@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { A, CNAME, OPT, replyTo, SOA, wireName } from "#test/dns-messages.ts";
+import { shortestMs } from "#test/shortest.ts";
 import { encodeQuestion } from "./encode-question.ts";
 import { questionFor, recordsOfReply } from "./follow.ts";
 import { FLAG, HEADER_OCTETS, RCODE, TYPE } from "./protocol.ts";
@@ -66,9 +67,8 @@ test("whatever a reply holds, reading it takes no longer than a few milliseconds
   const reply = replyTo(message, { answers: [long, ...Array.from({ length: 4000 }, () => pointing)] });
   for (let at = HEADER_OCTETS + question.length + 267; at < reply.length; at += 16)
     reply.writeUInt16BE(0xc000 | (HEADER_OCTETS + question.length), at);
-  const startedMs = performance.now();
+  expect(shortestMs(() => recordsOfReply(reply, question))).toBeLessThan(20);
   const { records } = recordsOfReply(reply, question);
-  expect(performance.now() - startedMs).toBeLessThan(20);
   expect(records).toHaveLength(256);
   expect(records.at(-1)?.length).toBe(253 + 14);
 });

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { A, CNAME, OPT, replyTo, SOA, wireName, type TestReply } from "#test/dns-messages.ts";
+import { shortestMs } from "#test/shortest.ts";
 import { encodeQuestion } from "./encode-question.ts";
 import { FLAG, HEADER_OCTETS, RCODE, TYPE } from "./protocol.ts";
 import { readReply } from "./read-reply.ts";
@@ -81,8 +82,7 @@ test("whatever comes behind the question, all that is found lies in the message,
   const loops = Buffer.concat([query, Buffer.alloc(65_000, Buffer.of(0xc0, query.length))]);
   loops.writeUInt16BE(0xffff, 6);
   for (const reply of [tiny, loops]) {
-    const startedMs = performance.now();
     expect(readReply(reply, octets)).toBeUndefined();
-    expect(performance.now() - startedMs).toBeLessThan(20);
+    expect(shortestMs(() => readReply(reply, octets))).toBeLessThan(20);
   }
 });
