@@ -88,11 +88,13 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
         (async () => rulesOf(table, { family }))(), // the last: while the tools look
       ]);
       const leftovers = { kinds: installed.filter((one) => one !== kind), words };
-      const looking = cleanupTables(tools, { ...leftovers, dryRun: true }, signal);
-      looking.catch(() => undefined); // heard below
-      await restorer.restore(planSync(rules, { nat, filter, liberal }, nextCanary()));
+      const looking = Promise.withResolvers<readonly string[]>();
+      looking.promise.catch(() => undefined); // heard below, unless the write fails first
+      const look = (): void => looking.resolve(cleanupTables(tools, { ...leftovers, dryRun: true }, signal));
+      // The look comes while the kernel takes the text in, when this process has nothing else to do.
+      await restorer.restore(followed(planSync(rules, { nat, filter, liberal }, nextCanary()), look));
       // Leftovers of a run that used the other kind would translate too; after ours are in place, so that there is always one.
-      if ((await looking).length > 0)
+      if ((await looking.promise).length > 0)
         for (const what of await cleanupTables(tools, { ...leftovers, dryRun: false }, signal)) log.info({ what }, "removed leftover");
       await flows.afterSync(frontendsOf(table.services.values(), family), signal);
       inspector ??= openInspector({ tools, procNet: deps.procNet ?? "/proc/net", ...target });
@@ -127,4 +129,8 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
       return [...(await cleanupTables(tools, { kinds: installed, words, dryRun }, signal)), ...(await sysctls.restore({ dryRun }))];
     },
   };
+}
+function* followed(pieces: Iterable<string>, atEnd: () => void): Generator<string> {
+  yield* pieces;
+  atEnd();
 }

@@ -10,7 +10,8 @@ import { jumpsOf } from "./jumps.ts";
 import { hasEndpoints, isRefusing, isVirtual, recognizing, refusing, translating, type Ground } from "./render-frontend.ts";
 import { chainsOf, invalidRules, masqueradeRules, neighbourRules, oursRules, unallocatedRules, undeliveredRules } from "./render-host.ts";
 import type { TableName } from "./render.ts";
-import { isInRange } from "./service-range.ts";
+import { plainWeight } from "./plain-frontend.ts";
+import { isOutside } from "./service-range.ts";
 import { intact, TablePlan } from "./table-plan.ts";
 import { wordsOf, type Words } from "./words.ts";
 
@@ -94,7 +95,7 @@ function natPlan(ground: Ground, neighbours: UseCount): TablePlan {
   const { words, host } = ground;
   const chains = chainsOf(words);
   const guard = (chain: string): string => intact(words, "nat", chain);
-  const isOther = (frontend: Frontend): boolean => frontend.address !== "" && !isInRange(host, frontend.address);
+  const isOther = isOutside(host);
   const rulesOfPlace = (frontends: readonly Frontend[]) => translating(ground, frontends);
   const ours = (frontends: readonly Frontend[]) => recognizing(words, frontends, `-j ${chains.postrouting}`);
   const services = addressTree(words, {
@@ -102,6 +103,7 @@ function natPlan(ground: Ground, neighbours: UseCount): TablePlan {
     tag: "",
     concerns: (frontend) => frontend.address !== "" && !isOther(frontend) && hasEndpoints(frontend),
     rulesOf: rulesOfPlace,
+    weightOf: plainWeight,
     // The whole range is ours: no node port and no rule of others is for it, also where the host itself has such an address (DNS).
     last: ["-j ACCEPT", guard(chains.services)],
     presence: "always",
@@ -111,6 +113,7 @@ function natPlan(ground: Ground, neighbours: UseCount): TablePlan {
     tag: "EXT-",
     concerns: (frontend) => isOther(frontend) && (isVirtual(frontend) || hasEndpoints(frontend)),
     rulesOf: rulesOfPlace,
+    weightOf: plainWeight,
     last: [guard(chains.external)],
   });
   const nodePorts = portTree(words, {
@@ -118,6 +121,7 @@ function natPlan(ground: Ground, neighbours: UseCount): TablePlan {
     tag: "NODE-",
     concerns: (frontend) => frontend.address === "" && hasEndpoints(frontend),
     rulesOf: rulesOfPlace,
+    weightOf: plainWeight,
     first: [`-d ${words.loopback} -j RETURN`],
     last: [guard(chains.nodePorts)],
   });
@@ -150,7 +154,7 @@ function filterPlan(ground: Ground, { settings, health }: Pick<Rules, "settings"
   const { words, host } = ground;
   const chains = chainsOf(words);
   const guard = (chain: string): string => intact(words, "filter", chain);
-  const isOther = (frontend: Frontend): boolean => frontend.address !== "" && !isInRange(host, frontend.address);
+  const isOther = isOutside(host);
   const rulesOfPlace = (frontends: readonly Frontend[]) => refusing(ground, frontends);
   const rejects = addressTree(words, {
     root: chains.rejects,
@@ -201,7 +205,7 @@ function filterPlan(ground: Ground, { settings, health }: Pick<Rules, "settings"
 /** filter: what finds out whether a translated connection is ours, and accepts it. */
 export function acceptingOurs({ words, host }: Ground): { readonly trees: readonly ChainTree[]; readonly rules: () => string[] } {
   const chains = chainsOf(words);
-  const isOther = (frontend: Frontend): boolean => frontend.address !== "" && !isInRange(host, frontend.address);
+  const isOther = isOutside(host);
   const accept = (frontends: readonly Frontend[]) => recognizing(words, frontends, "-j ACCEPT");
   const addresses = addressTree(words, { root: chains.ourAddresses, tag: "OUR-", concerns: isOther, rulesOf: accept, of: "connection" });
   const ports = portTree(words, {

@@ -14,13 +14,11 @@ import {
   protocolWord,
   secondsWord,
 } from "./names.ts";
+import { isPlain } from "./plain-frontend.ts";
 import { isInRange } from "./service-range.ts";
 import type { Words } from "./words.ts";
 
 /** The rules of what is at one place. In nat: who gets a connection. In filter: what becomes of one that nat did not translate. Pure. */
-
-/** A service with more endpoints has its chain apart, so that its neighbours' packets pass one rule of it and a change writes only it. */
-export const MAX_BACKENDS_IN_LEAF = 8;
 
 export interface Ground {
   readonly words: Words;
@@ -31,28 +29,22 @@ export interface Ground {
 export function translating(ground: Ground, frontends: readonly Frontend[]): PlaceRules {
   const { words } = ground;
   const served = frontends.filter(hasEndpoints);
-  for (const frontend of served) if (isSimple(frontend)) checkWords(frontend);
-  const own = served.flatMap((frontend) => (isSimple(frontend) ? NONE : choosing(ground, frontend)));
+  for (const frontend of served) if (isPlain(frontend)) checkWords(frontend);
+  const own = served.flatMap((frontend) => (isPlain(frontend) ? [] : choosing(ground, frontend)));
   const leafOf = (frontend: Frontend): readonly string[] => {
     const match = `${matchOf(words, frontend)} ${commentOf(frontend)}`;
-    if (!isSimple(frontend)) return [`${match} -j ${ownChain(words, frontend, "entry")}`];
+    if (!isPlain(frontend)) return [`${match} -j ${ownChain(words, frontend, "entry")}`];
     return picks(words, frontend, frontend.backends).map((pick) => `${match}${pick}`);
   };
   return {
-    weight: served.reduce((sum, frontend) => sum + (isSimple(frontend) ? frontend.backends.length : 1), 0),
+    weight: served.reduce((sum, frontend) => sum + (isPlain(frontend) ? frontend.backends.length : 1), 0),
     leaf: () => served.flatMap(leafOf),
     last: () => lastInNat(ground, frontends),
     own: own.length === 0 ? NO_CHAINS : new Map(own),
   };
 }
 
-const NONE: readonly [string, readonly string[]][] = [];
 const NO_CHAINS: PlaceRules["own"] = new Map();
-
-/** Is it all in the leaf, and nothing in a chain of its own? */
-function isSimple({ outside, sourceRanges, affinitySeconds, backends }: Frontend): boolean {
-  return outside === undefined && sourceRanges === undefined && affinitySeconds === undefined && backends.length <= MAX_BACKENDS_IN_LEAF;
-}
 
 /** filter: source ranges and policies that have nobody here; each says what it gets. */
 export function refusing(ground: Ground, frontends: readonly Frontend[]): PlaceRules {

@@ -1,10 +1,19 @@
-import type { HostTable } from "#agent/compile/table.ts";
+import type { Frontend, HostTable } from "#agent/compile/table.ts";
 import { parseCidr, sizeOf, type Cidr, type IpFamily } from "#proto/ip.ts";
 import { ipOf } from "./names.ts";
 
 /** Is it a virtual IP? Others are addresses of load balancers, and external IPs. Pure. */
 export function isInRange(host: HostTable, address: string): boolean {
+  return isIn(rangesOf(host), address);
+}
+
+/** Is it at an address that is no virtual IP? Node ports are at none. */
+export function isOutside(host: HostTable): (frontend: Frontend) => boolean {
   const ranges = rangesOf(host);
+  return ({ address }) => address !== "" && !isIn(ranges, address);
+}
+
+function isIn(ranges: Ranges, address: string): boolean {
   if (ranges.asked !== address) {
     ranges.answer = isWithin(ranges.spans, address);
     ranges.asked = address;

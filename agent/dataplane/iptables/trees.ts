@@ -12,6 +12,7 @@ export interface TreeUse {
   readonly tag: string;
   readonly concerns: (frontend: Frontend) => boolean;
   readonly rulesOf: ChainTreeOptions["rulesOf"];
+  readonly weightOf?: NonNullable<ChainTreeOptions["weightOf"]>;
   readonly first?: readonly string[];
   readonly last?: readonly string[];
   readonly presence?: ChainTreeOptions["presence"];
