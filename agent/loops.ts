@@ -1,4 +1,4 @@
-import { hostname } from "node:os";
+import { hostname, networkInterfaces } from "node:os";
 import { keepRangeRoutes } from "./dataplane/route.ts";
 import { tellDnsProblems } from "./dns-news.ts";
 import { keepDnsAddresses } from "./dns/address.ts";
@@ -146,6 +146,7 @@ function nodeLoopOf({ config, client, network, dns, follower, trouble }: Parts):
         hostName: hostname(),
         nodeInfo: await nodeInfoOf(await machineIdOf(stateDir)),
         look: (ends) => network.look(connection.server, ends),
+        glance: () => JSON.stringify(networkInterfaces()),
         known: network.now,
         onChange: (found) => {
           network.set(found);

@@ -27,6 +27,7 @@ async function changesWhenFound(found: NodeNetwork) {
       hostName: "",
       nodeInfo: { machineID: "m", kernelVersion: "", osImage: "", kubeletVersion: "", kubeProxyVersion: "", architecture: "" },
       look: () => Promise.resolve(found),
+      glance: () => "",
       known,
       onChange: (network) => changes.push(network),
       onFailure: () => undefined,
@@ -51,6 +52,40 @@ test("addresses in another order are told to the server, and nothing on this hos
 test("another address or bridge is told to all", async () => {
   const found = { ...known, localCidrs: [...known.localCidrs, "172.18.0.0/16"] };
   expect((await changesWhenFound(found)).changes).toEqual([found]);
+});
+
+test("a network that appears is looked at within seconds, though all of the host is looked at twice a minute", async () => {
+  let found = known;
+  const changes: NodeNetwork[] = [];
+  const ending = new AbortController();
+  let looks = 0;
+  const ended = nodeObjectLoop(
+    {
+      client: { patch: () => new Promise(() => undefined) },
+      nodeName: "vm-1",
+      hostName: "",
+      nodeInfo: { machineID: "m", kernelVersion: "", osImage: "", kubeletVersion: "", kubeProxyVersion: "", architecture: "" },
+      look: () => {
+        looks++;
+        return Promise.resolve({ ...found, addresses: [] }); // nothing to tell the server
+      },
+      glance: () => JSON.stringify(found.localCidrs),
+      known: { ...known, addresses: [] },
+      onChange: (network) => changes.push(network),
+      onFailure: () => undefined,
+      log: { info: () => undefined, warn: () => undefined },
+    },
+    ending.signal,
+  );
+  onTestFinished(async () => {
+    ending.abort();
+    await ended;
+  });
+  await waitFor(() => looks > 0, { what: "the first look" });
+  found = { ...known, localCidrs: [...known.localCidrs, "172.18.0.0/16"] };
+  await waitFor(() => changes.length === 1, { what: "the new network to be told" });
+  expect(changes[0]?.localCidrs).toContain("172.18.0.0/16");
+  expect(looks).toBe(2);
 });
 
 test("networks are the same whatever their order", () => {

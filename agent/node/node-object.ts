@@ -13,6 +13,8 @@ export interface NodeObjectDeps {
   readonly nodeInfo: NodeInfo;
   /** Looks at the host. */
   readonly look: (signal: AbortSignal) => Promise<NodeNetwork>;
+  /** What the kernel says of addresses without a program being started; when it is other than before, it is looked at once. */
+  readonly glance: () => string;
   /** The host's networks are others than before, and not only in another order. */
   readonly onChange: (network: NodeNetwork) => void;
   /** What was found before this loop began. */
@@ -23,6 +25,7 @@ export interface NodeObjectDeps {
 }
 
 const LOOK_EVERY_MS = 30_000;
+const GLANCE_EVERY_MS = 1000;
 
 /** Keeps the server's Node object at what is true of this host, and tells the others here when that changes (Docker made a bridge). */
 export async function nodeObjectLoop(deps: NodeObjectDeps, signal: AbortSignal): Promise<void> {
@@ -46,8 +49,15 @@ export async function nodeObjectLoop(deps: NodeObjectDeps, signal: AbortSignal):
       deps.onFailure(error);
       if (failures++ === 0) deps.log.warn({ error: describeError(error) }, "cannot tell the server about this host; trying on");
     }
-    await pause(failures === 0 ? LOOK_EVERY_MS : backoffMs(failures, Math.random(), { maxMs: LOOK_EVERY_MS }), signal);
+    await pauseUnlessOther(deps, failures === 0 ? LOOK_EVERY_MS : backoffMs(failures, Math.random(), { maxMs: LOOK_EVERY_MS }), signal);
   }
+}
+
+/** A container on a network that was made a moment ago asks for names at once, and until the network is known it is a stranger. */
+async function pauseUnlessOther({ glance }: NodeObjectDeps, ms: number, signal: AbortSignal): Promise<void> {
+  const before = glance();
+  for (const end = performance.now() + ms; performance.now() < end && glance() === before && !isOver(signal);)
+    await pause(Math.min(GLANCE_EVERY_MS, ms), signal);
 }
 
 async function tell(

@@ -24,6 +24,7 @@ export interface Docker extends AsyncDisposable {
 export interface ContainerOptions {
   publish?: string; // 18080:8080
   network?: string; // docker network create NAME
+  flags?: readonly string[]; // of docker run
 }
 
 export interface Container extends Host {
@@ -62,10 +63,10 @@ export async function startDocker(
   }
   return {
     cli,
-    async runContainer(name, { publish, network } = {}) {
+    async runContainer(name, { publish, network, flags = [] } = {}) {
       const where = [...(publish === undefined ? [] : ["--publish", publish]), ...(network === undefined ? [] : ["--network", network])];
       // Bounded, should everything that would end it be killed.
-      await cli("run", "--pull", "never", "--detach", "--name", name, ...where, IMAGE, "/bin/sleep", "900");
+      await cli("run", "--pull", "never", "--detach", "--name", name, ...where, ...flags, IMAGE, "/bin/sleep", "900");
       const [pid = "", ip = ""] = (
         await cli("inspect", "--format", "{{.State.Pid}} {{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", name)
       ).split(" ");
@@ -79,6 +80,9 @@ export async function startDocker(
         logFolder: join(stateFolder, fleet.name),
       };
       const inside = await startHost(frame, "nft");
+      // The image has no programs; those that run here in its network resolve as one in the image would.
+      const written = (await host.run("cat", [await cli("inspect", "--format", "{{.ResolvConfPath}}", name)])).stdout;
+      await inside.run("tee", ["/etc/resolv.conf"], { input: `${written}\n` });
       const peer = /^\d+: eth0@if(\d+):/m.exec((await inside.run("ip", ["-o", "link"])).stdout)?.[1] ?? "";
       const port = new RegExp(String.raw`^${peer}: ([^:@]+)@`, "m").exec((await host.run("ip", ["-o", "link"])).stdout)?.[1] ?? "";
       return { ...inside, port };
