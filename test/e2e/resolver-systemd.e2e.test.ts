@@ -142,6 +142,38 @@ test("uninstall leaves /etc and resolved's state byte for byte as they were", as
   expect(links(await filesOf(tree, "/etc", "/run/systemd/resolve"))).toBe(links(before));
 });
 
+const PLAIN = "# of this host\nnameserver 172.30.255.1\noptions timeout:1\n";
+const resolvConf = async () => (await tree.run("cat", ["/etc/resolv.conf"])).stdout;
+
+test("without systemd-resolved: a power cut leaves our file behind, and the boot gives the host its own, with no agent", async () => {
+  await tree.run("systemctl", ["mask", "--now", "--quiet", "systemd-resolved"]);
+  await tree.run("systemctl", ["disable", "--now", "--quiet", "uplink", "fairlead-agent"]);
+  await tree.run("rm", ["/etc/resolv.conf"]);
+  await tree.write("/etc/resolv.conf", PLAIN);
+  const plain = await filesOf(tree, "/etc");
+  await tree.run("systemctl", ["start", "--quiet", "fairlead-agent.service"]);
+  expect((await dns("install", "--write")).exitCode).toBe(0);
+  await untilResolved(tree, WEB);
+  expect(await resolvConf()).toContain("nameserver 10.96.0.10");
+  await tree.halt("at once"); // the agent is not enabled: it will not come back
+  await tree.boot();
+  expect(await resolvConf()).toBe(PLAIN.trim());
+  expect((await tree.run("systemctl", ["is-system-running"], { reject: false })).stdout).toBe("running"); // no unit failed, none was dropped for a cycle
+  await untilResolved(tree, OUTSIDE);
+
+  // With an agent it is taken again when that answers, and a boot in order goes the same way.
+  await tree.run("systemctl", ["enable", "--now", "--quiet", "fairlead-agent.service"]);
+  await untilResolved(tree, WEB, 20_000);
+  await tree.halt();
+  await tree.boot();
+  await untilResolved(tree, WEB, 20_000);
+  await untilResolved(tree, OUTSIDE);
+
+  await tree.run("systemctl", ["disable", "--quiet", "fairlead-agent.service"]);
+  expect((await dns("uninstall")).stdout).toContain("removed the unit that gives a boot its own resolv.conf");
+  expect(await filesOf(tree, "/etc")).toBe(plain);
+});
+
 function onlyEtc(files: string): string {
   return files
     .split("\n")
