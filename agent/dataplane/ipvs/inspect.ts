@@ -7,7 +7,7 @@ import type { DeviceEdge } from "./device.ts";
 import type { Edge } from "./edge.ts";
 import { parseActivity } from "./listing.ts";
 import { DEVICE, SET_NAMES, setWord } from "./names.ts";
-import { hasDevice, headOf } from "./proc.ts";
+import { hasDevice, headOf, localPrefixes } from "./proc.ts";
 import { TABLES } from "./render.ts";
 import { canariesOf, ruleDrift } from "./rules-text.ts";
 import { definitionOf, type ServerKey } from "./servers.ts";
@@ -60,8 +60,17 @@ async function serversGone(file: string, family: IpFamily, { servers }: IpvsStat
   return [isAll ? `${servers.size - seen} of ${servers.size} virtual servers` : "the virtual servers"];
 }
 
-function checksOf({ edge, device, family, kind }: InspectorDeps): readonly Check<Written>[] {
+function checksOf({ edge, device, family, kind, procNet }: InspectorDeps): readonly Check<Written>[] {
   return [
+    {
+      minIntervalMs: 250,
+      shareOfACore: 0.005, // without its route a virtual IP is nobody's; a file of the kernel says it
+      async run({ state }) {
+        const local = await localPrefixes(procNet, family);
+        const lost = local ? [...state.entriesOf("VIPS").keys()].filter((prefix) => !local.has(prefix)) : [];
+        return lost.length > 0 ? [routesGone(lost)] : [];
+      },
+    },
     {
       minIntervalMs: 500,
       shareOfACore: 0.01, // emptied sets stop everything, and nothing else shows it
@@ -80,13 +89,17 @@ function checksOf({ edge, device, family, kind }: InspectorDeps): readonly Check
         for (const table of TABLES) missing.push(...ruleDrift(table, rules, listing[table]));
         const { addresses, externalRules } = await device.look(signal);
         const lost = [...state.entriesOf("VIPS").keys()].filter((prefix) => !addresses.has(prefix));
-        if (lost.length > 0) missing.push(`${lost.length} addresses of ${DEVICE}`);
+        if (lost.length > 0) missing.push(routesGone(lost));
         if (hasExternal && externalRules !== "all") missing.push("the routing rule for external IPs");
         return missing;
       },
     },
     { minIntervalMs: 5_000, run: async ({ state }, signal) => serverDrift(state, await edge.listServers(signal)) },
   ];
+}
+
+function routesGone(lost: readonly string[]): string {
+  return `${lost.length} addresses of ${DEVICE}`;
 }
 
 function serverDrift({ servers }: IpvsState, found: Awaited<ReturnType<Edge["listServers"]>>): string[] {

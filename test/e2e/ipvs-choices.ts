@@ -1,0 +1,82 @@
+import type { Frontend } from "#agent/compile/table.ts";
+import type { DataplaneDriver } from "#agent/dataplane/driver.ts";
+import type { Host } from "#test/fleet/host.ts";
+import type { Station } from "#test/fleet/stations.ts";
+import { aBackend, aCompiled, aFrontend } from "#test/tables.ts";
+
+/** Whom the kernel chooses: the schedulers that it is told, and where many clients come to. For programs in User-Mode Linux. */
+
+export interface Choices {
+  readonly driver: DataplaneDriver;
+  readonly host: Host;
+  /** Behind whom the endpoints are, at PORTS. */
+  readonly endpoints: Host;
+  /** Off the host, with a station on it. */
+  readonly outside: Host;
+  readonly asking: Station;
+  readonly signal: AbortSignal;
+}
+
+export const PORTS: readonly number[] = [8081, 8082, 8083, 8084];
+const CLIENTS = Array.from({ length: 40 }, (_, i) => `172.30.254.${i + 1}`);
+const SCHEDULERS = ["rr", "wrr", "lc", "sh", "mh"] as const;
+
+/** The virtual servers of services with the annotation, as ipvsadm prints them. */
+export async function schedulersSeen({ driver, host, endpoints, signal }: Choices): Promise<readonly string[]> {
+  const backends = PORTS.slice(0, 2).map((port) => aBackend(endpoints.ip, port));
+  const service = (scheduler: string, i: number) =>
+    aCompiled([aFrontend({ address: `10.96.0.${51 + i}`, backends, scheduler })], scheduler);
+  const services = SCHEDULERS.map(service);
+  await driver.update(
+    services.map((next) => ({ key: next.key, previous: undefined, next })),
+    signal,
+  );
+  const { stdout } = await host.run("ipvsadm", ["-Sn"]);
+  await driver.update(
+    services.map((previous) => ({ key: previous.key, previous, next: undefined })),
+    signal,
+  );
+  return stdout.split("\n").filter((line) => /^-A -t 10\.96\.0\.5\d:/.test(line)).map((line) => line.trim()); // prettier-ignore
+}
+
+export interface Spread {
+  /** Each client came to one endpoint only. */
+  readonly isSticky: boolean;
+  readonly failures: number;
+  /** How many clients came to each endpoint, the fewest first. */
+  readonly clients: readonly number[];
+}
+
+/** Clients with addresses of their own, three connections each, to services with affinity. */
+export async function spreadOfClients(choices: Choices): Promise<Readonly<Record<string, Spread>>> {
+  const { driver, host, endpoints, outside, signal } = choices;
+  await outside.run("ip", ["-batch", "-"], { input: CLIENTS.map((address) => `addr add ${address}/16 dev eth0\n`).join("") });
+  const backends = PORTS.map((port) => aBackend(endpoints.ip, port));
+  const at = (more: Partial<Frontend>) => aFrontend({ backends, affinitySeconds: 60, ...more });
+  const places = {
+    "ClusterIP: persistence": at({ address: "10.96.0.40" }),
+    "node port: mh": at({ scope: "nodePort", address: "", port: 30_080 }),
+    "node port: sh": at({ scope: "nodePort", address: "", port: 30_081, scheduler: "sh" }),
+  };
+  const next = aCompiled(Object.values(places), "default/sticky");
+  await driver.update([{ key: next.key, previous: undefined, next }], signal);
+  const found: Record<string, Spread> = {};
+  for (const [name, { address, port }] of Object.entries(places))
+    found[name] = await spreadAt(choices, { address: address === "" ? host.ip : address, port });
+  await driver.update([{ key: next.key, previous: next, next: undefined }], signal);
+  return found;
+}
+
+async function spreadAt({ asking }: Choices, place: { readonly address: string; readonly port: number }): Promise<Spread> {
+  const clients = new Map<string, number>();
+  let failures = 0;
+  let isSticky = true;
+  for (const source of CLIENTS) {
+    const { answers, failures: failed } = await asking.ask({ ...place, source, protocol: "tcp", times: 3, timeoutMs: 10_000 });
+    failures += Object.values(failed).reduce((sum, count) => sum + count, 0);
+    const who = Object.keys(answers);
+    isSticky &&= who.length === 1;
+    for (const one of who) clients.set(one, (clients.get(one) ?? 0) + 1);
+  }
+  return { isSticky, failures, clients: [...clients.values()].toSorted((a, b) => a - b) };
+}
