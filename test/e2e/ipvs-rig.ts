@@ -52,27 +52,37 @@ export function sysctlsOn(machine: Host): Sysctls {
       return wrong.map(({ name, value }) => `${name}=${value}`);
     },
     async restore({ dryRun }) {
-      if (!dryRun) for (const [name, value] of before) await set(name, value);
-      return Array.from(before, ([name, value]) => `sysctl ${name} back to ${value}`);
+      const restored = Array.from(before, ([name, value]) => `sysctl ${name} back to ${value}`);
+      if (dryRun) return restored;
+      for (const [name, value] of before) await set(name, value);
+      before.clear();
+      return restored;
     },
   };
 }
 
-/** All that a host has in the kernel, as lines: only what is there of itself in every table of iptables is left out. */
-export async function othersOn(machine: Host): Promise<readonly string[]> {
+/** All that a host has in the kernel, byte for byte but for counters, and tables of iptables that are empty: whoever lists them makes those. */
+export async function everythingOn(machine: Host): Promise<Readonly<Record<string, string>>> {
   const looks: readonly (readonly [string, ...string[]])[] = [
     ["iptables-save"],
+    ["ip6tables-save"],
     ["ipset", "save"],
     ["ipvsadm", "-Sn"],
     ["ipvsadm", "-Ln", "--timeout"],
     ["ip", "-o", "link"],
+    ["ip", "-o", "addr"],
     ["ip", "rule"],
+    ["ip", "-6", "rule"],
     ["ip", "route", "show", "table", "all"],
-    ["sysctl", "-a", "-r", "^net.ipv4.(vs|ip_forward|conf.*arp_)"],
+    ["ip", "-6", "route", "show", "table", "all"],
+    ["sysctl", "-a", "-r", "^net.(ipv4.(vs|ip_forward|conf)|ipv6.conf)"],
   ];
-  const found: string[] = [];
-  for (const [file, ...args] of looks) found.push(...(await machine.run(file, args)).stdout.split("\n"));
-  return found.map((line) => line.trim()).filter((line) => !/^(#|\*|COMMIT|:[A-Z]+ (ACCEPT|DROP) |$)/.test(line));
+  const found: Record<string, string> = {};
+  for (const [file, ...args] of looks) {
+    const { stdout } = await machine.run(file, args);
+    found[[file, ...args].join(" ")] = stdout.replaceAll(/^#.*(\n|$)/gm, "").replaceAll(/ \[\d+:\d+\]$/gm, "");
+  }
+  return found;
 }
 
 /** Whose rules there are: `FL-` are those of the iptables driver, `FLV-` those of IPVS. */

@@ -10,13 +10,14 @@ import { startGuests, type Guests } from "./ipvs-guests.ts";
 const FLOWS = "test/e2e/flows-ipvs-program.ts";
 const PROBE = "test/e2e/ipvs-probe-program.ts";
 const OVER_TIME = "test/e2e/ipvs-program.ts";
+const BESIDE = "test/e2e/ipvs-beside-program.ts";
 
 /** Three to four minutes for all of them, where nobody else is on the machine. */
 const TIMEOUT_MS = 900_000;
 let guests: Guests;
 
 beforeAll(() => {
-  const others = [OVER_TIME, PROBE].map((file) => ({ file, timeoutMs: TIMEOUT_MS }));
+  const others = [BESIDE, OVER_TIME, PROBE].map((file) => ({ file, timeoutMs: TIMEOUT_MS }));
   guests = startGuests([{ file: FLOWS, memory: "1500M", timeoutMs: TIMEOUT_MS }, ...others], 2);
 });
 
@@ -94,6 +95,30 @@ describe("over time", () => {
     expect(repair).toMatchObject({ missing: [missing], isServed: true });
     // A second is 125 starts of a process on a machine that takes 8 ms for one; here one takes 100 ms or, beside others, 500.
     expect(repair?.starts.repaired).toBeLessThan(125);
+  });
+});
+
+describe("beside what others have", () => {
+  let seen: Record<string, unknown> = {};
+
+  beforeAll(async () => {
+    seen = (await guests.said(BESIDE)) as typeof seen;
+  }, 2 * TIMEOUT_MS);
+
+  const PORTS_OPEN = [[], [32_000], [32_001], [], [32_000], []];
+
+  test.for<readonly [string, string, unknown]>([
+    ["Docker's rules, FORWARD DROP: everybody reaches every endpoint", "docker", []],
+    ["and also after Docker has put itself first again", "docker: after a new network", []],
+    ["firewalld's rules, INPUT and FORWARD refuse: the same", "firewalld", []],
+    ["what firewalld refuses, it still refuses", "firewalld: other ports stay closed", "EHOSTUNREACH"],
+    ["health-check ports are let in as long as they are there, and where they are asked", "health ports, IPv4", PORTS_OPEN],
+    ["health-check ports of IPv6", "health ports, IPv6", PORTS_OPEN],
+    ["a cleanup does what it says", "cleanup: says what it then does", { same: true, enough: true }],
+    ["a second one finds nothing", "cleanup: a second one", []],
+    ["and everything is as it was", "cleanup: what is left is not what was there", []],
+  ])("%s", ([, what, wanted]) => {
+    expect(seen[what]).toEqual(wanted);
   });
 });
 

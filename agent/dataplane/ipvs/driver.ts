@@ -1,5 +1,5 @@
 import { AppError } from "#proto/error.ts";
-import type { Frontend } from "#agent/compile/table.ts";
+import type { CompiledService, Frontend } from "#agent/compile/table.ts";
 import type { DataplaneDriver, Drift, DriverDeps, ProbeResult } from "../driver.ts";
 import { frontendChanges, frontendsOf, type FrontendChange } from "../frontends.ts";
 import type { IptablesKind } from "../iptables/apply.ts";
@@ -79,7 +79,16 @@ export function createIpvsDriver(deps: IpvsDriverDeps): DataplaneDriver {
       }
       isIdleTimeSet = true;
       const isLiberal = await isTcpLiberal(deps.tools, signal);
-      const options = { kind, frontends, marks, hasScheduler: schedulers.has, hostAddresses: deps.hostAddresses ?? [], isLiberal };
+      const healthPorts = healthPortsOf(table.services.values());
+      const options = {
+        kind,
+        frontends,
+        healthPorts,
+        marks,
+        hasScheduler: schedulers.has,
+        hostAddresses: deps.hostAddresses ?? [],
+        isLiberal,
+      };
       const written = await writer.sync(table, options, signal);
       await flows.afterSync(frontends, signal);
       inspector ??= openInspector({ edge, device, family, kind, procNet });
@@ -93,7 +102,11 @@ export function createIpvsDriver(deps: IpvsDriverDeps): DataplaneDriver {
       const frontends = changes.flatMap((change) => frontendChanges(change, family));
       await schedulers.learn(comingOf(frontends), signal);
       if (hasNewAddress(frontends)) await setSysctls(settingsOf(deps, comingOf(frontends), signal), now.table.host, signal);
-      const written = await writer.update(now, frontends);
+      const ports = {
+        previous: healthPortsOf(changes.map(({ previous }) => previous)),
+        next: healthPortsOf(changes.map(({ next }) => next)),
+      };
+      const written = await writer.update(now, frontends, ports);
       await flows.afterChange(frontends, signal);
       held = written;
     },
@@ -188,6 +201,10 @@ function settingsOf(deps: IpvsDriverDeps, frontends: readonly Frontend[], signal
     ...deps,
     more: async () => [...IPVS_REQUIREMENTS, ...(family === "IPv4" ? await arpRequirements(tools, addresses, signal) : [])],
   };
+}
+
+function healthPortsOf(services: Iterable<CompiledService | undefined>): readonly number[] {
+  return Array.from(services, (service) => service?.healthCheck?.port ?? []).flat();
 }
 
 function comingOf(changes: readonly FrontendChange[]): readonly Frontend[] {

@@ -115,11 +115,19 @@ export function placeWord({ scope, address, protocol, port }: Frontend): string 
   return scope === "nodePort" ? portPart : `${ipWord(address)},${portPart}`;
 }
 
+/** The agent itself listens there; a firewall of the host that drops what comes in lets it in by this. */
+export function healthEntries(port: number, { host, family }: Pick<Means, "host"> & Pick<Frontend, "family">): readonly Entry[] {
+  return nodeNets(host, { family }).map((net) => ({ set: "HEALTH", text: `${net},tcp:${portWord(port)}` }));
+}
+
 /** The host's addresses but loopback (a rule sees to that), or those that the configuration names. Sets of prefixes know no /0. */
+function nodeNets(host: HostTable, of: Pick<Frontend, "family">): readonly string[] {
+  const named = ofFamily(host.nodePortCidrs, of);
+  return (named.length > 0 ? named : [everything(of)]).flatMap(netWords);
+}
+
 function nodeEntries(frontend: Frontend, { host }: Means, { all, inside }: Legs): Entry[] {
-  const named = ofFamily(host.nodePortCidrs, frontend);
-  const nets = (named.length > 0 ? named : [everything(frontend)]).flatMap(netWords);
-  return nets.flatMap((net): Entry[] => {
+  return nodeNets(host, frontend).flatMap((net): Entry[] => {
     const text = `${net},${placeWord(frontend)}`;
     return [{ set: "NODE", text, mark: all.mark }, ...(inside ? [{ set: "NODE-IN" as const, text, mark: inside.mark }] : [])];
   });

@@ -33,6 +33,8 @@ export const SETS = {
   /** Node ports, each with the prefixes in which the host's addresses count. */
   NODE: { type: "hash:net,port", marks: true },
   "NODE-IN": { type: "hash:net,port", marks: true },
+  /** Ports of the host itself that load balancers ask (`healthCheckNodePort`), in the same prefixes. */
+  HEALTH: { type: "hash:net,port" },
   /** Addresses that are services' alone: what is not declared there is refused. */
   VIPS: { type: "hash:net" },
   /** Of these, the ones that answer a ping. */

@@ -103,6 +103,17 @@ test("an endpoint that comes back while it was still draining gets new connectio
   expect(state.draining.size).toBe(0);
 });
 
+test("a health-check port is let in for as long as a service has it, where node ports are", () => {
+  const { state } = stateWith([], { ...host, nodePortCidrs: ["172.30.0.0/16", "fd30::/64"] });
+  state.putHealthPort(32_000);
+  state.putHealthPort(32_000);
+  expect(textOf(state.takeSteps())).toBe("# ipset\nadd FLV-4-HEALTH 172.30.0.0/16,tcp:32000\n");
+  state.removeHealthPort(32_000);
+  expect(textOf(state.takeSteps())).toBe("");
+  state.removeHealthPort(32_000);
+  expect(textOf(state.takeSteps())).toBe("# ipset\ndel FLV-4-HEALTH 172.30.0.0/16,tcp:32000\n");
+});
+
 test.for(["IPv4", "IPv6"] as const)("the rules of %s", async (family) => {
   const table = aHostTable({ localCidrs: ["10.200.1.0/24", "fd30:c:1::/64"], nodeIps: ["172.30.0.1", "fd30::1"] });
   const rules = rulesOf(family, table, { hostAddresses: ["10.96.0.2", "fd00:96::2"], isLiberal: false });

@@ -107,6 +107,8 @@ function jumpsOf(family: IpFamily, { invalid }: { readonly invalid: boolean }): 
     jump("nat", "POSTROUTING", "POSTROUTING", `${SCHEDULED} ${is("BACKENDS", "dst,dst")}`),
     jump("filter", "INPUT", "INPUT", ANY_MARK),
     often("INPUT", "VIPS", is("VIPS", "dst")),
+    // After those: an address that is a service's alone has no such port.
+    jump("filter", "INPUT", "HEALTH", `! -d ${LOOPBACK[family]} ${is("HEALTH", "dst,dst")} -m addrtype --dst-type LOCAL`),
     ...(invalid ? [jump("filter", "FORWARD", "INVALID", "-p tcp -m conntrack --ctstate INVALID")] : []),
     often("FORWARD", "ANSWERS", `-m conntrack --ctstate ESTABLISHED --ctdir REPLY ${is("BACKENDS", "src,src")}`),
     jump("filter", "OUTPUT", "OUTPUT", ANY_MARK),
@@ -184,6 +186,7 @@ function filterChains(family: IpFamily, { hostAddresses, local, invalid }: Filte
         ...undeclared,
       ],
     ],
+    [`${PREFIX}HEALTH`, ["-j ACCEPT"]],
     ...(invalid
       ? [[`${PREFIX}INVALID`, [...local.map((cidr) => `-s ${cidr} -j DROP`), ...local.map((cidr) => `-d ${cidr} -j DROP`)]] as const]
       : []),

@@ -2,7 +2,7 @@ import type { IpFamily } from "#proto/ip.ts";
 import { AppError } from "#proto/error.ts";
 import type { Frontend, HostTable } from "#agent/compile/table.ts";
 import { protocolWord } from "../iptables/names.ts";
-import { ofFamily, wantedOf, type Entry } from "./legs.ts";
+import { healthEntries, ofFamily, wantedOf, type Entry } from "./legs.ts";
 import { MARKS, MAX_NUMBERS, readMark, serverMark, SET_NAMES, setWord, SETS, type SetName } from "./names.ts";
 import { editIdle, editServer, isDraining, protocolOf, type HeldServer, type Server, type ServerKey } from "./servers.ts";
 
@@ -32,7 +32,7 @@ export interface Steps {
 /** Entries without which a connection that is let through would go wrong. */
 const BEHIND: ReadonlySet<SetName> = new Set(["BACKENDS", "NEIGHBOURS", "HAIRPIN", "VIPS"]);
 /** Who may connect is there before the place is closed to all others; both are done before there is more to get at (`isFirst`). */
-const TURN: readonly SetName[] = ["RANGED", "RANGED-IN", "PLACES-IN", "NODE-IN", "PLACES", "NODE", "EXTERNAL", "PING"];
+const TURN: readonly SetName[] = ["RANGED", "RANGED-IN", "PLACES-IN", "NODE-IN", "PLACES", "NODE", "EXTERNAL", "PING", "HEALTH"];
 
 interface Uses {
   count: number;
@@ -83,6 +83,14 @@ export class IpvsState {
       this.#touchedServers.add(server.key);
       this.#servers.set(server.key, { server, uses: (this.#servers.get(server.key)?.uses ?? 0) + 1 });
     }
+  }
+
+  removeHealthPort(port: number): void {
+    for (const entry of healthEntries(port, { host: this.#host, family: this.#family })) this.#enter(entry, -1);
+  }
+
+  putHealthPort(port: number): void {
+    for (const entry of healthEntries(port, { host: this.#host, family: this.#family })) this.#enter(entry, 1);
   }
 
   /** The lines that make the kernel hold what is wanted; from then on it counts as held. */

@@ -29,13 +29,20 @@ export interface Written {
 export interface Writer {
   /** Makes the kernel hold exactly this, from whatever of ours it holds. */
   sync(table: ForwardingTable, options: SyncOptions, signal: AbortSignal): Promise<Written>;
-  update(held: Written, changes: readonly FrontendChange[]): Promise<Written>;
+  update(held: Written, changes: readonly FrontendChange[], ports: HealthPorts): Promise<Written>;
   apply(held: Written, steps: Steps): Promise<Written>;
+}
+
+/** Of the services of one change, before and after it. */
+export interface HealthPorts {
+  readonly previous: readonly number[];
+  readonly next: readonly number[];
 }
 
 export interface SyncOptions extends RuleOptions {
   readonly kind: IptablesKind;
   readonly frontends: readonly Frontend[];
+  readonly healthPorts: readonly number[];
   readonly marks: Marks;
   readonly hasScheduler: (name: string) => boolean;
 }
@@ -96,6 +103,7 @@ export function openWriter({
       const { listing, ways, areSetsThere } = found;
       const state = new IpvsState(family, { ...options, host: table.host, held: { servers: found.servers, sets: found.sets } });
       for (const frontend of options.frontends) state.put(frontend);
+      for (const port of options.healthPorts) state.putHealthPort(port);
       const { prepare, open, turn, close } = state.takeSteps();
       marks.keepOnly(state.servers);
       const rules = rulesOf(family, table.host, options);
@@ -118,10 +126,12 @@ export function openWriter({
       return { ...written, hasExternal };
     },
 
-    async update(held, changes) {
+    async update(held, changes, ports) {
       const touched = changes.filter(({ previous, next }) => JSON.stringify(previous) !== JSON.stringify(next));
       for (const { previous } of touched) if (previous) held.state.remove(previous);
       for (const { next } of touched) if (next) held.state.put(next);
+      for (const port of ports.previous) held.state.removeHealthPort(port);
+      for (const port of ports.next) held.state.putHealthPort(port);
       return apply(held, held.state.takeSteps());
     },
 
