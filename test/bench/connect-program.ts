@@ -8,10 +8,16 @@ import { modesOf, type Mode } from "./modes.ts";
 import { openSandbox, type Sandbox } from "./sandbox.ts";
 import { HOST_IP, virtualIp } from "./ten-thousand.ts";
 
-const { values } = parseArgs({ options: { mode: { type: "string", default: "" }, rounds: { type: "string", default: "100" } } });
+const { values } = parseArgs({
+  options: {
+    mode: { type: "string", default: "" },
+    rounds: { type: "string", default: "100" },
+    sizes: { type: "string", default: "1,1000,10000" },
+  },
+});
 const [mode] = modesOf([values.mode]);
 if (!mode) throw new Error("which --mode?");
-const SIZES = [1, 1000, 10_000];
+const SIZES = values.sizes.split(",").map(Number);
 const PER_ROUND = 200;
 /** Each has a port of its own: conntrack would have to find another source port where two connections end in the same place. */
 const PORTS = { direct: 8080, first: 8081, last: 8082 };
@@ -83,6 +89,6 @@ function figuresOf(): Record<string, number> {
   for (const size of SIZES)
     for (const position of size > 1 ? ["first", "last"] : ["last"])
       figures[`${position}_of_${size}_ratio`] = medianRatio(p50s(`${position}_of_${size}`), p50s(`direct_of_${size}`));
-  figures["other_traffic_ratio"] = medianRatio(p50s("direct_of_10000"), p50s("empty_hook"));
+  figures["other_traffic_ratio"] = medianRatio(p50s(`direct_of_${Math.max(...SIZES)}`), p50s("empty_hook"));
   return figures;
 }

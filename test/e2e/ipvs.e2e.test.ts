@@ -5,7 +5,7 @@ import type { Spread } from "./ipvs-choices.ts";
 import type { Repair } from "./ipvs-damage.ts";
 import { startGuests, type Guests } from "./ipvs-guests.ts";
 
-/** All about IPVS that takes a kernel which has it, in User-Mode Linux. In one file, because two guests run at once, and files do not. */
+/** All about IPVS that takes a kernel which has it, in User-Mode Linux. In one file, which runs two guests at once and no more. */
 
 const FLOWS = "test/e2e/flows-ipvs-program.ts";
 const PROBE = "test/e2e/ipvs-probe-program.ts";
