@@ -14,7 +14,7 @@ import type { StoredReply } from "./reply-cache.ts";
 import { Routes } from "./routes.ts";
 import { serverKey, serverText } from "./server-address.ts";
 import type { StubDomain } from "./stub-domains.ts";
-import { Targets } from "./targets.ts";
+import { inOrder, Targets } from "./targets.ts";
 import type { Target } from "./targets.ts";
 import type { Upstream } from "./upstream-udp.ts";
 import { EDE, writeFailure, writeStored } from "./write-stored.ts";
@@ -239,13 +239,6 @@ export class OtherNames {
 
 const NO_UPSTREAM =
   "no DNS upstream: names outside the cluster domain cannot be resolved here; name servers with --dns-upstream or in /etc/resolv.conf";
-
-/** Who is up, then who is down; who leads back to us is not asked at all. */
-function inOrder(group: readonly Target[]): readonly Target[] {
-  if (group.every(({ health, isLooping }) => !health.isDown && !isLooping)) return group;
-  const usable = group.filter(({ isLooping }) => !isLooping);
-  return [...usable.filter(({ health }) => !health.isDown), ...usable.filter(({ health }) => health.isDown)];
-}
 
 /** Replies fit all who would have asked in the same way. */
 function mergeKeyOf({ query, transport }: Client, cacheKey: string): string {

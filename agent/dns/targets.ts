@@ -166,3 +166,10 @@ export class Targets {
 function open(upstream: Upstream): Target {
   return { upstream, sockets: new UpstreamSockets(upstream), health: new UpstreamHealth(), isLooping: false };
 }
+
+/** Who is up, then who is down; who leads back to us is not asked at all. */
+export function inOrder(group: readonly Target[]): readonly Target[] {
+  if (group.every(({ health, isLooping }) => !health.isDown && !isLooping)) return group;
+  const usable = group.filter(({ isLooping }) => !isLooping);
+  return [...usable.filter(({ health }) => !health.isDown), ...usable.filter(({ health }) => health.isDown)];
+}
