@@ -64,13 +64,14 @@ export function createFollower({ state, node, mailbox, dns, applied }: FollowDep
     notes: keeper.notes,
     follow(touched) {
       applied.want(touched.revision);
-      const names = touched.all ? everyDnsChange(state) : compileDnsChanges(state, touched);
-      // Names first: who asks now connects when the kernel has followed, a few milliseconds later.
-      dns.apply(names, { revision: touched.revision, synced: true, all: touched.all });
       const context = node();
       // The server tells a host's zone by its Node, and which endpoints of any Service are near follows from it.
       const isElsewhere = touched.nodes.has(context.name) && context.zone !== compiledZone;
-      if (touched.all || isElsewhere) putTable();
+      const all = touched.all || isElsewhere;
+      const names = all ? everyDnsChange(state, context.zone) : compileDnsChanges(state, touched, context.zone);
+      // Names first: who asks now connects when the kernel has followed, a few milliseconds later.
+      dns.apply(names, { revision: touched.revision, synced: true, all });
+      if (all) putTable();
       else putChanges(touched, context);
     },
     recompile: putTable,

@@ -77,7 +77,7 @@ export async function openParts(config: AgentConfig, tools: HostTools, signal: A
   const dns = createDnsMembers({
     ...facts,
     members: config.dnsListeners,
-    everything: () => everyDnsChange(state),
+    everything: () => everyDnsChange(state, network.context().zone),
     listen: listenOf(config),
     allowedSources: network.now.localCidrs,
     upstreams: config.dnsUpstreams.length > 0 ? config.dnsUpstreams : undefined,

@@ -17,6 +17,8 @@ import { NodeAddress } from "./node.ts";
 export const ClusterFacts = z.object({
   /** `cluster.local`: the domain of all names. */
   domain: DnsSubdomain,
+  /** Further domains, with the same names below them; reverse names and receipts are of the first. */
+  moreDomains: z.array(DnsSubdomain).max(8).optional(),
   /** Ranges of the virtual IPs: one of each family at most, IPv4 first. */
   serviceCidrs: z.array(z.string()).min(1).max(2),
   /** Virtual IPs of the DNS service, one for each range. */

@@ -12,6 +12,9 @@ export const SCHEDULER_ANNOTATION = "fairlead.dev/scheduler";
 export const IPVS_SCHEDULERS = ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "mh", "fo", "ovf"] as const;
 /** Ours: what spec.loadBalancerIP says, for two families: addresses with a comma between. */
 export const LOAD_BALANCER_IPS_ANNOTATION = "fairlead.dev/load-balancer-ips";
+/** Ours: which address of a headless service a client gets first: any, more often those of more weight, or those in the asking host's zone. */
+export const DNS_ORDER_ANNOTATION = "fairlead.dev/dns-order";
+export const DNS_ORDERS = ["random", "weighted", "same-zone-first"] as const;
 /** Kubernetes' own, from before spec.loadBalancerSourceRanges. The server fills that field from it. */
 export const SOURCE_RANGES_ANNOTATION = "service.beta.kubernetes.io/load-balancer-source-ranges";
 

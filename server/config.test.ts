@@ -48,6 +48,16 @@ test("a flag counts before the environment, that before the file, that before th
   expect(config.logLevel).toBe("warn");
 });
 
+test("several domains: the first is the one that all else goes by", () => {
+  for (const argv of [
+    ["--cluster-domain", "corp.example", "cluster.local"],
+    ["--cluster-domain", "corp.example", "--cluster-domain", "cluster.local"],
+    ["--cluster-domain", "corp.example,cluster.local,corp.example"],
+  ])
+    expect(read(argv).cluster).toMatchObject({ domain: "corp.example", moreDomains: ["cluster.local"] });
+  expect(read([]).cluster).not.toHaveProperty("moreDomains");
+});
+
 test("two ranges: IPv4 comes first, and each has the DNS service's address", () => {
   for (const argv of [
     ["--service-cidr", "fd00:10:96::/112", "10.200.0.0/16"],

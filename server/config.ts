@@ -43,7 +43,11 @@ const SETTINGS = {
     text: "range of the virtual IPs; one of each IP family at most",
     default: "10.96.0.0/16",
   },
-  clusterDomain: { flag: "--cluster-domain <domain>", text: "domain of all names", default: "cluster.local" },
+  clusterDomain: {
+    flag: "--cluster-domain <domain...>",
+    text: "domain of all names; of several, the first is the one that reverse names lead to",
+    default: "cluster.local",
+  },
   nodePortRange: { flag: "--node-port-range <from-to>", text: "ports for services of type NodePort", default: "30000-32767" },
   loadBalancerCidr: {
     flag: "--load-balancer-cidr <range...>",
@@ -91,7 +95,7 @@ const Settings = z.object({
     .transform((text, context) => parseListen(text) ?? refuse(context, "must be host:port, like 0.0.0.0:7443 or [::]:7443")),
   dataDir: z.string().min(1),
   serviceCidr: listOf.superRefine(checkServiceRanges),
-  clusterDomain: DnsSubdomain,
+  clusterDomain: listOf.pipe(z.array(DnsSubdomain).min(1).max(9)).transform((domains) => [...new Set(domains)]),
   nodePortRange: z.string().transform((text, context) => parsePortRange(text) ?? refuse(context, "must be two ports like 30000-32767")),
   loadBalancerCidr: listOf.superRefine(checkLoadBalancerRanges),
   nodeTimeout: duration(100),
@@ -205,7 +209,8 @@ function toConfig(values: z.output<typeof Settings>): Config {
       (parseCidr(a)?.family ?? "").localeCompare(parseCidr(b)?.family ?? "", "en"),
     ),
     cluster: {
-      domain: values.clusterDomain,
+      domain: values.clusterDomain[0] ?? "",
+      ...(values.clusterDomain.length > 1 && { moreDomains: values.clusterDomain.slice(1) }),
       serviceCidrs: ranges.map((range) => `${formatIp(nthAddress(range, 0n))}/${range.prefix}`),
       dnsIps: ranges.map((range) => formatIp(nthAddress(range, DNS_INDEX))),
       nodePortRange: values.nodePortRange,

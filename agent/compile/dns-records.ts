@@ -5,12 +5,18 @@ import { formatIp, parseIp } from "#proto/ip.ts";
  * none at the end; labels come from the API, which allows no dot in them.
  */
 export type DnsRecord =
-  | { readonly name: string; readonly type: "A" | "AAAA"; readonly address: string }
+  | ({ readonly name: string; readonly type: "A" | "AAAA"; readonly address: string } & Preference)
   | { readonly name: string; readonly type: "CNAME" | "NS"; readonly target: string }
   | { readonly name: string; readonly type: "SRV"; readonly weight: number; readonly port: number; readonly target: string }
   /** `of`: a virtual IP's name wins over those of endpoints. */
   | { readonly name: string; readonly type: "PTR"; readonly of: "virtual-ip" | "endpoint"; readonly target: string }
   | { readonly name: string; readonly type: "TXT"; readonly text: string; readonly ttl: number };
+
+/** How much clients want this one of several addresses first. Absent = as much as the others. */
+export interface Preference {
+  readonly weight?: number;
+  readonly isNear?: boolean;
+}
 
 /** A record without the name that it stands at. */
 export type RecordData = DnsRecord extends infer One ? (One extends DnsRecord ? Omit<One, "name"> : never) : never;
@@ -49,7 +55,7 @@ export function compileDnsDomain(facts: DomainFacts): DnsChange {
   return {
     source: "domain",
     records: all.flatMap(recordsOf),
-    names: all.flatMap((domain) => [domain, `svc.${domain}`, `pod.${domain}`]),
+    names: all.flatMap((domain) => [domain, `svc.${domain}`, `pod.${domain}`, `node.${domain}`]),
   };
 }
 
@@ -61,7 +67,7 @@ export function reverseName(address: string): string | undefined {
   return `${ip.value.toString(16).padStart(32, "0").split("").reverse().join(".")}.ip6.arpa`;
 }
 
-export function addressRecord(name: string, address: string): DnsRecord[] {
+export function addressRecord(name: string, address: string, preference: Preference = {}): DnsRecord[] {
   const family = parseIp(address)?.family;
-  return family === undefined ? [] : [{ name, type: family === "IPv4" ? "A" : "AAAA", address }];
+  return family === undefined ? [] : [{ name, type: family === "IPv4" ? "A" : "AAAA", address, ...preference }];
 }

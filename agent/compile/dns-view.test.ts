@@ -149,3 +149,28 @@ test("reverse names are octets of IPv4 and nibbles of IPv6", () => {
   expect(reverseName("10.96.0.7")).toBe("7.0.96.10.in-addr.arpa");
   expect(reverseName("fd00::7")).toBe("7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa");
 });
+
+test("with an order, the addresses of a headless service say how much they are wanted, and others do not", () => {
+  const near = { ...a, zone: "z1", weight: 3 };
+  const far = { addresses: ["192.168.56.14"], zone: "z2" };
+  const preferencesOf = (order: string | undefined, spec: ServiceInput["spec"] = { clusterIP: "None" }, zone?: string) => {
+    const of = state(spec, [near, far]);
+    const service = of.services.get("default/web");
+    if (!service) throw new Error("no service");
+    service.metadata.annotations = order === undefined ? undefined : { "fairlead.dev/dns-order": order };
+    return compileDns(of, "default/web", zone).records.flatMap(({ name, type, ...more }) =>
+      type === "A" && name.startsWith("web.") ? [more] : [],
+    );
+  };
+  expect(preferencesOf("weighted")).toEqual([
+    { address: "192.168.56.11", weight: 3 },
+    { address: "192.168.56.14", weight: 1 },
+  ]);
+  expect(preferencesOf("same-zone-first", { clusterIP: "None" }, "z1")).toEqual([
+    { address: "192.168.56.11", isNear: true },
+    { address: "192.168.56.14", isNear: false },
+  ]);
+  expect(preferencesOf("same-zone-first")).toEqual([{ address: "192.168.56.11" }, { address: "192.168.56.14" }]); // this host has no zone
+  expect(preferencesOf(undefined, { clusterIP: "None" }, "z1")).toEqual([{ address: "192.168.56.11" }, { address: "192.168.56.14" }]);
+  expect(preferencesOf("weighted", { clusterIP: "10.96.0.7", ports: http })).toEqual([{ address: "10.96.0.7" }]);
+});

@@ -1,42 +1,62 @@
 import type { ClusterState, Touched } from "#agent/sync/state.ts";
+import type { Endpoint } from "#proto/endpoint-slice.ts";
 import { formatIp, parseIp } from "#proto/ip.ts";
 import type { ObjectKey } from "#proto/meta.ts";
-import { clusterIpsOf, isHeadless, withoutRootDot } from "#proto/service.ts";
+import { internalIpsOf } from "#proto/node.ts";
+import { clusterIpsOf, DNS_ORDER_ANNOTATION, isHeadless, withoutRootDot } from "#proto/service.ts";
 import type { Service } from "#proto/service.ts";
-import { addressRecord, compileDnsDomain, reverseName, type DnsChange, type DnsRecord } from "./dns-records.ts";
+import { addressRecord, compileDnsDomain, domainsOf, reverseName, type DnsChange, type DnsRecord, type Preference } from "./dns-records.ts";
 
 const WEIGHT_SUM = 100;
 
 /** The changes that follow from what was touched; with `touched.all`, everything there is. */
-export function compileDnsChanges(state: ClusterState, touched: Touched): DnsChange[] {
-  if (touched.all) return [...everyDnsChange(state)];
+export function compileDnsChanges(state: ClusterState, touched: Touched, zone?: string): DnsChange[] {
+  if (touched.all) return [...everyDnsChange(state, zone)];
   return [
+    ...Array.from(touched.nodes, (name) => compileDnsNode(state, name)),
     ...Array.from(touched.namespaces, (name) => compileDnsNamespace(state, name)),
-    ...Array.from(touched.services, (key) => compileDns(state, key)),
+    ...Array.from(touched.services, (key) => compileDns(state, key, zone)),
   ];
 }
 
 /** Everything there is, one by one: each is compiled when it is asked for, from the state as it is then. */
-export function* everyDnsChange(state: ClusterState): Generator<DnsChange> {
+export function* everyDnsChange(state: ClusterState, zone?: string): Generator<DnsChange> {
   if (state.cluster) yield compileDnsDomain(state.cluster);
   for (const name of state.namespaces.keys()) yield compileDnsNamespace(state, name);
-  for (const key of state.services.keys()) yield compileDns(state, key);
+  for (const name of state.nodes.keys()) yield compileDnsNode(state, name);
+  for (const key of state.services.keys()) yield compileDns(state, key, zone);
 }
 
-/** One Service's records. */
-export function compileDns(state: ClusterState, key: ObjectKey): DnsChange {
+/** One Service's records. `zone`: this host's. */
+export function compileDns(state: ClusterState, key: ObjectKey, zone?: string): DnsChange {
   const source = `service ${key}`;
   const service = state.services.get(key);
-  const domain = state.cluster?.domain;
-  if (!service || domain === undefined) return { source, records: [], names: [] };
-  const name = `${service.metadata.name}.${service.metadata.namespace ?? "default"}.svc.${domain}`;
-  return { source, records: canonical(recordsOf(service, name, endpointsOf(state, service))), names: [] };
+  if (!service || !state.cluster) return { source, records: [], names: [] };
+  const endpoints = endpointsOf(state, service, zone);
+  const below = `${service.metadata.name}.${service.metadata.namespace ?? "default"}.svc`;
+  const records = domainsOf(state.cluster).flatMap((domain, i) => {
+    const ofDomain = recordsOf(service, `${below}.${domain}`, endpoints);
+    return i === 0 ? ofDomain : ofDomain.filter(({ type }) => type !== "PTR"); // an address has one name
+  });
+  return { source, records: canonical(records), names: [] };
+}
+
+/** `NODE.node.DOMAIN`: a host's own addresses. */
+export function compileDnsNode(state: ClusterState, name: ObjectKey): DnsChange {
+  const node = state.nodes.get(name);
+  const domains = state.cluster ? domainsOf(state.cluster) : [];
+  const addresses = node ? internalIpsOf(node) : [];
+  const records = domains.flatMap((domain) => addresses.flatMap((address) => addressRecord(`${name}.node.${domain}`, address)));
+  return { source: `node ${name}`, records, names: [] };
 }
 
 export function compileDnsNamespace(state: ClusterState, name: ObjectKey): DnsChange {
-  const domain = state.cluster?.domain;
-  const exists = domain !== undefined && state.namespaces.has(name);
-  return { source: `namespace ${name}`, records: [], names: exists ? [`${name}.svc.${domain}`, `${name}.pod.${domain}`] : [] };
+  const domains = state.cluster && state.namespaces.has(name) ? domainsOf(state.cluster) : [];
+  return {
+    source: `namespace ${name}`,
+    records: [],
+    names: domains.flatMap((domain) => [`${name}.svc.${domain}`, `${name}.pod.${domain}`]),
+  };
 }
 
 /** One endpoint with the ports of its slice. */
@@ -44,6 +64,7 @@ interface NamedEndpoint {
   readonly host: string;
   readonly address: string;
   readonly ports: readonly NamedPort[];
+  readonly preference: Preference;
 }
 
 interface NamedPort {
@@ -53,19 +74,25 @@ interface NamedPort {
 }
 
 /** The endpoints that have names: the ready ones, or all where the Service publishes the others too. */
-function endpointsOf(state: ClusterState, service: Service): NamedEndpoint[] {
+function endpointsOf(state: ClusterState, service: Service, zone: string | undefined): NamedEndpoint[] {
+  const order = service.metadata.annotations?.[DNS_ORDER_ANNOTATION];
   const slices = state.slicesByService.get(`${service.metadata.namespace ?? "default"}/${service.metadata.name}`);
   const found: NamedEndpoint[] = [];
   for (const slice of slices?.values() ?? []) {
     const ports = slice.ports.flatMap(({ name = "", protocol, port }) => (port === undefined ? [] : [{ name, protocol, port }]));
-    for (const { addresses, conditions, hostname } of slice.endpoints) {
+    for (const { addresses, conditions, hostname, ...more } of slice.endpoints) {
       const ip = parseIp(addresses[0] ?? "");
       if (!ip || (conditions.ready === false && service.spec.publishNotReadyAddresses !== true)) continue;
       const address = formatIp(ip);
-      found.push({ host: hostname ?? dashed(address), address, ports });
+      found.push({ host: hostname ?? dashed(address), address, ports, preference: preferenceOf(order, more, zone) });
     }
   }
   return found;
+}
+
+function preferenceOf(order: string | undefined, endpoint: Pick<Endpoint, "weight" | "zone">, zone: string | undefined): Preference {
+  if (order === "weighted") return { weight: endpoint.weight ?? 1 };
+  return order === "same-zone-first" && zone !== undefined ? { isNear: endpoint.zone === zone } : {};
 }
 
 function recordsOf(service: Service, name: string, endpoints: readonly NamedEndpoint[]): DnsRecord[] {
@@ -90,7 +117,10 @@ function virtualIpRecords(service: Service, name: string): DnsRecord[] {
 
 function headlessRecords(name: string, endpoints: readonly NamedEndpoint[]): DnsRecord[] {
   return [
-    ...endpoints.flatMap(({ host, address }) => [...addressRecord(name, address), ...pointer(address, "endpoint", `${host}.${name}`)]),
+    ...endpoints.flatMap(({ host, address, preference }) => [
+      ...addressRecord(name, address, preference),
+      ...pointer(address, "endpoint", `${host}.${name}`),
+    ]),
     ...serviceRecords(
       name,
       endpoints.flatMap(({ host, ports }) => ports.map((port) => ({ ...port, target: `${host}.${name}` }))),

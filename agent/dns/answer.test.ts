@@ -111,7 +111,8 @@ describe("answers", () => {
     ["pods by address are not served", `10-0-0-1.default.pod.${Z}`, "A", `NXDOMAIN | SOA ${Z}`],
     ["svc exists", `svc.${Z}`, "A", `NOERROR | SOA ${Z}`],
     ["pod exists", `pod.${Z}`, "A", `NOERROR | SOA ${Z}`],
-    ["other first labels do not", `node.${Z}`, "A", `NXDOMAIN | SOA ${Z}`],
+    ["so does node", `node.${Z}`, "A", `NOERROR | SOA ${Z}`],
+    ["other first labels do not", `nodes.${Z}`, "A", `NXDOMAIN | SOA ${Z}`],
     ["the apex exists", Z, "A", `NOERROR | SOA ${Z}`],
     ["SOA of the apex", Z, "SOA", `NOERROR SOA ns.dns.${Z}`],
     ["NS of the apex", Z, "NS", `NOERROR NS ns.dns.${Z}`],
@@ -186,6 +187,31 @@ describe("messages", () => {
     expect(message.length).toBeLessThanOrEqual(limit);
     expect(message.length).toBeGreaterThan(limit - 16);
     expect(found.additionals.length).toBe(udpOctets === undefined ? 0 : 1);
+  });
+
+  test.for([
+    ["by weight", { weight: 3 }, { weight: 1 }, 0.75],
+    ["never one of weight 0", { weight: 1 }, { weight: 0 }, 1],
+    ["those in the zone always", { isNear: true }, { isNear: false }, 1],
+    ["any, where nothing is said", {}, {}, 0.5],
+  ] as const)("who comes first: %s", ([, first, second, share]) => {
+    const name = `order.default.svc.${Z}`;
+    const records: DnsRecord[] = [
+      { name, type: "A", address: "10.0.0.2", ...second },
+      { name, type: "A", address: "10.0.0.1", ...first },
+    ];
+    const zone = zoneOf(true, [service("default/order", records)]);
+    const reading = readQuery(encodeQuestion({ name: wireOfKey(keyOfName(name) ?? ""), type: 1 }));
+    if (reading.kind !== "query") throw new Error(reading.kind);
+    let ones = 0;
+    for (let i = 0; i < 100; i++) {
+      const outcome = answerQuery(reading.query, zone, () => (i % 100) / 100);
+      if (outcome.kind !== "answer") throw new Error(outcome.kind);
+      const addresses = outcome.answer.answers.map((record) => record.at(-1));
+      expect(addresses.toSorted()).toEqual([1, 2]); // the other is there, too
+      if (addresses[0] === 1) ones++;
+    }
+    expect(ones / 100).toBeCloseTo(share, 1);
   });
 
   test("over TCP nothing is cut", () => {

@@ -4,7 +4,7 @@ import type { NameKey } from "./name.ts";
 import { HEADER_OCTETS, RCODE, TYPE } from "./protocol.ts";
 import type { Rcode } from "./protocol.ts";
 import type { Query } from "./query.ts";
-import type { RecordSet } from "./record-set.ts";
+import type { RecordOrder, RecordSet } from "./record-set.ts";
 import type { ZoneView } from "./zone.ts";
 
 /** Whole records, ready to be put one after the other. */
@@ -38,13 +38,13 @@ export function answerQuery(query: Query, view: ZoneView, random: () => number):
   if (home === undefined) {
     // The reverse name of an endpoint outside the service range: we know it, but what else is there is for others to say.
     const known = query.type === TYPE.PTR ? view.recordsOf(query.key, TYPE.PTR) : undefined;
-    return known ? answered(equals(known.asked, random, "name")) : { kind: "forward" };
+    return known ? answered(equals(known, random, "name")) : { kind: "forward" };
   }
   const set = view.recordsOf(query.key, query.type);
   if (set) {
     const isPointing = query.type === TYPE.SRV || query.type === TYPE.NS;
     const lasts = isPointing || query.type === TYPE.SOA ? "zone" : "name";
-    return answered({ ...equals(set.asked, random, lasts), additional: isPointing ? addressesOf(set.targets, view) : NONE });
+    return answered({ ...equals(set, random, lasts), additional: isPointing ? addressesOf(set.targets, view) : NONE });
   }
   const soa = (): readonly Buffer[] => [soaRecord(view.soa(home === 0 ? query.key : query.key.slice(home)), home)];
   const alias = view.recordsOf(query.key, TYPE.CNAME);
@@ -54,8 +54,8 @@ export function answerQuery(query: Query, view: ZoneView, random: () => number):
   return answered({ ...EMPTY, authority: soa(), lasts: "zone" });
 }
 
-function equals(records: readonly Buffer[], random: () => number, lasts: Answer["lasts"]): Answer {
-  return { ...EMPTY, answers: turned(records, random), lasts, turns: records.length > 1 };
+function equals({ asked, order }: RecordSet, random: () => number, lasts: Answer["lasts"]): Answer {
+  return { ...EMPTY, answers: arranged(asked, order, random), lasts: order ? "once" : lasts, turns: asked.length > 1 };
 }
 
 /** A name that is not there. Before the state is complete that proves nothing, and NXDOMAIN would be believed. */
@@ -74,7 +74,7 @@ function followAlias(query: Query, first: RecordSet, view: ZoneView, soa: () => 
     const key: NameKey = next;
     if (view.zoneOf(key, labelsOf(key)) === undefined) return { kind: "follow", aliases, target: wireOfKey(key) };
     const set = view.recordsOf(key, query.type);
-    if (set) return answered({ ...EMPTY, answers: [...aliases, ...turned(set.named, random)] });
+    if (set) return answered({ ...EMPTY, answers: [...aliases, ...arranged(set.named, set.order, random)] });
     const alias = view.recordsOf(key, TYPE.CNAME);
     if (!alias) return view.exists(key) ? answered({ ...EMPTY, answers: aliases, authority: soa() }) : negative(view, soa, aliases);
     aliases.push(...alias.named);
@@ -95,10 +95,21 @@ function soaRecord(soa: Buffer, at: number): Buffer {
   return record;
 }
 
-/** Clients take the first address: each answer starts with another one. */
-function turned(records: readonly Buffer[], random: () => number): readonly Buffer[] {
-  const first = records.length < 2 ? 0 : Math.floor(random() * records.length);
+/** Clients take the first address: each answer starts with another one, or with those that are wanted more. */
+function arranged(records: readonly Buffer[], order: RecordOrder | undefined, random: () => number): readonly Buffer[] {
+  if (records.length < 2) return records;
+  if (order && "near" in order)
+    return [...arranged(records.slice(0, order.near), undefined, random), ...arranged(records.slice(order.near), undefined, random)];
+  const first = order ? drawn(order.weights, random()) : Math.floor(random() * records.length);
   return first === 0 ? records : [...records.slice(first), ...records.slice(0, first)];
+}
+
+/** Which of them, each as often as its weight says; any, where all are 0. */
+function drawn(weights: readonly number[], share: number): number {
+  const sum = weights.reduce((a, b) => a + b, 0);
+  let left = share * sum;
+  const found = weights.findIndex((weight) => (left -= weight) < 0);
+  return found >= 0 ? found : Math.floor(share * weights.length);
 }
 
 function labelsOf(key: NameKey): number[] {

@@ -10,9 +10,14 @@ export interface RecordSet {
   readonly asked: readonly Buffer[];
   /** With the owner's name in full, for messages that ask for another name. */
   readonly named: readonly Buffer[];
+  /** Which come first, where that matters. */
+  readonly order?: RecordOrder;
   /** Names that the records point at. */
   readonly targets: readonly NameKey[];
 }
+
+/** By weight, or so many of them before the others. */
+export type RecordOrder = { readonly weights: readonly number[] } | { readonly near: number };
 
 const IN_QUESTION = Buffer.of(0xc0, 0x0c);
 /** Clients try a few; who wants to know all endpoints asks the API. Encoding more at the first question would let others wait. */
@@ -24,11 +29,28 @@ const RECORD_OCTETS = 250;
 export function encodeSet(key: NameKey, records: readonly RecordData[], type: number): RecordSet | undefined {
   const ofType = records.filter((record) => typeOf(record) === type);
   const virtual = ofType.filter((record) => record.type === "PTR" && record.of === "virtual-ip");
-  const chosen = (virtual.length > 0 ? virtual : ofType).slice(0, MAX_RECORDS);
+  const chosen = nearFirst(virtual.length > 0 ? virtual : ofType).slice(0, MAX_RECORDS);
+  const order = orderOf(chosen);
   const bodies = chosen.flatMap((record) => encodeRecord(record) ?? []);
   return bodies.length === 0
     ? undefined
-    : setOf(key, bodies, [...new Set(chosen.flatMap((record) => ("target" in record ? (keyOfName(record.target) ?? []) : [])))]);
+    : {
+        ...setOf(key, bodies, [...new Set(chosen.flatMap((record) => ("target" in record ? (keyOfName(record.target) ?? []) : [])))]),
+        ...(order && { order }),
+      };
+}
+
+const isNear = (record: RecordData): boolean => "isNear" in record && record.isNear;
+
+function nearFirst(records: readonly RecordData[]): readonly RecordData[] {
+  return records.some(isNear) ? [...records.filter(isNear), ...records.filter((record) => !isNear(record))] : records;
+}
+
+function orderOf(records: readonly RecordData[]): RecordOrder | undefined {
+  const weights = records.flatMap((record) => (record.type !== "SRV" && "weight" in record ? [record.weight ?? 1] : []));
+  if (weights.length > 1 && weights.length === records.length && weights.some((weight) => weight !== weights[0])) return { weights };
+  const near = records.filter(isNear).length;
+  return near > 0 && near < records.length ? { near } : undefined;
 }
 
 export function setOf(key: NameKey, bodies: readonly RecordBody[], targets: readonly NameKey[]): RecordSet {

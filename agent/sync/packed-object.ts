@@ -2,7 +2,7 @@ import type { FollowedKind } from "#proto/agents.ts";
 import { SERVICE_NAME_LABEL, serviceKeyOf } from "#proto/endpoint-slice.ts";
 import type { ObjectOf } from "#proto/kinds.ts";
 import { keyOf, type ObjectKey, type ObjectMeta } from "#proto/meta.ts";
-import { SCHEDULER_ANNOTATION } from "#proto/service.ts";
+import { DNS_ORDER_ANNOTATION, SCHEDULER_ANNOTATION } from "#proto/service.ts";
 
 export type FollowedObject = { [Kind in FollowedKind]: ObjectOf<Kind> }[FollowedKind];
 
@@ -29,12 +29,14 @@ export function packObject(object: FollowedObject): PackedObject {
   };
 }
 
+const KEPT_ANNOTATIONS = [SCHEDULER_ANNOTATION, DNS_ORDER_ANNOTATION];
+
 /** Without what kernel and names do not follow from: of Services and slices there may be tens of thousands. To keep more is another IMAGE_FORMAT. */
 export function leanObject(object: FollowedObject): FollowedObject {
   if (object.kind === "Service") {
     const { apiVersion, kind, metadata, spec, status } = object;
-    const scheduler = metadata.annotations?.[SCHEDULER_ANNOTATION];
-    const annotations = scheduler === undefined ? undefined : { annotations: { [SCHEDULER_ANNOTATION]: scheduler } };
+    const kept = Object.entries(metadata.annotations ?? {}).filter(([name]) => KEPT_ANNOTATIONS.includes(name));
+    const annotations = kept.length === 0 ? undefined : { annotations: Object.fromEntries(kept) };
     const { ingress } = status.loadBalancer;
     return {
       apiVersion,

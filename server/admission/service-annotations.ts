@@ -2,20 +2,30 @@ import { isDeepStrictEqual } from "node:util";
 import type { Cause } from "#proto/error.ts";
 import { formatCidr, lenientCidr } from "#proto/ip.ts";
 import { fault } from "#proto/parse.ts";
-import { IPVS_SCHEDULERS, SCHEDULER_ANNOTATION, SOURCE_RANGES_ANNOTATION, type Service } from "#proto/service.ts";
+import {
+  DNS_ORDER_ANNOTATION,
+  DNS_ORDERS,
+  IPVS_SCHEDULERS,
+  SCHEDULER_ANNOTATION,
+  SOURCE_RANGES_ANNOTATION,
+  type Service,
+} from "#proto/service.ts";
 
 /** What annotations say that hosts act on. Pure. */
 
-export function checkScheduler({ metadata }: Service, faults: Cause[]): void {
-  const given = metadata.annotations?.[SCHEDULER_ANNOTATION];
-  if (given === undefined || IPVS_SCHEDULERS.some((one) => one === given)) return;
-  faults.push(
-    fault(`metadata.annotations[${SCHEDULER_ANNOTATION}]`, `must be one of ${IPVS_SCHEDULERS.join(", ")}`, {
-      reason: "FieldValueNotSupported",
-      value: given,
-    }),
-  );
+export function checkChoices({ metadata }: Service, faults: Cause[]): void {
+  for (const [annotation, choices] of CHOICES) {
+    const given = metadata.annotations?.[annotation];
+    if (given === undefined || choices.includes(given)) continue;
+    const message = `must be one of ${choices.join(", ")}`;
+    faults.push(fault(`metadata.annotations[${annotation}]`, message, { reason: "FieldValueNotSupported", value: given }));
+  }
 }
+
+const CHOICES: readonly (readonly [annotation: string, choices: readonly string[]])[] = [
+  [SCHEDULER_ANNOTATION, IPVS_SCHEDULERS],
+  [DNS_ORDER_ANNOTATION, DNS_ORDERS],
+];
 
 /**
  * spec.loadBalancerSourceRanges, and who has no such field yet writes Kubernetes' annotation from before it: the field is filled from it, and follows it

@@ -5,7 +5,7 @@ import { DEFAULT_AFFINITY_SECONDS, LOAD_BALANCER_IPS_ANNOTATION, type Service } 
 import { withCheckedIngress, withLoadBalancer, type BalancerParts } from "./load-balancer.ts";
 import { canonicalIp, newPortsOf, outsideClaims, outsideFault, portsOf, type OutsideParts } from "./outside-addresses.ts";
 import { addressClaims, withAddresses, type AddressParts } from "./service-addresses.ts";
-import { checkScheduler, withSourceRanges } from "./service-annotations.ts";
+import { checkChoices, withSourceRanges } from "./service-annotations.ts";
 import { portClaims, withNodePorts, type PortParts } from "./service-ports.ts";
 import { warningsFor } from "./service-warnings.ts";
 
@@ -26,7 +26,7 @@ export async function admitService(
   parts: ServiceParts,
 ): Promise<{ service: Service; warnings: string[] }> {
   const faults: Cause[] = [];
-  checkScheduler(next, faults);
+  checkChoices(next, faults);
   const ranged = withSourceRanges(previous, next, faults);
   const spec = await withAddresses(previous?.spec, withDefaults(previous?.spec, ranged.spec, faults), parts.addresses, faults);
   await checkExternalIps(previous, { ...ranged, spec }, parts.balancer.outside, faults);

@@ -163,6 +163,25 @@ const aliases: readonly Row[] = [
   ["an alias to what is not there, elsewhere", "gone.default.svc A", "NXDOMAIN CNAME nope.upstream.test"],
 ];
 
+const beyond: readonly Row[] = [
+  ["a workload by its name, which its endpoint has as host name", "b.web.default.svc A", "NOERROR A 192.168.56.12"],
+  ["node exists", "node A", NODATA],
+  ["a host", "h1.node A", "NOERROR A 192.168.56.1"],
+  ["its IPv6", "h1.node AAAA", "NOERROR AAAA fd00::1"],
+  ["a host whose name has a dot", "rack1.h2.node A", "NOERROR A 192.168.56.2"],
+  ["what is before the dot exists", "h2.node A", NODATA],
+  ["no such host", "h9.node A", NX],
+  ["a host without IPv6", "rack1.h2.node AAAA", NODATA],
+  ["the second domain: SOA", "corp.example. SOA", "NOERROR SOA ns.dns.corp.example hostmaster.corp.example 7200 1800 86400 5"],
+  ["a service", "web.default.svc.corp.example. A", "NOERROR A 10.96.1.1"],
+  ["its port", "_dns._udp.web.default.svc.corp.example. SRV", "NOERROR SRV 0 100 53 web.default.svc.corp.example + A 10.96.1.1"],
+  ["an endpoint", "db-0.db.default.svc.corp.example. A", "NOERROR A 192.168.56.31"],
+  ["an alias keeps its target", "inside.default.svc.corp.example. A", `NOERROR CNAME ${web} A 10.96.1.1`],
+  ["no such service", "nope.default.svc.corp.example. A", "NXDOMAIN | corp.example"],
+  ["the schema's version", "dns-version.corp.example. TXT", 'NOERROR TXT "1.1.0" 28800'],
+  ["a host", "h1.node.corp.example. A", "NOERROR A 192.168.56.1"],
+];
+
 const others: readonly Row[] = [
   ["a name elsewhere", "www.upstream.test. A", "NOERROR A 198.51.100.7"],
   ["none there", "nope.upstream.test. A", "NXDOMAIN | upstream.test"],
@@ -177,5 +196,6 @@ export const questions: Readonly<Record<string, readonly Row[]>> = {
   "headless services": headless,
   "reverse names": reverse,
   aliases,
+  "beyond the specification": beyond,
   "other names": others,
 };

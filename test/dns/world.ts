@@ -2,13 +2,19 @@ import { everyDnsChange } from "#agent/compile/dns-view.ts";
 import type { DnsChange } from "#agent/compile/dns-records.ts";
 import { EndpointSlice, type EndpointSliceInput } from "#proto/endpoint-slice.ts";
 import { Namespace } from "#proto/namespace.ts";
+import { Node } from "#proto/node.ts";
 import { Service, type ServiceInput } from "#proto/service.ts";
 import { aState } from "#test/states.ts";
 
 /** What the table of questions is asked about: objects as users write them, through the real compile. */
 
 export const Z = "cluster.local";
-export const FACTS = { domain: Z, serviceCidrs: ["10.96.0.0/16", "fd10::/112"], dnsIps: ["10.96.0.10", "fd10::a"] };
+export const FACTS = {
+  domain: Z,
+  moreDomains: ["corp.example"],
+  serviceCidrs: ["10.96.0.0/16", "fd10::/112"],
+  dnsIps: ["10.96.0.10", "fd10::a"],
+};
 
 interface Written {
   readonly spec: ServiceInput["spec"];
@@ -81,7 +87,13 @@ export function dnsWorld(more: Readonly<Record<string, Written>> = {}): readonly
       ...sliceOf(name, namespace, "IPv4", endpoints, ports),
       ...sliceOf(name, namespace, "IPv6", endpoints6, ports),
     ]),
-    { namespaces: new Map(["default", "prod", "empty"].map((name) => [name, namespaceOf(name)])) },
+    {
+      namespaces: new Map(["default", "prod", "empty"].map((name) => [name, namespaceOf(name)])),
+      nodes: new Map([
+        ["h1", nodeOf("h1", "192.168.56.1", "fd00::1")],
+        ["rack1.h2", nodeOf("rack1.h2", "192.168.56.2")],
+      ]),
+    },
   );
   return [...everyDnsChange({ ...state, ...(state.cluster && { cluster: { ...state.cluster, ...FACTS } }) })];
 }
@@ -96,6 +108,11 @@ function sliceOf(
   if (!endpoints) return [];
   const metadata = { name: `${service}-${addressType.toLowerCase()}`, namespace, labels: { "kubernetes.io/service-name": service } };
   return [EndpointSlice.parse({ apiVersion: "discovery.k8s.io/v1", kind: "EndpointSlice", metadata, addressType, endpoints, ports })];
+}
+
+function nodeOf(name: string, ...addresses: readonly string[]): Node {
+  const status = { addresses: addresses.map((address) => ({ type: "InternalIP", address })) };
+  return Node.parse({ apiVersion: "v1", kind: "Node", metadata: { name }, spec: {}, status });
 }
 
 function namespaceOf(name: string): Namespace {
