@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { apiVersionOf, kindNames, kinds, type KindFacts } from "#proto/kinds.ts";
+import { POD_VERBS } from "./pods/routes.ts";
 import { notFoundPath } from "./error-reply.ts";
 import { declareRoute, type App } from "./route.ts";
 
@@ -9,7 +10,21 @@ const VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "
 const STATUS_VERBS = ["get", "patch", "update"];
 const AGGREGATED = /application\/json;[^,]*\bg=apidiscovery\.k8s\.io;v=(v2|v2beta1);as=APIGroupDiscoveryList/;
 
-const allKinds: readonly KindFacts[] = kindNames.map((name) => kinds[name]);
+type DiscoveredKind = Omit<KindFacts, "schema">;
+/** Workloads once more, as Pods, and only to be read: see pods/. */
+const POD: DiscoveredKind = {
+  kind: "Pod",
+  group: "",
+  version: "v1",
+  plural: "pods",
+  singular: "pod",
+  shortNames: ["po"],
+  categories: [],
+  namespaced: true,
+  hasStatus: false,
+  hasGeneration: false,
+};
+const allKinds: readonly DiscoveredKind[] = [...kindNames.map((name) => kinds[name]), POD];
 const groups = [...new Set(allKinds.map(({ group }) => group))].filter((group) => group !== "").toSorted();
 
 export function discoveryRoutes(app: App): void {
@@ -63,7 +78,7 @@ function aggregated(version: string, wanted: readonly string[]): object {
   return { kind: "APIGroupDiscoveryList", apiVersion: `apidiscovery.k8s.io/${version}`, metadata: {}, items };
 }
 
-function aggregatedResource(facts: KindFacts): object {
+function aggregatedResource(facts: DiscoveredKind): object {
   const { group, version, kind, plural, singular, namespaced, hasStatus } = facts;
   const responseKind = { group, version, kind };
   return {
@@ -93,10 +108,11 @@ function legacyResources(group: string): object {
   return { kind: "APIResourceList", apiVersion: "v1", groupVersion: apiVersionOf({ group, version: "v1" }), resources };
 }
 
-function verbsOf({ kind }: KindFacts): readonly string[] {
+function verbsOf({ kind }: DiscoveredKind): readonly string[] {
+  if (kind === POD.kind) return POD_VERBS;
   return kind === "Namespace" ? VERBS.filter((verb) => verb !== "deletecollection") : VERBS;
 }
 
-function namesOf({ shortNames, categories }: KindFacts): object {
+function namesOf({ shortNames, categories }: DiscoveredKind): object {
   return { ...(shortNames.length > 0 && { shortNames }), ...(categories.length > 0 && { categories }) };
 }

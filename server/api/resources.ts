@@ -10,10 +10,11 @@ import { isJsonObject, jsonOrProtobuf } from "./json-body.ts";
 import { jsonPatch } from "./json-patch.ts";
 import { mergePatch } from "./merge-patch.ts";
 import { DeleteBody, deleteOptions, DeleteQuery, ListQuery, ReadQuery, selectionOf, writeOptions, WriteQuery } from "./options.ts";
-import { getObject, listObjects, type KubeList } from "./read.ts";
+import { getObject, listObjects } from "./read.ts";
 import { declareRoute, type App, type Call, type Params } from "./route.ts";
+import { listAnswer, objectAnswer } from "./shown.ts";
 import { strategicPatch } from "./strategic-patch.ts";
-import { tableOf, wantsTable, type TableOptions } from "./table.ts";
+import { viewOf } from "./view.ts";
 import { addWarnings } from "./warnings.ts";
 import { replyWithWatch, type WatchDeps } from "./watch-reply.ts";
 import { createObject, patchObject, replaceObject, type Change, type WriteDeps, type Written } from "./write.ts";
@@ -58,7 +59,7 @@ function collectionRoutes(app: App, deps: ResourceDeps, kind: KindName): void {
   const list = async (call: Call<ListQuery, unknown>): Promise<unknown> => {
     const wanted = { kind, namespace: call.params["namespace"], ...selectionOf(kind, call.query) };
     if (call.query.watch) return replyWithWatch(deps, wanted, call.query, call);
-    return listAnswer(kind, await listObjects(deps.store, wanted, call.query), call);
+    return listAnswer(viewOf(kind), await listObjects(deps.store, wanted, call.query), call);
   };
   const answer = listSchema(kind, schema);
   for (const path of new Set([collection, everywhere]))
@@ -134,10 +135,7 @@ function readRoute(app: App, { store }: ResourceDeps, kind: KindName, subresourc
     answer: kinds[kind].schema,
     handler: async (call) => {
       const { namespace = "", name = "" } = call.params;
-      const object = await getObject(store, { kind, namespace, name });
-      return wantsTable(call.request.headers.accept)
-        ? tableOf(kind, [object], { resourceVersion: object.metadata.resourceVersion ?? "" }, tableOptions(call.query))
-        : object;
+      return objectAnswer(viewOf(kind), await getObject(store, { kind, namespace, name }), call);
     },
   });
 }
@@ -177,15 +175,6 @@ function writeRoutes(app: App, deps: ResourceDeps, kind: KindName, subresource?:
       return answerWrite(reply, await patchObject(deps, write, change));
     },
   });
-}
-
-/** The list, or the Table that kubectl prints. */
-function listAnswer(kind: KindName, list: KubeList, { request, query }: Call<ListQuery, unknown>): unknown {
-  return wantsTable(request.headers.accept) ? tableOf(kind, list.items, list.metadata, tableOptions(query)) : list;
-}
-
-function tableOptions({ includeObject }: z.output<typeof ReadQuery>): TableOptions {
-  return { includeObject, now: Date.now(), definitions: true };
 }
 
 function placeOf(kind: KindName, params: Params) {

@@ -1,5 +1,4 @@
-import { columnsOf } from "#proto/columns.ts";
-import type { AnyObject, KindName } from "#proto/kinds.ts";
+import type { ShownObject, View } from "./view.ts";
 
 /**
  * meta.k8s.io/v1 Table: objects as the rows that kubectl prints (Kubernetes API concepts, "Receiving resources as Tables"). Pure; `now` in ms. Cells are text,
@@ -31,8 +30,12 @@ export function wantsTable(accept: string | undefined): boolean {
   return ACCEPTS_TABLE.test(accept ?? "");
 }
 
-export function tableOf(kind: KindName, objects: readonly AnyObject[], metadata: Table["metadata"], options: TableOptions): Table {
-  const columns = columnsOf(kind, { wide: true });
+export function tableOf<Shown extends ShownObject>(
+  { kind, columns }: View<Shown>,
+  objects: readonly Shown[],
+  metadata: Table["metadata"],
+  options: TableOptions,
+): Table {
   return {
     kind: "Table",
     apiVersion: "meta.k8s.io/v1",
@@ -53,7 +56,7 @@ export function tableOf(kind: KindName, objects: readonly AnyObject[], metadata:
   };
 }
 
-function rowObject(object: AnyObject, includeObject: IncludeObject): object {
+function rowObject(object: ShownObject, includeObject: IncludeObject): object {
   if (includeObject === "None") return {};
   if (includeObject === "Object") return { object };
   return { object: { kind: "PartialObjectMetadata", apiVersion: "meta.k8s.io/v1", metadata: object.metadata } };

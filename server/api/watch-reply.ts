@@ -1,7 +1,7 @@
 import type { ServerResponse } from "node:http";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { isAppError, toStatus, type Status } from "#proto/error.ts";
-import { apiVersionOf, kinds, type AnyObject, type KindName } from "#proto/kinds.ts";
+import { apiVersionOf, kinds, type AnyObject } from "#proto/kinds.ts";
 import { keyOf } from "#proto/meta.ts";
 import { compactedAway, neverHappened } from "#server/store/errors.ts";
 import type { Store } from "#server/store/store.ts";
@@ -11,7 +11,8 @@ import { toAppError } from "./error-reply.ts";
 import { parseRevision, type ListQuery } from "./options.ts";
 import type { Polls } from "./polls.ts";
 import { forbiddenOption, matching, type ListRequest } from "./read.ts";
-import { tableOf, wantsTable, type Table } from "./table.ts";
+import { tableOf, wantsTable, type IncludeObject } from "./table.ts";
+import { viewOf, type View } from "./view.ts";
 
 /** `?watch=true`: one JSON object a line, until the time is up, the reader is gone, or the server stops. */
 
@@ -27,7 +28,10 @@ export interface WatchDeps {
 
 type Line = KindEvent | { readonly type: "ERROR"; readonly object: Status };
 /** As it is sent. */
-type Shown = Line | { readonly type: KindEvent["type"]; readonly object: Table };
+interface ShownLine {
+  readonly type: Line["type"];
+  readonly object: object;
+}
 
 const DEFAULT_TIMEOUT_S = 30 * 60;
 const MAX_TIMEOUT_S = 2 * 3600;
@@ -37,6 +41,7 @@ export function replyWithWatch(
   wanted: ListRequest,
   query: ListQuery,
   call: { request: FastifyRequest; reply: FastifyReply },
+  view: View = viewOf(wanted.kind),
 ): FastifyReply {
   const { request, reply } = call;
   const plan = planOf(query);
@@ -55,7 +60,7 @@ export function replyWithWatch(
   raw.writeHead(200, { "Content-Type": "application/json", "Cache-Control": "no-cache, private", ...headersOf(reply) });
   raw.flushHeaders();
   const lines = linesOf(deps, wanted, plan, ended.signal);
-  const shown = wantsTable(request.headers.accept) ? asTables(lines, wanted.kind, query) : lines;
+  const shown = shownLines(lines, view, { asTables: wantsTable(request.headers.accept), includeObject: query.includeObject });
   void pump(raw, shown, { signal: ended.signal, stalledAfterMs: deps.stalledAfterMs })
     .catch((error: unknown) => {
       request.log.error({ err: error }, "watch failed");
@@ -124,18 +129,29 @@ async function* linesOf(
   }
 }
 
-/** Each event's object as a Table of one row; a bookmark has none. */
-async function* asTables(lines: AsyncIterable<Line>, kind: KindName, { includeObject }: ListQuery): AsyncGenerator<Shown, void, undefined> {
+/** Each event's object as the view shows it, for those who ask so as a Table of one row; a bookmark has none. */
+async function* shownLines(
+  lines: AsyncIterable<Line>,
+  view: View,
+  { asTables, includeObject }: { readonly asTables: boolean; readonly includeObject: IncludeObject },
+): AsyncGenerator<ShownLine, void, undefined> {
   let definitions = true;
   for await (const line of lines) {
     if (line.type === "ERROR") {
       yield line;
       continue;
     }
-    const metadata = { resourceVersion: line.object.metadata.resourceVersion ?? "" };
-    const rows = line.type === "BOOKMARK" ? [] : [line.object];
-    yield { type: line.type, object: tableOf(kind, rows, metadata, { includeObject, now: Date.now(), definitions }) };
-    definitions = false;
+    const isMark = line.type === "BOOKMARK";
+    if (asTables) {
+      const metadata = { resourceVersion: line.object.metadata.resourceVersion ?? "" };
+      const rows = isMark ? [] : [await view.show(line.object)];
+      yield { type: line.type, object: tableOf(view, rows, metadata, { includeObject, now: Date.now(), definitions }) };
+      definitions = false;
+    } else
+      yield {
+        type: line.type,
+        object: isMark ? { ...line.object, apiVersion: view.apiVersion, kind: view.kind } : await view.show(line.object),
+      };
   }
 }
 
@@ -155,7 +171,7 @@ function endOfInitial({ kind }: ListRequest, revision: number): Line {
 
 async function pump(
   raw: ServerResponse,
-  lines: AsyncIterable<Shown>,
+  lines: AsyncIterable<ShownLine>,
   { signal, stalledAfterMs }: { signal: AbortSignal; stalledAfterMs: number },
 ): Promise<void> {
   for await (const line of lines) {

@@ -1,0 +1,92 @@
+import { z } from "zod";
+import { AppError } from "#proto/error.ts";
+import type { Workload } from "#proto/workload.ts";
+import { internalIpsOf } from "#proto/node.ts";
+import { parseFieldSelector, parseLabelSelector } from "#proto/selector.ts";
+import type { Store } from "#server/store/store.ts";
+import { ListQuery, ReadQuery, type Selection } from "../options.ts";
+import { listObjects } from "../read.ts";
+import { listAnswer, objectAnswer } from "../shown.ts";
+import { declareRoute, type App, type Call, type Params } from "../route.ts";
+import type { View } from "../view.ts";
+import { replyWithWatch, type WatchDeps } from "../watch-reply.ts";
+import { podColumns, podOf, type Pod } from "./pod.ts";
+
+/** Workloads as Pods, to be read only: for `kubectl get pods`, `describe node` and tools that look for Pods. */
+
+export const POD_VERBS = ["get", "list", "watch"];
+
+export function podRoutes(app: App, deps: WatchDeps): void {
+  const { store } = deps;
+  const permission = (verb: "get" | "list") => ({ access: "resource", kind: "Workload", verb }) as const;
+  const answer = z.looseObject({ kind: z.string() });
+  const list = async (call: Call<ListQuery, unknown>): Promise<unknown> => {
+    const selection = selectionOf(call.query);
+    const view = podView(store);
+    const wanted = { kind: "Workload", namespace: call.params["namespace"], ...selection } as const;
+    if (call.query.watch) return replyWithWatch(deps, wanted, call.query, call, view);
+    return listAnswer(view, await listObjects(store, wanted, call.query), call);
+  };
+  for (const path of ["/api/v1/pods", "/api/v1/namespaces/:namespace/pods"])
+    declareRoute(app, {
+      method: "GET",
+      path,
+      summary: "Workloads as Pods",
+      permission: permission("list"),
+      query: ListQuery,
+      answer,
+      handler: list,
+    });
+  declareRoute(app, {
+    method: "GET",
+    path: "/api/v1/namespaces/:namespace/pods/:name",
+    summary: "A Workload as a Pod",
+    permission: permission("get"),
+    query: ReadQuery,
+    answer,
+    handler: async (call) => objectAnswer(podView(store), await workloadOf(store, call.params), call),
+  });
+}
+
+function podView(store: Store): View<Pod> {
+  const addresses = new Map<string, Promise<string | undefined>>();
+  const addressOf = async (name: string): Promise<string | undefined> => {
+    const node = await store.get({ kind: "Node", namespace: "", name });
+    return node?.kind === "Node" ? internalIpsOf(node)[0] : undefined;
+  };
+  return {
+    apiVersion: "v1",
+    kind: "Pod",
+    columns: podColumns,
+    async show(object) {
+      if (object.kind !== "Workload") throw new Error(`${object.kind} is not shown as a Pod`);
+      const { node } = object.spec;
+      const known = addresses.get(node) ?? addressOf(node);
+      addresses.set(node, known);
+      return podOf(object, await known);
+    },
+  };
+}
+
+export async function workloadOf(store: Store, { namespace = "", name = "" }: Params): Promise<Workload> {
+  const key = { kind: "Workload", namespace, name } as const;
+  const found = await store.get(key);
+  if (found?.kind === "Workload") return found;
+  throw new AppError("NotFound", `pods "${name}" not found`, { subject: { name, group: "", kind: "pods" } });
+}
+
+/** In terms of Workloads. All of them run, so what is asked of the phase selects all or none; of fields that Workloads do not have, none has a value. */
+function selectionOf(query: Pick<ListQuery, "labelSelector" | "fieldSelector">): Selection {
+  const labelSelector = parseLabelSelector(query.labelSelector ?? "");
+  const fieldSelector = parseFieldSelector(query.fieldSelector ?? "").flatMap(({ field, equal, value }) => {
+    if (field.startsWith("metadata.name")) return [{ field, equal, value }];
+    if (field === "spec.nodeName") return [{ field: "spec.node", equal, value }];
+    if (field === "status.phase") return (value === "Running") === equal ? [] : [NOBODY];
+    throw new AppError("BadRequest", `field label not supported: ${field}`, {
+      hint: "Pods can be selected by metadata.name, metadata.namespace, spec.nodeName, status.phase",
+    });
+  });
+  return { labelSelector, fieldSelector };
+}
+
+const NOBODY = { field: "metadata.name", equal: true, value: "" } as const;

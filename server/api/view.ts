@@ -1,0 +1,21 @@
+import { columnsOf, type Column } from "#proto/columns.ts";
+import { apiVersionOf, kinds, type AnyObject, type KindName } from "#proto/kinds.ts";
+import type { ObjectMeta } from "#proto/meta.ts";
+
+export interface ShownObject {
+  readonly metadata: ObjectMeta;
+}
+
+/** How stored objects are shown to clients: as they are, or as something else that follows from them (a Workload as a Pod). */
+export interface View<Shown extends ShownObject = ShownObject> {
+  readonly apiVersion: string;
+  readonly kind: string;
+  /** Of Tables. */
+  readonly columns: readonly Column<Shown>[];
+  show(object: AnyObject): Shown | Promise<Shown>;
+}
+
+/** Objects as they are stored. */
+export function viewOf(kind: KindName): View<AnyObject> {
+  return { apiVersion: apiVersionOf(kinds[kind]), kind, columns: columnsOf(kind, { wide: true }), show: (object) => object };
+}
