@@ -58,6 +58,7 @@ iproute2        ip
 iputils-ping    ping
 curl            curl
 bind9-dnsutils  dig
+musl-tools      musl-gcc
 kmod            modprobe
 procps          sysctl
 util-linux      nsenter

@@ -2,8 +2,11 @@ import { pino } from "pino";
 import { HOST_LOCAL_ADDRESS, keepDnsAddresses, removeDnsAddresses } from "#agent/dns/address.ts";
 import { createDnsMembers } from "#agent/dns/members.ts";
 import { openKernelTools } from "#agent/dataplane/exec.ts";
+import type { DnsChange } from "#agent/compile/dns-records.ts";
+import { dnsWorld } from "#test/dns/world.ts";
 
-// What an agent does about DNS, alone: `dns-host.ts run VIRTUAL-IP ALLOWED-PREFIX [MEMBERS]`, until SIGTERM, or `dns-host.ts cleanup`.
+// What an agent does about DNS, alone: `dns-host.ts run VIRTUAL-IP ALLOWED-PREFIX [MEMBERS]`, until SIGTERM, `world` instead of `run`
+// with the objects of the table of questions, or `dns-host.ts cleanup`.
 
 const [verb, virtualIp = "", allowed = "", listeners = "1"] = process.argv.slice(2);
 const tools = openKernelTools();
@@ -15,7 +18,8 @@ if (verb === "cleanup") {
   const stop = new AbortController();
   process.once("SIGTERM", () => stop.abort());
   const record = { name: "web.default.svc.cluster.local", type: "A", address: "10.96.0.7" } as const;
-  const everything = [{ source: "service default/web", records: [record], names: [] }];
+  const one: readonly DnsChange[] = [{ source: "service default/web", records: [record], names: [] }];
+  const everything = verb === "world" ? dnsWorld() : one;
   const responder = createDnsMembers({
     members: Number(listeners),
     everything: () => everything,
