@@ -18,14 +18,28 @@ const benches: Record<string, () => Promise<Bench>> = {
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { json: { type: "boolean", default: false }, rounds: { type: "string" }, modes: { type: "string" } },
+  options: {
+    json: { type: "boolean", default: false },
+    rounds: { type: "string" },
+    modes: { type: "string" },
+    help: { type: "boolean", short: "h", default: false },
+  },
 });
-process.exitCode = await main(positionals[0]);
+const USAGE = `usage: npm run bench -- NAME [--json] [--rounds N] [--modes A,B]
+NAME is one of: ${Object.keys(benches).join(", ")}
+MODES are of: nftables, iptables_nft, iptables_legacy, ipvs (for the benches of data planes)
+test/bench/README.md says what each measures, and beside what.`;
+process.exitCode = values.help ? help() : await main(positionals[0]);
+
+function help(): number {
+  process.stdout.write(`${USAGE}\n`);
+  return 0;
+}
 
 async function main(name: string | undefined): Promise<number> {
   const load = name === undefined ? undefined : benches[name];
   if (name === undefined || !load) {
-    console.error(`usage: npm run bench -- NAME [--json] [--rounds N] [--modes A,B]\nNAME is one of: ${Object.keys(benches).join(", ")}`);
+    console.error(USAGE);
     return 2;
   }
   const bench = await load();
