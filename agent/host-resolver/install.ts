@@ -56,7 +56,11 @@ async function fileAlreadySaved(before: ResolverRecord | undefined, server: stri
   return ["ours", "original"].includes(await stateOfFile({}, before)) ? before.file : undefined;
 }
 
-async function askUs(record: ResolverRecord, { tools }: HostResolverDeps, { resolvconf = "debian" }: ResolverFacts): Promise<void> {
+async function askUs(
+  record: ResolverRecord,
+  { tools }: HostResolverDeps,
+  { resolvconf = "debian", resolvConf }: ResolverFacts,
+): Promise<void> {
   switch (record.kind) {
     case "resolved":
       await applyLink(record, tools);
@@ -64,7 +68,7 @@ async function askUs(record: ResolverRecord, { tools }: HostResolverDeps, { reso
     case "dnsmasq":
       return installDnsmasq({ tools }, record);
     case "resolvconf":
-      return addToResolvconf(tools, resolvconf);
+      return addToResolvconf(tools, resolvconf, resolvConf.text);
     case "file":
       return takeFile({}, record);
   }

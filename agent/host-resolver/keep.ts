@@ -4,7 +4,7 @@ import { backoffMs, pause } from "#proto/backoff.ts";
 import { describeError } from "#proto/error.ts";
 import type { KernelTools } from "#agent/dataplane/exec.ts";
 import { giveBackFile, RESOLV_CONF_FILE, saveOriginal, stateOfFile, takeFile } from "./file.ts";
-import { addToResolvconf, installDnsmasq } from "./others.ts";
+import { addToResolvconf, installDnsmasq, removeFromResolvconf } from "./others.ts";
 import { applyLink, isLinkKept, type LinkSettings } from "./link.ts";
 import type { Records, ResolverRecord } from "./record.ts";
 import { nextStep } from "./resolv-conf.ts";
@@ -51,9 +51,10 @@ export async function keepResolver(deps: KeepDeps, signal: AbortSignal): Promise
   await giveBackAtEnd(deps);
 }
 
-async function giveBackAtEnd({ records, log }: KeepDeps): Promise<void> {
+async function giveBackAtEnd({ tools, records, log }: KeepDeps): Promise<void> {
   try {
     const record = await records.read();
+    if (record?.kind === "resolvconf") await removeFromResolvconf(tools);
     if (record?.kind === "file" && (await giveBackFile({}, record)) === "changed") log.info("/etc/resolv.conf is the host's own again");
   } catch (error) {
     log.warn({ error: describeError(error) }, "/etc/resolv.conf still names this agent, which ends");
@@ -115,13 +116,13 @@ function createKeeper({ tools, records, settings, log }: KeepDeps): {
   }
 
   async function keepResolvconf(): Promise<string | undefined> {
-    const servers = parseResolvConf(await readFile(RESOLV_CONF_FILE, "utf8").catch(() => ""));
-    if (servers.includes(HOST_LOCAL_ADDRESS)) return undefined;
+    const text = await readFile(RESOLV_CONF_FILE, "utf8").catch(() => "");
+    if (parseResolvConf(text).includes(HOST_LOCAL_ADDRESS)) return undefined;
     if (nextStep("others'", taken, Date.now()) === "report")
       return "resolvconf does not list this agent, though it was told to: see `fairlead dns status`";
     taken.push(Date.now());
     const { resolvconf = "debian" } = await lookAtResolver({ tools });
-    await addToResolvconf(tools, resolvconf);
+    await addToResolvconf(tools, resolvconf, text);
     return undefined;
   }
 

@@ -52,8 +52,14 @@ export function resolvconfCall(kind: "debian" | "openresolv", what: "add" | "rem
   return kind === "openresolv" ? ["-x", "-a", RESOLVCONF_NAME] : ["-a", RESOLVCONF_NAME];
 }
 
-export async function addToResolvconf(tools: KernelTools, kind: "debian" | "openresolv"): Promise<void> {
-  await tools.run("resolvconf", resolvconfCall(kind, "add"), { input: `nameserver ${HOST_LOCAL_ADDRESS}\n`, timeoutMs: 20_000 });
+/** With the host's own search list, which openresolv would leave out beside a server that stands alone. `text`: the file as it is now. Pure. */
+export function renderResolvconfEntry(text: string): string {
+  const kept = text.split("\n").filter((line) => /^\s*(search|domain)\s/.test(line));
+  return [`nameserver ${HOST_LOCAL_ADDRESS}`, ...kept.map((line) => line.trim()), ""].join("\n");
+}
+
+export async function addToResolvconf(tools: KernelTools, kind: "debian" | "openresolv", text: string): Promise<void> {
+  await tools.run("resolvconf", resolvconfCall(kind, "add"), { input: renderResolvconfEntry(text), timeoutMs: 20_000 });
 }
 
 export async function removeFromResolvconf(tools: KernelTools): Promise<"changed" | "unchanged"> {

@@ -2,10 +2,9 @@ import { renderBootUnit, BOOT_UNIT } from "./boot-hook.ts";
 import type { Detection, ResolverFacts } from "./facts.ts";
 import { RESOLV_CONF_FILE } from "./file.ts";
 import { DNS_LINK, resolvectlCalls, type LinkSettings } from "./link.ts";
-import { DNSMASQ_FILE, renderDnsmasq, resolvconfCall } from "./others.ts";
+import { DNSMASQ_FILE, renderDnsmasq, renderResolvconfEntry, resolvconfCall } from "./others.ts";
 import { renderResolvConf } from "./resolv-conf.ts";
 import { RECORD_FOLDER } from "./record.ts";
-import { HOST_LOCAL_ADDRESS } from "#agent/dns/address.ts";
 import { RESOLV_CONF_BACKUP } from "#agent/dns/upstreams.ts";
 
 /** What installing means on this host, in words: exactly what would be done. Pure. */
@@ -25,7 +24,10 @@ export function planInstall({ kind }: Detection, facts: ResolverFacts, settings:
       return { needsWrite: true, steps: [`write ${DNSMASQ_FILE}:`, ...indented(renderDnsmasq(settings)), "nmcli general reload dns-full"] };
     case "resolvconf": {
       const call = resolvconfCall(facts.resolvconf ?? "debian", "add").join(" ");
-      return { needsWrite: true, steps: [`echo nameserver ${HOST_LOCAL_ADDRESS} | resolvconf ${call}`] };
+      return {
+        needsWrite: true,
+        steps: [`resolvconf ${call}, as long as the agent runs, with:`, ...indented(renderResolvconfEntry(facts.resolvConf.text))],
+      };
     }
     case "file":
       return { needsWrite: true, steps: fileSteps(facts, settings) };

@@ -108,7 +108,7 @@ async function joinAll({ fleet, report }: Stage): Promise<Record<"h1" | "h2" | "
 
 const BEFORE = "/etc/resolv.conf.before-fairlead";
 
-/** The one line that the agent prints for the host's resolver; in a namespace nobody else manages that file. */
+/** By hand what `fairlead dns install --write` does: in a namespace nobody else manages that file, and the steps time their own waits. */
 async function startAgent(host: Host): Promise<Program> {
   const agent = await host.spawn(fairlead, ["agent"]);
   const { exitCode } = await host.run("test", ["-e", BEFORE], { reject: false });
