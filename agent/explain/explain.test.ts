@@ -38,7 +38,7 @@ test.for([
   ["web.nowhere.svc.cluster.local", ["Namespace nowhere: not there", "Service nowhere/web: not there"], []],
   ["default.svc.cluster.local", ["Namespace default"], []],
   ["ns.dns.cluster.local", ["fleet cluster.local"], ["A 10.96.0.2"]],
-  ["h2.node.cluster.local", ["Node h2"], []],
+  ["h2.node.cluster.local", ["Node h2"], ["A 172.30.0.2"]],
   ["www.example.com", [], []],
   ["xcluster.local", [], []],
 ] as const)("what is behind %s", ([name, objects, records]) => {

@@ -1,5 +1,5 @@
-import { compileDnsDomain, type DnsRecord } from "#agent/compile/dns-records.ts";
-import { compileDns } from "#agent/compile/dns-view.ts";
+import { compileDnsDomain, domainsOf, type DnsRecord } from "#agent/compile/dns-records.ts";
+import { compileDns, compileDnsNode } from "#agent/compile/dns-view.ts";
 import type { ClusterState } from "#agent/sync/state.ts";
 import type { Explanation, ExplainedObject } from "./explanation.ts";
 
@@ -10,7 +10,7 @@ const MAX_ENDPOINTS = 2_000;
 const MAX_RECORDS = 100;
 
 export function explainName(state: ClusterState, name: string): Explanation {
-  const domain = state.cluster?.domain;
+  const domain = (state.cluster ? domainsOf(state.cluster) : []).find((one) => labelsBelow(name, one) !== undefined);
   const { revision } = state;
   const labels = domain === undefined ? undefined : labelsBelow(name, domain);
   if (domain === undefined || labels === undefined)
@@ -67,7 +67,8 @@ function explainDomain(state: ClusterState, common: Common): Explanation {
 function explainNode(state: ClusterState, common: Common, name: string): Explanation {
   const node = state.nodes.get(name);
   const object: ExplainedObject = { kind: "Node", name, exists: node !== undefined, revision: revisionOf(node) };
-  return { ...common, objects: [object], records: [], note: node ? undefined : `there is no Node ${name}` };
+  if (!node) return { ...common, objects: [object], records: [], note: `there is no Node ${name}` };
+  return { ...common, objects: [object], ...recordsAt(common.name, compileDnsNode(state, name).records) };
 }
 
 function recordsAt(name: string, all: readonly DnsRecord[]): Pick<Explanation, "records" | "note"> {

@@ -111,8 +111,18 @@ test.for([
 });
 
 test("a range with more reverse zones than anybody lists keeps its names, without them", () => {
-  expect(settingsOf({ dnsIps: ["10.0.0.10"], domain: "x.test", serviceCidrs: ["10.0.0.0/9"] }).reverseZones).toEqual([]);
-  expect(settingsOf({ dnsIps: ["10.96.0.10"], domain: "x.test", serviceCidrs: ["10.96.0.0/12"] }).reverseZones).toHaveLength(16);
+  expect(settingsOf({ dnsIps: ["10.0.0.10"], domain: "x.test", serviceCidrs: ["10.0.0.0/9"] }).moreZones).toEqual([]);
+  expect(settingsOf({ dnsIps: ["10.96.0.10"], domain: "x.test", serviceCidrs: ["10.96.0.0/12"] }).moreZones).toHaveLength(16);
+});
+
+test("a fleet of several domains has all of them asked of us", () => {
+  const { domain, moreZones } = settingsOf({
+    dnsIps: ["10.96.0.10"],
+    domain: "a.test",
+    moreDomains: ["b.test"],
+    serviceCidrs: ["10.96.0.0/16"],
+  });
+  expect([domain, ...moreZones]).toEqual(["a.test", "b.test", "96.10.in-addr.arpa"]);
 });
 
 test("who holds port 53", () => {

@@ -32,7 +32,7 @@ export async function installResolver(
   const before = await records.read();
   if (before && before.kind !== kind) await uninstallResolver({ tools, records });
   await removeOldDropIn({ tools });
-  const record: ResolverRecord = { kind, ...settings, reverseZones: [...settings.reverseZones] };
+  const record: ResolverRecord = { kind, ...settings, moreZones: [...settings.moreZones] };
   if (kind === "file") {
     const file = (await fileAlreadySaved(before, settings.server)) ?? (await saveOriginal({ records }, settings.server));
     record.file = file;

@@ -89,7 +89,7 @@ function createKeeper({ tools, records, settings, log }: KeepDeps): {
   async function follow(record: ResolverRecord): Promise<void> {
     if (record.kind === "file") await giveBackFile({}, record);
     const file = record.kind === "file" ? { file: await saveOriginal({ records }, settings.server) } : {};
-    await records.write({ ...record, ...settings, reverseZones: [...settings.reverseZones], ...file });
+    await records.write({ ...record, ...settings, moreZones: [...settings.moreZones], ...file });
     if (record.kind === "dnsmasq") await installDnsmasq({ tools }, settings);
   }
 

@@ -19,17 +19,18 @@ const KEPT_BY_RESOLVED = "run/systemd/resolve/netif";
 export interface LinkSettings {
   readonly server: string;
   readonly domain: string;
-  readonly reverseZones: readonly string[];
+  /** Further domains, and reverse zones. */
+  readonly moreZones: readonly string[];
 }
 
 /** What resolvectl is asked, in order. `may fail`: older ones lack it, and what they do without it is right. Pure. */
 export function resolvectlCalls({
   server,
   domain,
-  reverseZones,
+  moreZones,
 }: LinkSettings): readonly (readonly [call: readonly string[], must: "must" | "may fail"])[] {
   // ~: these names are asked here, and are no suffix to try. Without it resolved refuses *.local and asks nobody.
-  const domains = [domain, ...reverseZones].map((zone) => `~${zone}`);
+  const domains = [domain, ...moreZones].map((zone) => `~${zone}`);
   return [
     [["dns", DNS_LINK, server], "must"],
     [["domain", DNS_LINK, ...domains], "must"],

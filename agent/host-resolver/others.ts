@@ -16,9 +16,9 @@ export interface OtherDeps {
 }
 
 /** Pure. */
-export function renderDnsmasq({ server, domain, reverseZones }: LinkSettings): string {
+export function renderDnsmasq({ server, domain, moreZones }: LinkSettings): string {
   // rebind: with --stop-dns-rebind dnsmasq would take our private addresses for an attack.
-  return [MARK, ...[domain, ...reverseZones].map((zone) => `server=/${zone}/${server}`), `rebind-domain-ok=/${domain}/`, ""].join("\n");
+  return [MARK, ...[domain, ...moreZones].map((zone) => `server=/${zone}/${server}`), `rebind-domain-ok=/${domain}/`, ""].join("\n");
 }
 
 export async function installDnsmasq({ tools, root = "/" }: OtherDeps, settings: LinkSettings): Promise<void> {

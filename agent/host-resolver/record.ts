@@ -12,8 +12,8 @@ export const ResolverRecord = z.object({
   /** The address that the host asks. */
   server: z.string(),
   domain: z.string(),
-  /** Zones besides the domain. */
-  reverseZones: z.array(z.string()).default([]),
+  /** Further domains, and reverse zones. */
+  moreZones: z.array(z.string()).default([]),
   file: z
     .object({
       /** Where the original is kept. */

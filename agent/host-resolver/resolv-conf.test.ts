@@ -59,7 +59,7 @@ async function fileOf(text: string | Buffer) {
   await writeFile(path, text);
   const records = openRecords({ root });
   const file = await saveOriginal({ records, path }, "10.96.0.10");
-  const record: ResolverRecord = { kind: "file", server: "10.96.0.10", domain: "cluster.local", reverseZones: [], file };
+  const record: ResolverRecord = { kind: "file", server: "10.96.0.10", domain: "cluster.local", moreZones: [], file };
   return { path, records, record };
 }
 
