@@ -26,6 +26,7 @@ export interface MemberDeps {
 const LIMITS = { maxOldGenerationSizeMb: 1024, maxYoungGenerationSizeMb: 4 };
 /** It reports each second; so long without one, and its thread is stuck. */
 const STUCK_MS = 10_000;
+const GRACE_MS = 1000;
 /** For draining. */
 const STOP_MS = 1000;
 
@@ -42,7 +43,9 @@ export function startMember({ start, everything, log, onReport }: MemberDeps): M
     why = `it did not answer for ${STUCK_MS / 1000} s`;
     void worker.terminate();
   };
-  let stuck = setTimeout(giveUp, STUCK_MS);
+  // Not at once: where this thread was busy itself, the reports that wait are read first.
+  const doubt = (): void => void (stuck = setTimeout(giveUp, GRACE_MS));
+  let stuck = setTimeout(doubt, STUCK_MS);
   const feed = new Feed((chunk) => worker.postMessage({ kind: "chunk", chunk } satisfies ToMember), everything);
 
   worker.on("message", (message: FromMember) => {
@@ -55,7 +58,7 @@ export function startMember({ start, everything, log, onReport }: MemberDeps): M
         return;
       case "report":
         clearTimeout(stuck);
-        stuck = setTimeout(giveUp, STUCK_MS);
+        stuck = setTimeout(doubt, STUCK_MS);
         report = message.report;
         onReport();
     }

@@ -61,7 +61,9 @@ async function started([command = "", ...args]: readonly string[], port: number,
     say: (line) => child.stdin.write(`${line}\n`),
     async [Symbol.asyncDispose]() {
       const ended = once(child, "exit");
-      child.kill();
+      // Ours ends with its input, and leaves its compiled code behind: the next start is one as they are on a host.
+      child.stdin.end();
+      setTimeout(() => child.kill(), child.spawnargs.includes(process.execPath) ? 3000 : 0).unref();
       if (child.exitCode === null && child.signalCode === null) await ended;
     },
   };
