@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import type { ForwardingTable, ServiceChange } from "#agent/compile/table.ts";
 import type { DataplaneDriver } from "#agent/dataplane/driver.ts";
@@ -24,7 +25,7 @@ export interface Churned {
 }
 
 /** Changes of one endpoint each, at a steady pace, through mailbox, loop and driver as the agent has them. */
-export async function churn({ services, perSecond, seconds }: ChurnRequest, driver: DataplaneDriver): Promise<Churned> {
+export async function churn({ mode, services, perSecond, seconds }: ChurnRequest, driver: DataplaneDriver): Promise<Churned> {
   const end = new AbortController();
   const mailbox = createTableMailbox();
   const putAt = new Map<number, number>();
@@ -64,8 +65,15 @@ export async function churn({ services, perSecond, seconds }: ChurnRequest, driv
   }
   await waitFor(() => applied === 1 + count, { what: "the last change", timeoutMs: 300_000 });
   const cpuShare = ((await cpuMs(process.pid)) - cpuBefore) / (performance.now() - startedAt);
+  if (mode === "ipvs")
+    await waitFor(nothingDrains, { what: "the endpoints that went to be idle and go", timeoutMs: 180_000, intervalMs: 1_000 });
   end.abort();
   await loop;
   driver.close();
   return { lagMs, cpuShare, failures };
+}
+
+/** `-> REMOTE FORWARD WEIGHT …`: one that its service needs no more has weight 0 until IPVS knows of no connection there. */
+async function nothingDrains(): Promise<boolean> {
+  return !/^ +-> \S+ +\S+ +0 /m.test(await readFile("/proc/net/ip_vs", "utf8"));
 }

@@ -19,3 +19,10 @@ test("elements of a map of nftables are in no order, and belong to their map", (
   expect(linesOf(one)).toEqual(linesOf(other));
   expect(linesOf(one)).not.toEqual(linesOf(swapped));
 });
+
+test("what the kernel draws for a set of ipset, and how large its table is, is no difference", () => {
+  const set = (hashsize: number, seed: string) =>
+    `create FLV-4-BACKENDS hash:ip,port family inet hashsize ${hashsize} maxelem 1048576 bucketsize 12 initval ${seed}\n`;
+  expect(linesOf(set(1024, "0xa2f4e1a7"))).toEqual(linesOf(set(4096, "0x00000001")));
+  expect(linesOf(set(1024, "0x1"))).not.toEqual(linesOf(set(1024, "0x1").replace("hash:ip,port", "hash:ip")));
+});

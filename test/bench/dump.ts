@@ -17,12 +17,18 @@ export async function dumpOf(tools: KernelTools, mode: Mode): Promise<readonly s
   return lines;
 }
 
+/** Drawn by the kernel for each set, and how large its table has become. */
+const SEED_OF_A_SET = / hashsize \d+| bucketsize \d+| initval 0x[0-9a-f]+/g;
+
 /** Pure. Rules keep their order within their chain; elements of a set have none. */
 export function linesOf(text: string): readonly string[] {
   const groups = new Map<string, string[]>();
   let object = ""; // of nftables, in which the lines stand
   for (const raw of text.split("\n")) {
-    const line = raw.trim().replace(/ \[\d+:\d+\]$/, "");
+    const line = raw
+      .trim()
+      .replace(/ \[\d+:\d+\]$/, "")
+      .replace(SEED_OF_A_SET, "");
     if (line === "" || line.startsWith("#") || isCanary(line)) continue;
     object = /^((?:map|set|chain) \S+) \{$/.exec(line)?.[1] ?? object;
     const group = /^-A (\S+) /.exec(line)?.[1] ?? object;
@@ -43,5 +49,5 @@ export function linesOf(text: string): readonly string[] {
 
 /** What differs from write to write and from agent to agent. */
 function isCanary(line: string): boolean {
-  return line.startsWith("-A FL-CANARY ") || /^elements = \{ 0x[0-9a-f]{8} \. 0x[0-9a-f]{8} \}$/.test(line);
+  return /^-A FLV?-CANARY /.test(line) || /^elements = \{ 0x[0-9a-f]{8} \. 0x[0-9a-f]{8} \}$/.test(line);
 }
