@@ -37,10 +37,14 @@ export class Exchange {
   readonly #order: readonly Target[];
   readonly #endMs: number;
   readonly #forget: (() => void)[] = [];
+  /** Who was asked and has said nothing yet. */
+  readonly #silent = new Set<Target>();
   #attempts = 0;
   /** Grows with each attempt, also over TCP: what comes of an earlier one moves nothing on. */
   #turn = 0;
   #isTcp = false;
+  /** Nobody is left to be asked. */
+  #isLast = false;
   #fallback: UpstreamReply | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isDone = false;
@@ -69,6 +73,11 @@ export class Exchange {
     const leftMs = this.#endMs - performance.now();
     const target = this.#order[this.#attempts % Math.max(1, this.#order.length)];
     const isOver = why !== "silence" && this.#attempts >= this.#order.length;
+    if (isOver && leftMs > 0 && this.#isAnyoneExpected()) {
+      this.#isLast = true;
+      this.#timer = setTimeout(() => this.#next("silence"), leftMs);
+      return;
+    }
     if (!target || isOver || leftMs <= 0) {
       this.#finish(this.#fallback ?? { ede: why === "silence" ? EDE.noReachableAuthority : EDE.networkError });
       return;
@@ -81,20 +90,32 @@ export class Exchange {
       if (attempt === 1) this.#events.onSlow();
       if (!this.#isDone) this.#next("silence");
     }, waitMs);
+    this.#silent.add(target);
     this.#forget.push(target.sockets.ask(this.#asked.message, this.#asked.question, (reply) => this.#take(target, turn, reply)));
+  }
+
+  /** What takes long is worth more than a refusal that came soon. */
+  #isAnyoneExpected(): boolean {
+    const nowMs = performance.now();
+    return [...this.#silent].some(({ health }) => !health.isDead(nowMs));
+  }
+
+  #movesOn(turn: number): boolean {
+    return turn === this.#turn || (this.#isLast && !this.#isTcp);
   }
 
   #take(target: Target, turn: number, reply: UpstreamReply | undefined): void {
     if (this.#isDone) return;
+    this.#silent.delete(target);
     if (!reply) {
       this.#targets.failed(target);
-      if (turn === this.#turn) this.#next("refused");
+      if (this.#movesOn(turn)) this.#next("refused");
       return;
     }
     this.#targets.answered(target);
     if (isFailure(reply.parts)) {
       this.#fallback ??= reply;
-      if (turn === this.#turn) this.#next("unwilling");
+      if (this.#movesOn(turn)) this.#next("unwilling");
       return;
     }
     if ((reply.parts.flags & FLAG.TC) === 0 || this.#asked.transport === "udp") this.#finish(reply);

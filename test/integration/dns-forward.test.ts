@@ -8,7 +8,7 @@ import { encodeQuestion } from "#agent/dns/encode-question.ts";
 import { FLAG, HEADER_OCTETS, RCODE, TYPE } from "#agent/dns/protocol.ts";
 import { A, CNAME, replyTo, SOA, wireName } from "#test/dns-messages.ts";
 import { waitFor } from "#test/wait-for.ts";
-import { ask, startResponder, startUpstream, Z, type Answer, type Behaviour } from "./dns-world.ts";
+import { ask, startResponder, startUpstream, Z, type Answer, type Behaviour, type TestUpstream } from "./dns-world.ts";
 
 // Names of others, asked of upstreams that are cut off, slow, forging, going in circles, or talking rubbish.
 
@@ -28,6 +28,14 @@ const fails =
   (query, send) =>
     send(replyTo(query, { flags: OK | rcode }));
 const silent: Behaviour = () => undefined;
+
+async function closedPort(): Promise<TestUpstream["at"]> {
+  const socket = createSocket("udp4").bind(0, "127.0.0.1");
+  await once(socket, "listening");
+  const { port } = socket.address();
+  socket.close();
+  return { address: "127.0.0.1", port };
+}
 
 /** A member that is asked meanwhile: half of the answers for our own names come within 20 ms, whatever this machine has to do besides. */
 async function expectLocalNamesPrompt(at: { address: string; port: number }): Promise<void> {
@@ -224,6 +232,27 @@ describe("an upstream", () => {
       const found = await Promise.all(Array.from({ length: 5 }, (_, i) => ask(at, { name: `n${i}-${round}.example.com` })));
       expect(found.map(({ rcode }) => rcode)).toEqual([0, 0, 0, 0, 0]);
     }
+  });
+
+  test.for<[string, Behaviour | undefined, "before" | "after"]>([
+    ["asked after it refuses the port", undefined, "after"],
+    ["asked before it refuses the port", undefined, "before"],
+    ["asked after it says REFUSED", fails(RCODE.REFUSED), "after"],
+    ["asked before it says SERVFAIL", fails(RCODE.SERVFAIL), "before"],
+  ])("that is slow is waited for, too, where the one %s", async ([, does, place]) => {
+    const slow = await startUpstream((query, send) => setTimeout(() => send(replyTo(query, { answers: [A("192.0.2.1", 60)] })), 1300));
+    const other = does ? (await startUpstream(does)).at : await closedPort();
+    const { at, responder } = await startResponder(ours, { upstreams: place === "after" ? [slow.at, other] : [other, slow.at] });
+    expect(await ask(at, { name: "www.example.com" })).toMatchObject({ rcode: RCODE.NOERROR, addresses: ["192.0.2.1"] });
+    expect(responder.stats().forwarding.cacheEntries).toBe(1);
+  });
+
+  test("that stays silent costs no more than 4.5 s, and then the other's refusal is the answer", async () => {
+    const [slow, other] = [await startUpstream(silent), await startUpstream(fails(RCODE.REFUSED))];
+    const { at } = await startResponder(ours, { upstreams: [slow.at, other.at] });
+    const found = await ask(at, { name: "www.example.com" });
+    expect(found.rcode).toBe(RCODE.REFUSED);
+    expect(found.tookMs).toBeLessThan(5500);
   });
 
   test(
