@@ -15,7 +15,7 @@ export interface ResolverParts {
   readonly config: AgentConfig;
   readonly tools: KernelTools;
   readonly trouble: Trouble;
-  readonly dns: Pick<DnsMembers, "stats">;
+  readonly dns: Pick<DnsMembers, "stats" | "health">;
 }
 
 /** The host's own resolver: keeps what `fairlead dns install` has agreed with it. --configure-resolver is that command at each start. */
@@ -23,7 +23,9 @@ export async function runResolver({ config, tools, trouble, dns }: ResolverParts
   const { log, membership, configureResolver } = config;
   const records = openRecords();
   const settings = settingsOf(membership.cluster);
-  const isAnswering = (): boolean => dns.stats().bound.some(({ address }) => address === settings.server);
+  // Bound is not enough: a responder that hangs holds its sockets.
+  const isAnswering = (asked: string): boolean =>
+    dns.health().fault === undefined && dns.stats().bound.some(({ address }) => address === asked);
   const keep = keepResolver({ tools, records, settings, isAnswering, log, onTrouble: (why) => trouble.set("resolver", why) }, signal);
   if (configureResolver) await installAtStart({ config, tools, trouble, dns }, signal);
   else if ((await records.read()) === undefined) console.error(`To resolve *.${settings.domain} on this host: sudo fairlead dns install`);

@@ -7,6 +7,7 @@ import { giveBackFile, RESOLV_CONF_FILE, saveOriginal, stateOfFile, takeFile } f
 import { addToResolvconf, installDnsmasq, removeFromResolvconf } from "./others.ts";
 import { applyLink, isLinkKept, type LinkSettings } from "./link.ts";
 import type { Records, ResolverRecord } from "./record.ts";
+import { createAnswerWatch } from "./answer-watch.ts";
 import { nextStep } from "./resolv-conf.ts";
 import { lookAtResolver } from "./look.ts";
 import { parseResolvConf } from "#agent/dns/upstreams.ts";
@@ -15,6 +16,7 @@ import { HOST_LOCAL_ADDRESS } from "#agent/dns/address.ts";
 /** Keeps what `fairlead dns install` has written down, while the agent answers. A look each second costs a few reads of files and starts no program. */
 
 const CHECK_MS = 1000;
+const LOOK_FOR_ANSWERS_MS = 100;
 
 export interface KeepDeps {
   readonly tools: KernelTools;
@@ -22,24 +24,27 @@ export interface KeepDeps {
   /** As the fleet is now: the record may be from before it changed. */
   readonly settings: LinkSettings;
   /** Whether questions are answered where the host would ask: it is told to only then. */
-  readonly isAnswering: () => boolean;
+  readonly isAnswering: (address: string) => boolean;
+  /** The host's file, and how long nobody may answer; others in tests. */
+  readonly path?: string | undefined;
+  readonly silentMs?: number | undefined;
   readonly log: Pick<Logger, "info" | "warn">;
   /** undefined = all is well. */
   readonly onTrouble: (trouble: unknown) => void;
 }
 
-/** Until the signal. Then /etc/resolv.conf is the host's own again: names of others go on without us. */
+/** Until the signal. Then, and while we do not answer, /etc/resolv.conf is the host's own again: names of others go on without us. */
 export async function keepResolver(deps: KeepDeps, signal: AbortSignal): Promise<void> {
-  const { records, isAnswering, log, onTrouble } = deps;
-  while (!signal.aborted && !isAnswering()) await pause(CHECK_MS / 10, signal);
-  const keeper = createKeeper(deps);
+  const { log, onTrouble } = deps;
+  const round = createRound(deps, signal);
   let failures = 0;
   while (!signal.aborted) {
     let waitMs = CHECK_MS;
     try {
-      const record = await records.read();
-      onTrouble(record && (await keeper.keep(record, signal)));
+      const { trouble, isAnswering } = await round();
+      onTrouble(trouble);
       failures = 0;
+      if (!isAnswering) waitMs = LOOK_FOR_ANSWERS_MS;
     } catch (error) {
       if (isEnded(signal)) break;
       if (failures++ === 0) log.warn({ error: describeError(error) }, "the host's resolver does not ask this agent");
@@ -51,14 +56,51 @@ export async function keepResolver(deps: KeepDeps, signal: AbortSignal): Promise
   await giveBackAtEnd(deps);
 }
 
-async function giveBackAtEnd({ tools, records, log }: KeepDeps): Promise<void> {
-  try {
+interface Round {
+  readonly trouble: string | undefined;
+  readonly isAnswering: boolean;
+}
+
+/** One look: a host that would ask somebody who does not answer has no names at all, so it gets its own servers back. */
+function createRound(deps: KeepDeps, signal: AbortSignal): () => Promise<Round> {
+  const { records, isAnswering, log, silentMs } = deps;
+  const keeper = createKeeper(deps);
+  const watch = createAnswerWatch(silentMs);
+  let isGivenBack = false;
+  return async () => {
     const record = await records.read();
-    if (record?.kind === "resolvconf") await removeFromResolvconf(tools);
-    if (record?.kind === "file" && (await giveBackFile({}, record)) === "changed") log.info("/etc/resolv.conf is the host's own again");
+    if (!record) return { trouble: undefined, isAnswering: true };
+    const state = watch(isAnswering(addressAsked(record)), performance.now());
+    if (state === "answers") {
+      isGivenBack = false;
+      return { trouble: await keeper.keep(record, signal), isAnswering: true };
+    }
+    if (state === "silent" && !isGivenBack) {
+      if (await giveBack(deps, record)) log.warn({}, "/etc/resolv.conf is the host's own again: this agent does not answer");
+      isGivenBack = true;
+    }
+    return { trouble: isGivenBack ? "nobody answers where this host would ask this agent" : undefined, isAnswering: false };
+  };
+}
+
+/** What the host's list would name. */
+function addressAsked({ kind, server }: ResolverRecord): string {
+  return kind === "resolvconf" ? HOST_LOCAL_ADDRESS : server;
+}
+
+async function giveBackAtEnd(deps: KeepDeps): Promise<void> {
+  try {
+    const record = await deps.records.read();
+    if (record && (await giveBack(deps, record))) deps.log.info("/etc/resolv.conf is the host's own again");
   } catch (error) {
-    log.warn({ error: describeError(error) }, "/etc/resolv.conf still names this agent, which ends");
+    deps.log.warn({ error: describeError(error) }, "/etc/resolv.conf still names this agent, which ends");
   }
+}
+
+/** Whether the file has changed by it. */
+async function giveBack({ tools, path }: KeepDeps, record: ResolverRecord): Promise<boolean> {
+  if (record.kind === "resolvconf") await removeFromResolvconf(tools);
+  return record.kind === "file" && (await giveBackFile({ path }, record)) === "changed";
 }
 
 /** A function call, so that what it said before is not taken for granted behind an await. */
@@ -67,7 +109,7 @@ function isEnded(signal: AbortSignal): boolean {
 }
 
 /** One look, and what follows from it. Returns what is wrong and is not for us to put right. */
-function createKeeper({ tools, records, settings, log }: KeepDeps): {
+function createKeeper({ tools, records, settings, path, log }: KeepDeps): {
   keep(record: ResolverRecord, signal: AbortSignal): Promise<string | undefined>;
 } {
   let fingerprint = "";
@@ -87,26 +129,26 @@ function createKeeper({ tools, records, settings, log }: KeepDeps): {
 
   /** The fleet's DNS address is another now. */
   async function follow(record: ResolverRecord): Promise<void> {
-    if (record.kind === "file") await giveBackFile({}, record);
-    const file = record.kind === "file" ? { file: await saveOriginal({ records }, settings.server) } : {};
+    if (record.kind === "file") await giveBackFile({ path }, record);
+    const file = record.kind === "file" ? { file: await saveOriginal({ records, path }, settings.server) } : {};
     await records.write({ ...record, ...settings, moreZones: [...settings.moreZones], ...file });
     if (record.kind === "dnsmasq") await installDnsmasq({ tools }, settings);
   }
 
   async function keepFile(record: ResolverRecord): Promise<string | undefined> {
-    const state = await stateOfFile({}, record);
+    const state = await stateOfFile({ path }, record);
     switch (nextStep(state, taken, Date.now())) {
       case "nothing":
         return undefined;
       case "write":
-        await takeFile({}, record);
+        await takeFile({ path }, record);
         log.info("/etc/resolv.conf names this agent");
         return undefined;
       case "adopt": {
         taken.push(Date.now());
-        const next = { ...record, server: settings.server, file: await saveOriginal({ records }, settings.server) };
+        const next = { ...record, server: settings.server, file: await saveOriginal({ records, path }, settings.server) };
         await records.write(next);
-        await takeFile({}, next);
+        await takeFile({ path }, next);
         log.info("somebody has written /etc/resolv.conf anew: that is its original now, and it names this agent again");
         return undefined;
       }

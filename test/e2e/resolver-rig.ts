@@ -70,6 +70,7 @@ StartLimitIntervalSec=0
 
 [Service]
 ExecStart=${fairlead} agent
+ExecStopPost=-/bin/systemctl --no-block start fairlead-resolv-conf.service
 Restart=always
 RestartSec=2
 
