@@ -19,8 +19,12 @@ export interface FileDeps {
  * Saves the original, which must survive whatever comes after, and says what would be written. Nothing of the host changes yet. It lies beside the file,
  * where people look and where our own list of upstreams is read from, or with the record where /etc cannot be written.
  */
-export async function saveOriginal({ records, path = RESOLV_CONF_FILE }: FileDeps, server: string): Promise<FileRecord> {
-  const now = await readFile(path, "utf8");
+export async function saveOriginal(
+  { records, path = RESOLV_CONF_FILE }: FileDeps,
+  server: string,
+  seen?: string, // what the caller has judged
+): Promise<FileRecord> {
+  const now = seen ?? (await readFile(path, "utf8"));
   const beside = join(dirname(path), "resolv.conf.before-fairlead");
   // Whoever made the host ask us by hand has saved what stood there, and what stands there now is no original.
   const byHand = parseResolvConf(now).includes(server) ? await readFile(beside, "utf8").catch(() => undefined) : undefined;
@@ -88,13 +92,17 @@ export async function writeKept(path: string, text: string): Promise<void> {
     await chmod(draft, mode); // whatever the umask
     await chown(draft, uid, gid);
     await rename(draft, real);
-  } catch {
+  } catch (error) {
     await rm(draft, { force: true }).catch(() => undefined);
+    if (!WRITTEN_IN_PLACE.has(codeOf(error))) throw cannotWrite(path, error); // a full disk would leave it empty
     await writeFile(real, text, { flush: true }).catch((cause: unknown) => {
       throw cannotWrite(path, cause);
     });
   }
 }
+
+/** The folder, or the mount, is in the way; not the file. */
+const WRITTEN_IN_PLACE: ReadonlySet<string> = new Set(["EBUSY", "EXDEV", "EROFS", "EACCES", "EPERM"]);
 
 const WHY: Readonly<Record<string, readonly [string, string]>> = {
   EPERM: ["it is immutable: somebody wants it to stay as it is", "`lsattr` shows it, `sudo chattr -i` makes it an ordinary file"],
@@ -102,7 +110,10 @@ const WHY: Readonly<Record<string, readonly [string, string]>> = {
 };
 
 function cannotWrite(path: string, cause: unknown): AppError {
-  const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
-  const [why, hint] = WHY[code] ?? ["see the cause", undefined];
+  const [why, hint] = WHY[codeOf(cause)] ?? ["see the cause", undefined];
   return new AppError("Conflict", `${path} was not changed: ${why}`, { cause, hint });
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && "code" in error ? String(error.code) : "";
 }

@@ -8,7 +8,7 @@ import { addToResolvconf, installDnsmasq, removeFromResolvconf } from "./others.
 import { applyLink, isLinkKept, type LinkSettings } from "./link.ts";
 import type { Records, ResolverRecord } from "./record.ts";
 import { createAnswerWatch } from "./answer-watch.ts";
-import { nextStep } from "./resolv-conf.ts";
+import { namesOthers, nextStep } from "./resolv-conf.ts";
 import { lookAtResolver } from "./look.ts";
 import { parseResolvConf } from "#agent/dns/upstreams.ts";
 import { HOST_LOCAL_ADDRESS } from "#agent/dns/address.ts";
@@ -109,10 +109,11 @@ function isEnded(signal: AbortSignal): boolean {
 }
 
 /** One look, and what follows from it. Returns what is wrong and is not for us to put right. */
-function createKeeper({ tools, records, settings, path, log }: KeepDeps): {
+function createKeeper({ tools, records, settings, path = RESOLV_CONF_FILE, log }: KeepDeps): {
   keep(record: ResolverRecord, signal: AbortSignal): Promise<string | undefined>;
 } {
   let fingerprint = "";
+  let seen: string | undefined;
   const taken: number[] = [];
 
   async function keepLink(signal: AbortSignal): Promise<undefined> {
@@ -135,6 +136,22 @@ function createKeeper({ tools, records, settings, path, log }: KeepDeps): {
     if (record.kind === "dnsmasq") await installDnsmasq({ tools }, settings);
   }
 
+  /** Whoever writes the file may not be done: only what names somebody, and is the same at two looks, replaces the original that we have. */
+  async function adopt(record: ResolverRecord): Promise<string | undefined> {
+    const text = await readFile(path, "utf8");
+    const isSettled = text === seen;
+    seen = text;
+    if (!isSettled) return undefined;
+    if (!namesOthers(text, settings.server))
+      return `${RESOLV_CONF_FILE} was rewritten by somebody else and names nobody: it is left as it is`;
+    taken.push(Date.now());
+    const next = { ...record, server: settings.server, file: await saveOriginal({ records, path }, settings.server, text) };
+    await records.write(next);
+    await takeFile({ path }, next);
+    log.info("somebody has written /etc/resolv.conf anew: that is its original now, and it names this agent again");
+    return undefined;
+  }
+
   async function keepFile(record: ResolverRecord): Promise<string | undefined> {
     const state = await stateOfFile({ path }, record);
     switch (nextStep(state, taken, Date.now())) {
@@ -144,14 +161,8 @@ function createKeeper({ tools, records, settings, path, log }: KeepDeps): {
         await takeFile({ path }, record);
         log.info("/etc/resolv.conf names this agent");
         return undefined;
-      case "adopt": {
-        taken.push(Date.now());
-        const next = { ...record, server: settings.server, file: await saveOriginal({ records, path }, settings.server) };
-        await records.write(next);
-        await takeFile({ path }, next);
-        log.info("somebody has written /etc/resolv.conf anew: that is its original now, and it names this agent again");
-        return undefined;
-      }
+      case "adopt":
+        return adopt(record);
       case "report":
         return `${RESOLV_CONF_FILE} was rewritten by somebody else${state === "names us" ? ", and names us beside others or in other words" : ", again and again"}: it is left as it is; \`fairlead dns status\` says more, \`fairlead dns install --write\` takes it again`;
     }

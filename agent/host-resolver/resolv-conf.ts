@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { HOST_LOCAL_ADDRESS } from "#agent/dns/address.ts";
 import { parseResolvConf } from "#agent/dns/upstreams.ts";
 
 /** Texts of /etc/resolv.conf. Pure. */
@@ -24,6 +25,11 @@ export function withoutUs(text: string, server: string, original: string): strin
     .filter((line) => line !== MARK)
     .flatMap((line) => (parseResolvConf(line).includes(server) ? before : [line]))
     .join("\n");
+}
+
+/** What does not is no original: it is empty, half written, or ours. */
+export function namesOthers(text: string, server: string): boolean {
+  return parseResolvConf(text).some((other) => other !== server && other !== HOST_LOCAL_ADDRESS);
 }
 
 export function checksum(text: string | Buffer): string {
