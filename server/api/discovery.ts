@@ -1,6 +1,6 @@
 import { z } from "zod";
-import { apiVersionOf, kindNames, kinds, type KindFacts } from "#proto/kinds.ts";
-import { POD_VERBS } from "./pods/routes.ts";
+import { apiVersionOf, kindNames, kinds } from "#proto/kinds.ts";
+import { POD_KIND, POD_VERBS, type ApiKind } from "./pods/pod.ts";
 import { notFoundPath } from "./error-reply.ts";
 import { declareRoute, type App } from "./route.ts";
 
@@ -10,21 +10,7 @@ const VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "
 const STATUS_VERBS = ["get", "patch", "update"];
 const AGGREGATED = /application\/json;[^,]*\bg=apidiscovery\.k8s\.io;v=(v2|v2beta1);as=APIGroupDiscoveryList/;
 
-type DiscoveredKind = Omit<KindFacts, "schema">;
-/** Workloads once more, as Pods, and only to be read: see pods/. */
-const POD: DiscoveredKind = {
-  kind: "Pod",
-  group: "",
-  version: "v1",
-  plural: "pods",
-  singular: "pod",
-  shortNames: ["po"],
-  categories: [],
-  namespaced: true,
-  hasStatus: false,
-  hasGeneration: false,
-};
-const allKinds: readonly DiscoveredKind[] = [...kindNames.map((name) => kinds[name]), POD];
+const allKinds: readonly ApiKind[] = [...kindNames.map((name) => kinds[name]), POD_KIND];
 const groups = [...new Set(allKinds.map(({ group }) => group))].filter((group) => group !== "").toSorted();
 
 export function discoveryRoutes(app: App): void {
@@ -78,7 +64,7 @@ function aggregated(version: string, wanted: readonly string[]): object {
   return { kind: "APIGroupDiscoveryList", apiVersion: `apidiscovery.k8s.io/${version}`, metadata: {}, items };
 }
 
-function aggregatedResource(facts: DiscoveredKind): object {
+function aggregatedResource(facts: ApiKind): object {
   const { group, version, kind, plural, singular, namespaced, hasStatus } = facts;
   const responseKind = { group, version, kind };
   return {
@@ -108,11 +94,11 @@ function legacyResources(group: string): object {
   return { kind: "APIResourceList", apiVersion: "v1", groupVersion: apiVersionOf({ group, version: "v1" }), resources };
 }
 
-function verbsOf({ kind }: DiscoveredKind): readonly string[] {
-  if (kind === POD.kind) return POD_VERBS;
+function verbsOf({ kind }: ApiKind): readonly string[] {
+  if (kind === POD_KIND.kind) return POD_VERBS;
   return kind === "Namespace" ? VERBS.filter((verb) => verb !== "deletecollection") : VERBS;
 }
 
-function namesOf({ shortNames, categories }: DiscoveredKind): object {
+function namesOf({ shortNames, categories }: ApiKind): object {
   return { ...(shortNames.length > 0 && { shortNames }), ...(categories.length > 0 && { categories }) };
 }

@@ -20,8 +20,9 @@ export function acceptJsonBodies(app: App): void {
   });
   app.addContentTypeParser(PROTOBUF, { parseAs: "buffer" }, (request, body, done) => {
     try {
-      if (request.method === "PATCH") throw unsupportedMediaType(ALL_PATCH_TYPES);
+      const { accepts = ["application/json"] } = request.routeOptions.config.declared ?? {};
       // That there is no such path is the better answer.
+      if (!request.is404 && !accepts.includes(PROTOBUF)) throw unsupportedMediaType(accepts);
       done(null, request.is404 ? undefined : parseProtobufBody(Buffer.from(body)));
     } catch (error) {
       done(error as Error); // only Errors are thrown there

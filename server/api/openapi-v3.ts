@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import { z } from "zod";
-import { apiVersionOf, kindNames, kinds, pathOf, type KindFacts, type KindName } from "#proto/kinds.ts";
+import { apiVersionOf, kindNames, kinds, type KindFacts } from "#proto/kinds.ts";
 import { VERSION } from "#server/version.ts";
+import { POD_KIND } from "./pods/pod.ts";
 import { declareRoute, type App } from "./route.ts";
 
 /**
@@ -10,6 +11,11 @@ import { declareRoute, type App } from "./route.ts";
  */
 
 type Json = Record<string, unknown>;
+
+const Pod = z
+  .looseObject({ metadata: z.looseObject({}), spec: z.looseObject({}), status: z.looseObject({}) })
+  .describe("A Workload, to be read as a Pod.");
+const documented: readonly KindFacts[] = [...kindNames.map((name) => kinds[name]), { ...POD_KIND, schema: Pod }];
 
 export function openApiV3Routes(app: App): void {
   const documents = groupVersions().map((groupVersion) => {
@@ -36,24 +42,24 @@ export function openApiV3Routes(app: App): void {
 }
 
 function groupVersions(): readonly string[] {
-  return [...new Set(kindNames.map((kind) => apiVersionOf(kinds[kind])))].toSorted();
+  return [...new Set(documented.map(apiVersionOf))].toSorted();
 }
 
 function documentOf(groupVersion: string): Json {
-  const own = kindNames.filter((kind) => apiVersionOf(kinds[kind]) === groupVersion);
+  const own = documented.filter((facts) => apiVersionOf(facts) === groupVersion);
   return {
     openapi: "3.0.0",
     info: { title: "Fairlead", version: VERSION },
     paths: Object.fromEntries(own.map(pathItem)),
-    components: { schemas: Object.fromEntries(own.map((kind) => [schemaId(kind), schemaOf(kind)])) },
+    components: { schemas: Object.fromEntries(own.map((facts) => [schemaId(facts), schemaOf(facts)])) },
   };
 }
 
-function pathItem(kind: KindName): [string, Json] {
-  const { group, version, plural } = kinds[kind];
-  const path = decodeURIComponent(pathOf(kind, { ...(kinds[kind].namespaced && { namespace: "{namespace}" }), name: "{name}" }));
+function pathItem(facts: KindFacts): [string, Json] {
+  const { group, version, kind, plural, namespaced } = facts;
+  const path = `/${group === "" ? "api" : `apis/${group}`}/${version}/${namespaced ? "namespaces/{namespace}/" : ""}${plural}/{name}`;
   const parameters = ["dryRun", "fieldManager", "fieldValidation"].map((name) => ({ name, in: "query", schema: { type: "string" } }));
-  const content = { "application/json": { schema: { $ref: `#/components/schemas/${schemaId(kind)}` } } };
+  const content = { "application/json": { schema: { $ref: `#/components/schemas/${schemaId(facts)}` } } };
   const operation = (verb: string): Json => ({
     operationId: `${verb}-${plural}`,
     parameters,
@@ -64,14 +70,12 @@ function pathItem(kind: KindName): [string, Json] {
 }
 
 /** `io.k8s.api.core.v1.Service`, as Kubernetes names it; ours by our domain. */
-function schemaId(kind: KindName): string {
-  const { group, version } = kinds[kind];
+function schemaId({ group, version, kind }: KindFacts): string {
   const domain = group === "fairlead.dev" ? "dev.fairlead" : `io.k8s.api.${(group === "" ? "core" : group).split(".")[0] ?? ""}`;
   return `${domain}.${version}.${kind}`;
 }
 
-function schemaOf(kind: KindName): Json {
-  const { group, version, schema } = kinds[kind] as KindFacts;
+function schemaOf({ group, version, kind, schema }: KindFacts): Json {
   const { $schema: _dialect, ...made } = z.toJSONSchema(schema, { target: "openapi-3.0", io: "input", unrepresentable: "any" });
   return { ...made, "x-kubernetes-group-version-kind": [{ group, version, kind }] };
 }

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { kindNames, kinds, type KindFacts, type KindName } from "#proto/kinds.ts";
 import type { Identity, Verb } from "#server/trust/identity.ts";
+import { POD_KIND, POD_VERBS } from "./pods/pod.ts";
 import { isAllowed, userNameOf } from "./authorize.ts";
 import { jsonOrProtobuf } from "./json-body.ts";
 import { declareRoute, type App } from "./route.ts";
@@ -62,17 +63,20 @@ function accessOf(identity: Identity, { spec }: AccessReview): object {
   if (identity.kind === "admin") return { allowed: true };
   const wanted = spec.resourceAttributes;
   if (!wanted) return { allowed: spec.nonResourceAttributes?.verb === "get" };
-  const kind = kindOfResource(wanted.group ?? "", wanted.resource ?? "");
+  const kind = kindOfResource(wanted.group ?? "", wanted.resource ?? "", wanted.verb);
   const verb = VERBS.find((one) => one === wanted.verb);
   if (kind === undefined || verb === undefined) return { allowed: false, reason: "there is no such verb or resource here" };
-  const subresource = wanted.subresource === "status" ? "status" : undefined;
+  const { subresource = "" } = wanted;
+  if (subresource !== "" && subresource !== "status") return { allowed: false, reason: "there is no such subresource here" };
   const params = { ...(wanted.name !== undefined && { name: wanted.name }) };
-  return { allowed: isAllowed(identity, { access: "resource", kind, verb, subresource }, { params }) };
+  return { allowed: isAllowed(identity, { access: "resource", kind, verb, ...(subresource === "status" && { subresource }) }, { params }) };
 }
 
 const VERBS: readonly Verb[] = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
 
-function kindOfResource(group: string, plural: string): KindName | undefined {
+function kindOfResource(group: string, plural: string, verb: string | undefined): KindName | undefined {
+  // Pods are Workloads, to be read.
+  if (group === POD_KIND.group && plural === POD_KIND.plural) return POD_VERBS.includes(verb ?? "") ? "Workload" : undefined;
   return kindNames.find((name) => {
     const facts: KindFacts = kinds[name];
     return facts.group === group && facts.plural === plural;

@@ -37,6 +37,42 @@ describe("a strategic merge patch", () => {
       want: spec({ ports: [{ name: "x", port: 1 }] }),
     },
     {
+      name: "removes every port with that number, as Kubernetes does",
+      patch: {
+        spec: {
+          ports: [
+            { $patch: "delete", port: 53 },
+            { name: "dns-tcp", port: 53, protocol: "TCP" },
+          ],
+        },
+      },
+      want: spec({ ports: [http, { name: "dns-tcp", port: 53, protocol: "TCP" }] }),
+    },
+    {
+      name: "deletes first, wherever the directive stands",
+      patch: {
+        spec: {
+          ports: [
+            { name: "new", port: 80, targetPort: 1 },
+            { $patch: "delete", port: 80 },
+          ],
+        },
+      },
+      want: spec({ ports: [dns, { name: "new", port: 80, targetPort: 1 }] }),
+    },
+    {
+      name: "replaces a merged list by a directive that has a key, too",
+      patch: {
+        spec: {
+          ports: [
+            { $patch: "replace", port: 80 },
+            { name: "z", port: 99 },
+          ],
+        },
+      },
+      want: spec({ ports: [{ name: "z", port: 99 }] }),
+    },
+    {
       name: "replaces other lists whole",
       patch: { spec: { externalIPs: ["198.51.100.2"] } },
       want: spec({ externalIPs: ["198.51.100.2"] }),

@@ -75,20 +75,26 @@ function mergeSet(current: readonly unknown[], added: readonly unknown[], delete
   return [...new Set([...current, ...added])].filter((item) => !deleted.includes(item));
 }
 
+/** What directives say comes first, as in Kubernetes: replace makes the rest of the patch the list; delete takes out every item with that key. */
 function mergeList(current: readonly unknown[], changes: readonly unknown[], mergeKey: string, at: At): unknown[] {
-  if (changes.some((change) => isJsonObject(change) && change[PATCH] === "replace" && change[mergeKey] === undefined))
-    return changes.filter((change) => !(isJsonObject(change) && change[PATCH] === "replace" && change[mergeKey] === undefined));
-  const merged = [...current];
-  for (const change of changes) {
-    if (!isJsonObject(change) || change[mergeKey] === undefined)
-      throw bad(at, `each item of the list needs the field ${mergeKey}, by which it is found`);
+  const items = changes.map((change) => {
+    if (isJsonObject(change) && (change[mergeKey] !== undefined || change[PATCH] === "replace")) return change;
+    throw bad(at, `each item of the list needs the field ${mergeKey}, by which it is found`);
+  });
+  const directiveOf = (item: JsonObject): unknown => (item[PATCH] === "merge" ? undefined : item[PATCH]);
+  for (const directive of items.map(directiveOf))
+    if (directive !== undefined && directive !== "delete" && directive !== "replace")
+      throw bad(at, `${PATCH}: ${JSON.stringify(directive)} is none of delete, merge, replace`);
+  const plain = items.filter((item) => directiveOf(item) === undefined);
+  if (items.some((item) => item[PATCH] === "replace")) return plain.map(withoutDirectives);
+  const deleted = new Set(items.filter((item) => item[PATCH] === "delete").map((item) => item[mergeKey]));
+  const merged = current.filter((item) => !deleted.has(keyOf(item, mergeKey)));
+  for (const change of plain) {
     const found = merged.findIndex((item) => keyOf(item, mergeKey) === change[mergeKey]);
     const existing = found === -1 ? undefined : merged[found];
     const next = mergeObject(isJsonObject(existing) ? existing : {}, change, at);
-    if (found === -1) {
-      if (next) merged.push(next);
-    } else if (next) merged[found] = next;
-    else merged.splice(found, 1);
+    if (found === -1) merged.push(next);
+    else merged[found] = next;
   }
   return merged;
 }

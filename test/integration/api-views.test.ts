@@ -19,6 +19,7 @@ interface Line {
   readonly object: {
     readonly kind: string;
     readonly metadata: Record<string, unknown>;
+    readonly status?: Record<string, unknown>;
     readonly rows?: readonly { readonly cells: readonly string[] }[];
   };
 }
@@ -60,6 +61,36 @@ test("a workload is a Pod to those who ask for Pods: alone, in lists and in watc
     ["ADDED", "Pod", "web-1"],
     ["BOOKMARK", "Pod", undefined],
   ]);
+});
+
+test("a host is told what it may do: read Pods and write its own Workloads; what there is not, nobody may", async () => {
+  const { send, tokens } = await startApi();
+  const may = async (bearer: string, resourceAttributes: object): Promise<unknown> => {
+    const body = { apiVersion: "authorization.k8s.io/v1", kind: "SelfSubjectAccessReview", spec: { resourceAttributes } };
+    const path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    const { json } = await send({ method: "POST", path, body, bearer });
+    return (json.status as { allowed: boolean }).allowed;
+  };
+  expect(await may(tokens.node, { verb: "list", resource: "pods" })).toBe(true);
+  expect(await may(tokens.node, { verb: "delete", resource: "pods" })).toBe(false);
+  expect(await may(tokens.node, { verb: "create", group: "fairlead.dev", resource: "workloads" })).toBe(true);
+  expect(await may(tokens.node, { verb: "update", group: "fairlead.dev", resource: "workloads", subresource: "scale" })).toBe(false);
+  expect(await may(tokens.node, { verb: "delete", resource: "services" })).toBe(false);
+  expect(await may(tokens.admin, { verb: "delete", resource: "services" })).toBe(true);
+});
+
+test("a watch of Pods sees a host's address that came after it began", async () => {
+  const server = await startApi();
+  const { send, client } = server;
+  const late = { ...workload("late"), spec: { node: "vm-1", ports: [] } };
+  await send({ method: "POST", path: WORKLOADS, body: late });
+  const watched = linesOf(server, `${PODS}?watch=true&resourceVersion=0&timeoutSeconds=3`);
+  const nodes = { addresses: [{ type: "InternalIP", address: "10.0.0.99" }] };
+  await client.patch("Node", "vm-1", { status: nodes }, { subresource: "status" });
+  await client.patch("Workload", "late", { metadata: { labels: { again: "yes" } } }, { namespace: "default" });
+  const ips = (await watched).map(({ object }) => object.status?.["hostIP"]);
+  expect(ips.at(-1)).toBe("10.0.0.99");
+  expect(ips.length).toBeGreaterThan(0);
 });
 
 test("a Table has the rows of what was asked for, with as much of each object as was asked for", async () => {

@@ -49,6 +49,11 @@ kind: Service
 metadata: { name: pruned, labels: { pruned: "yes" } }
 spec: { ports: [{ port: 80 }] }
 `,
+  "pod.yaml": `apiVersion: v1
+kind: Pod
+metadata: { name: p }
+spec: { containers: [{ name: a, image: b }] }
+`,
   "bad.yaml": `apiVersion: v1
 kind: Service
 metadata: { name: Bad_Name }
@@ -175,6 +180,8 @@ const session: Row[] = [
   { run: "get all", out: /service\/web .*[\s\S]*workload\.fairlead\.dev\/web-1/ },
   { run: "get svc,wl -o name", out: /^service\/web$[\s\S]*^workload\.fairlead\.dev\/web-1$/m },
   { run: "explain service.spec.ports", out: /targetPort/ },
+  { run: "explain pod", out: /A Workload, to be read as a Pod/ },
+  { run: "apply -f pod.yaml", code: 1, err: /does not allow this method/ },
   { run: "explain workload.spec.checks.http", out: /expectStatus/ },
   { run: "get svc nope", code: 1, err: /^Error from server \(NotFound\): services "nope" not found$/ },
   { run: "get nope", code: 1, err: /the server doesn't have a resource type "nope"/ },

@@ -1,9 +1,26 @@
 import type { Column } from "#proto/columns.ts";
 import { age } from "#proto/age.ts";
+import type { KindFacts } from "#proto/kinds.ts";
 import type { ObjectMeta } from "#proto/meta.ts";
 import { needsVerdict, type Workload } from "#proto/workload.ts";
 
 /** A Workload as the Pod (core/v1) that tools look for. Only what a Workload knows is there: nothing runs here. Pure. */
+
+/** What the API says of a kind. */
+export type ApiKind = Omit<KindFacts, "schema">;
+export const POD_KIND: ApiKind = {
+  kind: "Pod",
+  group: "",
+  version: "v1",
+  plural: "pods",
+  singular: "pod",
+  shortNames: ["po"],
+  categories: [],
+  namespaced: true,
+  hasStatus: false,
+  hasGeneration: false,
+};
+export const POD_VERBS = ["get", "list", "watch"];
 
 export interface Pod {
   readonly apiVersion: "v1";

@@ -14,18 +14,15 @@ import { podColumns, podOf, type Pod } from "./pod.ts";
 
 /** Workloads as Pods, to be read only: for `kubectl get pods`, `describe node` and tools that look for Pods. */
 
-export const POD_VERBS = ["get", "list", "watch"];
-
 export function podRoutes(app: App, deps: WatchDeps): void {
   const { store } = deps;
   const permission = (verb: "get" | "list") => ({ access: "resource", kind: "Workload", verb }) as const;
   const answer = z.looseObject({ kind: z.string() });
   const list = async (call: Call<ListQuery, unknown>): Promise<unknown> => {
     const selection = selectionOf(call.query);
-    const view = podView(store);
     const wanted = { kind: "Workload", namespace: call.params["namespace"], ...selection } as const;
-    if (call.query.watch) return replyWithWatch(deps, wanted, call.query, call, view);
-    return listAnswer(view, await listObjects(store, wanted, call.query), call);
+    if (call.query.watch) return replyWithWatch(deps, wanted, call.query, call, podView(nodeAddresses(store)));
+    return listAnswer(podView(remembered(nodeAddresses(store))), await listObjects(store, wanted, call.query), call);
   };
   for (const path of ["/api/v1/pods", "/api/v1/namespaces/:namespace/pods"])
     declareRoute(app, {
@@ -44,26 +41,38 @@ export function podRoutes(app: App, deps: WatchDeps): void {
     permission: permission("get"),
     query: ReadQuery,
     answer,
-    handler: async (call) => objectAnswer(podView(store), await workloadOf(store, call.params), call),
+    handler: async (call) => objectAnswer(podView(nodeAddresses(store)), await workloadOf(store, call.params), call),
   });
 }
 
-function podView(store: Store): View<Pod> {
-  const addresses = new Map<string, Promise<string | undefined>>();
-  const addressOf = async (name: string): Promise<string | undefined> => {
+/** The first address of a Node, as it is now. */
+type AddressOf = (node: string) => Promise<string | undefined>;
+
+function nodeAddresses(store: Store): AddressOf {
+  return async (name) => {
     const node = await store.get({ kind: "Node", namespace: "", name });
     return node?.kind === "Node" ? internalIpsOf(node)[0] : undefined;
   };
+}
+
+/** For one list, in which a host has many workloads. A watch goes on for hours, and looks each time. */
+function remembered(addressOf: AddressOf): AddressOf {
+  const known = new Map<string, Promise<string | undefined>>();
+  return (node) => {
+    const address = known.get(node) ?? addressOf(node);
+    known.set(node, address);
+    return address;
+  };
+}
+
+function podView(addressOf: AddressOf): View<Pod> {
   return {
     apiVersion: "v1",
     kind: "Pod",
     columns: podColumns,
     async show(object) {
       if (object.kind !== "Workload") throw new Error(`${object.kind} is not shown as a Pod`);
-      const { node } = object.spec;
-      const known = addresses.get(node) ?? addressOf(node);
-      addresses.set(node, known);
-      return podOf(object, await known);
+      return podOf(object, await addressOf(object.spec.node));
     },
   };
 }

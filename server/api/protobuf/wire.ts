@@ -19,6 +19,8 @@ export type Values = Readonly<Record<string, unknown>>;
 
 /** Deeper than any message that is described here. */
 const MAX_DEPTH = 32;
+/** Of one message, those below it not counted: an object of 1 MiB has fewer. */
+const MAX_FIELDS = 50_000;
 const VARINT = 0;
 const FIXED64 = 1;
 const LENGTH = 2;
@@ -31,7 +33,8 @@ export function decodeMessage(bytes: Uint8Array, type: MessageType, depth = 0): 
   if (depth > MAX_DEPTH) throw new Malformed("messages are nested too deeply");
   const values: Record<string, unknown> = {};
   const reader = new Reader(bytes);
-  while (!reader.atEnd) {
+  for (let read = 0; !reader.atEnd; read++) {
+    if (read >= MAX_FIELDS) throw new Malformed(`a message has more than ${MAX_FIELDS} fields`);
     const tag = reader.varint();
     const [number, wireType] = [Math.floor(tag / 8), tag % 8];
     const field = type.fields[number];
@@ -40,12 +43,19 @@ export function decodeMessage(bytes: Uint8Array, type: MessageType, depth = 0): 
       continue;
     }
     const value = readValue(reader, wireType, field.type, depth);
-    if (field.type === "stringMap") values[field.name] = { ...(values[field.name] as object | undefined), ...(value as object) };
-    else if (field.repeated) values[field.name] = [...((values[field.name] as unknown[] | undefined) ?? []), value];
-    else if (value === undefined || value === "" || value === 0) Reflect.deleteProperty(values, field.name);
-    else values[field.name] = value;
+    take(values, field, value);
   }
   return type.toJson ? type.toJson(values) : values;
+}
+
+/** Into the lists and maps that are there already: copying them for each entry would take the square of their number. */
+function take(values: Record<string, unknown>, { name, type, repeated }: Field, value: unknown): void {
+  const known = values[name];
+  if (type === "stringMap") Object.assign((values[name] = known ?? {}), value);
+  else if (repeated && Array.isArray(known)) known.push(value);
+  else if (repeated) values[name] = [value];
+  else if (value === undefined || value === "" || value === 0) Reflect.deleteProperty(values, name);
+  else values[name] = value;
 }
 
 function readValue(reader: Reader, wireType: number, type: FieldType, depth: number): unknown {
