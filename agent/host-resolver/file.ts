@@ -2,7 +2,7 @@ import { chmod, chown, mkdir, readFile, realpath, rename, rm, stat, writeFile } 
 import { dirname, join } from "node:path";
 import { parseResolvConf } from "#agent/dns/upstreams.ts";
 import { AppError } from "#proto/error.ts";
-import { checksum, fileState, renderResolvConf, withoutUs, type FileState } from "./resolv-conf.ts";
+import { checksum, fileState, hasMark, originalBehind, renderResolvConf, withoutUs, type FileState } from "./resolv-conf.ts";
 import type { FileRecord, Records, ResolverRecord } from "./record.ts";
 
 /** /etc/resolv.conf itself: taken with its original saved, and given back. A link stays the link that it is; what it leads to is written. */
@@ -25,7 +25,7 @@ export async function saveOriginal(
   seen?: string, // what the caller has judged
 ): Promise<FileRecord> {
   const now = seen ?? (await readFile(path, "utf8"));
-  const beside = join(dirname(path), "resolv.conf.before-fairlead");
+  const beside = besideOf(path);
   // Whoever made the host ask us by hand has saved what stood there, and what stands there now is no original.
   const byHand = parseResolvConf(now).includes(server) ? await readFile(beside, "utf8").catch(() => undefined) : undefined;
   const text = byHand ?? now;
@@ -50,7 +50,7 @@ export async function stateOfFile(
   { path = RESOLV_CONF_FILE }: Pick<FileDeps, "path">,
   { server, file }: ResolverRecord,
 ): Promise<FileState> {
-  return file === undefined ? "others'" : fileState(await readFile(path, "utf8"), { ...file, server });
+  return file === undefined ? "others'" : fileState(await readNow(path), { ...file, server });
 }
 
 /** From now on the host asks us. */
@@ -69,8 +69,41 @@ export async function giveBackFile(
   const state = await stateOfFile({ path }, record);
   if (state === "original" || state === "others'") return "unchanged";
   const original = await readOriginal(file);
-  await writeKept(path, state === "ours" ? original : withoutUs(await readFile(path, "utf8"), server, original));
+  await writeKept(path, state === "ours" ? original : withoutUs(await readNow(path), server, original));
   return "changed";
+}
+
+/** A damaged record does not say how our text came there, and nothing that could put it back may go while it stands there. */
+export async function giveBackWithoutRecord({ records, path = RESOLV_CONF_FILE }: FileDeps): Promise<"changed" | "unchanged"> {
+  if (!(await namesUsByMark(path))) return "unchanged";
+  const text = await readNow(path);
+  for (const saved of [besideOf(path), records.backupFile]) {
+    const original = await readFile(saved, "utf8").catch(() => undefined);
+    const next = original === undefined ? undefined : originalBehind(text, original);
+    if (next === undefined) continue;
+    await writeKept(path, next);
+    await rm(saved, { force: true });
+    return "changed";
+  }
+  throw new AppError("Conflict", `${path} still names this agent, and what stood there before is not to be found`, {
+    hint: `write your network's own name servers into ${RESOLV_CONF_FILE}, then run \`fairlead dns uninstall\` again`,
+  });
+}
+
+export async function namesUsByMark(path = RESOLV_CONF_FILE): Promise<boolean> {
+  return hasMark(await readNow(path));
+}
+
+/** A file that is not there, or a link that leads nowhere, names nobody. */
+async function readNow(path: string): Promise<string> {
+  return readFile(path, "utf8").catch((error: unknown) => {
+    if (codeOf(error) === "ENOENT") return "";
+    throw error;
+  });
+}
+
+function besideOf(path: string): string {
+  return join(dirname(path), "resolv.conf.before-fairlead");
 }
 
 async function readOriginal({ backup, original }: FileRecord): Promise<string> {

@@ -3,7 +3,7 @@ import type { KernelTools } from "#agent/dataplane/exec.ts";
 import { isAgentHere } from "#agent/lock.ts";
 import { hasBootHook, installBootHook, removeBootHook } from "./boot-hook.ts";
 import type { ResolverFacts, ResolverKind } from "./facts.ts";
-import { forgetOriginal, giveBackFile, saveOriginal, stateOfFile, takeFile } from "./file.ts";
+import { forgetOriginal, giveBackFile, giveBackWithoutRecord, namesUsByMark, saveOriginal, stateOfFile, takeFile } from "./file.ts";
 import { applyLink, linkExists, removeLink, type LinkSettings } from "./link.ts";
 import { isOldDropInThere, removeOldDropIn } from "./old-drop-in.ts";
 import { addToResolvconf, installDnsmasq, removeDnsmasq, removeFromResolvconf } from "./others.ts";
@@ -89,6 +89,7 @@ export async function uninstallResolver(
 async function undo(record: ResolverRecord | undefined, { tools, records }: HostResolverDeps): Promise<void> {
   await records.forget();
   try {
+    if (record === undefined) await giveBackWithoutRecord({ records });
     await giveBack(record, tools);
     if (record && (await isAgentHere())) {
       await sleep(AFTER_AGENTS_LOOK_MS);
@@ -112,7 +113,7 @@ async function giveBack(record: ResolverRecord | undefined, tools: KernelTools):
 }
 
 async function whatIsThere(record: ResolverRecord | undefined): Promise<string[]> {
-  const isFileOurs = record?.file !== undefined && ["ours", "names us"].includes(await stateOfFile({}, record));
+  const isFileOurs = record ? ["ours", "names us"].includes(await stateOfFile({}, record)) : await namesUsByMark();
   return [
     ...(record ? [`the record that this host asks the agent (by ${WORDS[record.kind]})`] : []),
     ...(isFileOurs ? ["our text of /etc/resolv.conf, for what stood there before"] : []),

@@ -138,7 +138,7 @@ function createKeeper({ tools, records, settings, path = RESOLV_CONF_FILE, log }
 
   /** Whoever writes the file may not be done: only what names somebody, and is the same at two looks, replaces the original that we have. */
   async function adopt(record: ResolverRecord): Promise<string | undefined> {
-    const text = await readFile(path, "utf8");
+    const text = await readFile(path, "utf8").catch(() => "");
     const isSettled = text === seen;
     seen = text;
     if (!isSettled) return undefined;

@@ -1,9 +1,9 @@
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { renderBootUnit } from "./boot-hook.ts";
-import { giveBackFile, saveOriginal, takeFile, writeKept } from "./file.ts";
+import { giveBackFile, giveBackWithoutRecord, namesUsByMark, saveOriginal, stateOfFile, takeFile, writeKept } from "./file.ts";
 import { openRecords, parseRecord, type ResolverRecord } from "./record.ts";
 import { checksum, fileState, namesOthers, nextStep, renderResolvConf, withoutUs } from "./resolv-conf.ts";
 
@@ -123,4 +123,29 @@ test("a file that cannot be replaced for a reason that writing in place would no
   await mkdir(`${path}.fairlead-new`);
   await expect(writeKept(path, "nameserver 10.96.0.10\n")).rejects.toMatchObject({ code: "Conflict" });
   expect(await readFile(path, "utf8")).toBe(original);
+});
+
+test.for(["missing", "a link that leads nowhere"] as const)("a file that is %s is others', and nothing is given back", async (how) => {
+  const { path, record } = await fileOf(original);
+  await rm(path);
+  if (how !== "missing") await symlink("gone.conf", path);
+  expect(await stateOfFile({ path }, record)).toBe("others'");
+  expect(await giveBackFile({ path }, record)).toBe("unchanged");
+});
+
+test("without a record, our text is known by its first line, and what was saved comes back", async () => {
+  const { path, records, record } = await fileOf(original);
+  await takeFile({ path }, record);
+  expect(await namesUsByMark(path)).toBe(true);
+  expect(await giveBackWithoutRecord({ path, records })).toBe("changed");
+  expect(await readFile(path, "utf8")).toBe(original);
+  expect(await giveBackWithoutRecord({ path, records })).toBe("unchanged");
+});
+
+test("without a record and what was saved, our text is left and it is said what to do", async () => {
+  const { path, records, record } = await fileOf(original);
+  await takeFile({ path }, record);
+  await rm(record.file?.backup ?? "");
+  await expect(giveBackWithoutRecord({ path, records })).rejects.toMatchObject({ code: "Conflict" });
+  expect(await readFile(path, "utf8")).toContain("10.96.0.10");
 });

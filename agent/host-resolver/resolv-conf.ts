@@ -32,6 +32,18 @@ export function namesOthers(text: string, server: string): boolean {
   return parseResolvConf(text).some((other) => other !== server && other !== HOST_LOCAL_ADDRESS);
 }
 
+/** Whether the file begins as ours do. */
+export function hasMark(text: string): boolean {
+  return text.startsWith(`${MARK}\n`);
+}
+
+/** What goes into the place of our text, where no record says what it was made from; undefined = `saved` is no help. */
+export function originalBehind(text: string, saved: string): string | undefined {
+  const server = parseResolvConf(text)[0] ?? "";
+  if (renderResolvConf(saved, server) === text) return saved;
+  return namesOthers(saved, server) ? withoutUs(text, server, saved) : undefined;
+}
+
 export function checksum(text: string | Buffer): string {
   return createHash("sha256").update(text).digest("hex");
 }
