@@ -1,6 +1,7 @@
 import { createServer, isIPv6 } from "node:net";
 import type { Server, Socket } from "node:net";
 import { once } from "node:events";
+import { MESSAGES_PER_VISIT, Turns } from "./turns.ts";
 import type { ListenHandlers, MessageHandler, OnDrop, Reply } from "./udp.ts";
 
 /** RFC 7766, and limits so that no client can hold more than its share. */
@@ -32,6 +33,7 @@ export async function bindTcp(
   /** Who asked last stands last. */
   const sockets = new Set<Socket>();
   const perClient = new Map<string, number>();
+  const turns = new Turns();
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     const client = socket.remoteAddress ?? "";
     const held = perClient.get(client) ?? 0;
@@ -65,7 +67,7 @@ export async function bindTcp(
       sockets.add(socket);
       onMessage(message, from, reply);
     };
-    serveConnection(socket, client, onAsked, onDrop);
+    serveConnection(socket, { client, turns, onMessage: onAsked, onDrop });
   });
   server.listen({ host: address, port, exclusive: true, reusePort, ipv6Only: isIPv6(address), backlog: BACKLOG });
   await once(server, "listening");
@@ -73,12 +75,21 @@ export async function bindTcp(
   return { port: portOf(server), close: (drainMs) => closeServer(server, sockets, drainMs) };
 }
 
+interface ConnectionDeps {
+  readonly client: string;
+  readonly turns: Turns;
+  readonly onMessage: MessageHandler;
+  readonly onDrop: OnDrop;
+}
+
 /** Reads length-prefixed messages in whatever pieces they come, and writes the answers in the order in which they are ready. */
-function serveConnection(socket: Socket, client: string, onMessage: MessageHandler, onDrop: OnDrop): void {
+function serveConnection(socket: Socket, { client, turns, onMessage, onDrop }: ConnectionDeps): void {
   let pending: Buffer = Buffer.alloc(0);
   let inFlight = 0;
   let ended = false;
   let reading = false;
+  /** How many more messages, until others have had theirs. */
+  let left = 0;
   let messageTimer: NodeJS.Timeout | undefined;
   const give = (reason: string): void => {
     onDrop(reason);
@@ -107,6 +118,11 @@ function serveConnection(socket: Socket, client: string, onMessage: MessageHandl
       return undefined;
     }
     if (pending.length < 2 + length) return undefined;
+    if (left === 0 || !turns.take()) {
+      turns.wait(proceed);
+      return undefined;
+    }
+    left--;
     const message = pending.subarray(2, 2 + length);
     pending = pending.subarray(2 + length);
     clearTimeout(messageTimer);
@@ -116,18 +132,19 @@ function serveConnection(socket: Socket, client: string, onMessage: MessageHandl
   const proceed = (): void => {
     if (reading) return; // an answer that is there at once comes back here: the loop below goes on with the next message
     reading = true;
+    left = MESSAGES_PER_VISIT;
     for (let message = takeMessage(); message; message = takeMessage()) {
       inFlight++;
       onMessage(message, { address: client, transport: "tcp" }, onlyOnce(settle));
     }
     reading = false;
     if (socket.destroyed) return;
-    if (isFull()) socket.pause();
+    if (isFull() || turns.isWaiting(proceed)) socket.pause();
     else {
       socket.resume();
       if (pending.length > 0) messageTimer ??= setTimeout(() => give("tcp-slow-message"), TCP_LIMITS.messageMs);
     }
-    if (ended && inFlight === 0) socket.end();
+    if (ended && inFlight === 0 && !turns.isWaiting(proceed)) socket.end();
   };
 
   socket.setTimeout(TCP_LIMITS.idleMs, () => give("tcp-idle"));

@@ -126,7 +126,7 @@ test("answers that are larger than the client takes", async () => {
 /** From addresses of 127/8, each of which is a client of its own. */
 function openFrom(i: number): Socket {
   const socket = connect({ ...at, host: at.address, localAddress: `127.1.${i % 100}.1` });
-  socket.on("error", () => undefined).resume(); // whoever does not read does not see that it was closed
+  socket.on("error", () => undefined);
   onTestFinished(() => void socket.destroy());
   return socket;
 }
@@ -134,7 +134,7 @@ function openFrom(i: number): Socket {
 test("2,000 idle connections: there are 256 at most, and whoever comes then has his answer", async () => {
   const before = members.stats().dropped["tcp-connections"] ?? 0;
   const took = await whileOthersAsk(async () => {
-    for (let i = 0; i < 2000; i++) openFrom(i);
+    for (let i = 0; i < 2000; i++) openFrom(i).resume(); // whoever does not read does not see that it was closed
     const gone = (): number => (members.stats().dropped["tcp-connections"] ?? 0) - before;
     await waitFor(() => gone() >= 2000 - TCP_LIMITS.connections, { what: "all but 256 to be closed", timeoutMs: 15_000 });
     expect((await askTcp(at, web)).readUInt16BE(6)).toBe(1);
@@ -164,6 +164,36 @@ test("a client that asks and never reads is not read from any more, and others a
   expect(socket.writableLength).toBeGreaterThan(0);
   expect(took).toBeLessThan(MAX_STALL_MS);
 });
+
+test.for([
+  ["12 octets", web.subarray(0, 12)],
+  ["a question for a name that we have", web],
+] as const)("16 connections with 64 KB of messages in one piece, each of them %s: every message is answered", async ([, message]) => {
+  const perConnection = Math.floor(65_536 / (message.length + 2));
+  const batch = Buffer.concat(Array.from({ length: perConnection }, () => framed(message)));
+  const took = await whileOthersAsk(async () => {
+    const counts = await Promise.all(
+      Array.from({ length: 16 }, async (_, i) => {
+        const socket = openFrom(i);
+        const counted = countAnswers(socket);
+        socket.end(batch); // the answers come all the same
+        return await counted;
+      }),
+    );
+    expect(counts).toEqual(counts.map(() => perConnection));
+  });
+  expect(took).toBeLessThan(MAX_STALL_MS);
+});
+
+/** Until the other end closes. */
+async function countAnswers(socket: Socket): Promise<number> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of socket) chunks.push(chunk as Buffer);
+  const all = Buffer.concat(chunks);
+  let count = 0;
+  for (let from = 0; from < all.length; from += 2 + all.readUInt16BE(from)) count++;
+  return count;
+}
 
 test("a client that sends an octet every 3 s is closed 10 s after the first", async () => {
   const before = members.stats().dropped["tcp-slow-message"] ?? 0;
