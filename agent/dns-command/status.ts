@@ -104,6 +104,9 @@ function problemsOf(status: Omit<ResolverStatus, "problems">, server: string): s
         ]
       : []),
     ...(resolvConf.state === "others'" ? ["/etc/resolv.conf was rewritten since: `sudo fairlead dns install --write` takes it again"] : []),
+    ...(resolvConf.state === "elsewhere"
+      ? ["/etc/resolv.conf leads to another file than when it was taken: `sudo fairlead dns install` says what can be done now"]
+      : []),
     ...(ok
       ? []
       : [`the programs of this host do not find the fleet's names: ${asPrograms.why ?? `they get ${asPrograms.addresses.join(", ")}`}`]),

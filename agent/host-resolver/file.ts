@@ -2,7 +2,7 @@ import { chmod, chown, mkdir, readFile, realpath, rename, rm, stat, writeFile } 
 import { dirname, join } from "node:path";
 import { parseResolvConf } from "#agent/dns/upstreams.ts";
 import { AppError } from "#proto/error.ts";
-import { checksum, fileState, hasMark, originalBehind, renderResolvConf, withoutUs, type FileState } from "./resolv-conf.ts";
+import { checksum, fileState, hasMark, isElsewhere, originalBehind, renderResolvConf, withoutUs, type FileState } from "./resolv-conf.ts";
 import type { FileRecord, Records, ResolverRecord } from "./record.ts";
 
 /** /etc/resolv.conf itself: taken with its original saved, and given back. A link stays the link that it is; what it leads to is written. */
@@ -38,7 +38,7 @@ export async function saveOriginal(
       backup = records.backupFile;
       await writeFile(backup, text, { flush: true });
     });
-  return { backup, original: checksum(text), ours: checksum(ours) };
+  return { backup, original: checksum(text), ours: checksum(ours), real: await realpath(path) };
 }
 
 /** What keeping the original has left. */
@@ -50,7 +50,10 @@ export async function stateOfFile(
   { path = RESOLV_CONF_FILE }: Pick<FileDeps, "path">,
   { server, file }: ResolverRecord,
 ): Promise<FileState> {
-  return file === undefined ? "others'" : fileState(await readNow(path), { ...file, server });
+  if (file === undefined) return "others'";
+  const state = fileState(await readNow(path), { ...file, server });
+  const real = await realpath(path).catch(() => undefined);
+  return real !== undefined && ["original", "others'"].includes(state) && isElsewhere(real, file.real) ? "elsewhere" : state;
 }
 
 /** From now on the host asks us. */
@@ -67,7 +70,7 @@ export async function giveBackFile(
   const { file, server } = record;
   if (file === undefined) return "unchanged";
   const state = await stateOfFile({ path }, record);
-  if (state === "original" || state === "others'") return "unchanged";
+  if (state === "original" || state === "others'" || state === "elsewhere") return "unchanged";
   const original = await readOriginal(file);
   await writeKept(path, state === "ours" ? original : withoutUs(await readNow(path), server, original));
   return "changed";

@@ -164,6 +164,8 @@ function createKeeper({ tools, records, settings, path = RESOLV_CONF_FILE, log }
       case "adopt":
         return adopt(record);
       case "report":
+        if (state === "elsewhere")
+          return `${RESOLV_CONF_FILE} leads to another file than when it was taken, which is left as it is: \`fairlead dns install\` says what can be done now`;
         return `${RESOLV_CONF_FILE} was rewritten by somebody else${state === "names us" ? ", and names us beside others or in other words" : ", again and again"}: it is left as it is; \`fairlead dns status\` says more, \`fairlead dns install --write\` takes it again`;
     }
   }

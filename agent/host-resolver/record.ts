@@ -21,6 +21,8 @@ export const ResolverRecord = z.object({
       /** SHA-256 of what stood there, and of what we write. */
       original: z.string(),
       ours: z.string(),
+      /** Which file it was, links followed. Records from before this was kept do not say. */
+      real: z.string().optional(),
     })
     .optional(),
 });

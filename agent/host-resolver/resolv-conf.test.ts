@@ -5,7 +5,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { renderBootUnit } from "./boot-hook.ts";
 import { giveBackFile, giveBackWithoutRecord, namesUsByMark, saveOriginal, stateOfFile, takeFile, writeKept } from "./file.ts";
 import { openRecords, parseRecord, type ResolverRecord } from "./record.ts";
-import { checksum, fileState, namesOthers, nextStep, renderResolvConf, withoutUs } from "./resolv-conf.ts";
+import { checksum, fileState, isElsewhere, namesOthers, nextStep, renderResolvConf, withoutUs } from "./resolv-conf.ts";
 
 const original =
   "# from the lease\ndomain lab.example\nsearch lab.example corp.example\nnameserver 192.0.2.1\nnameserver 192.0.2.2\noptions edns0 rotate";
@@ -148,4 +148,26 @@ test("without a record and what was saved, our text is left and it is said what 
   await rm(record.file?.backup ?? "");
   await expect(giveBackWithoutRecord({ path, records })).rejects.toMatchObject({ code: "Conflict" });
   expect(await readFile(path, "utf8")).toContain("10.96.0.10");
+});
+
+test("a file that became a link to somebody else's is theirs, unless our own text stands there", async () => {
+  const { path, record } = await fileOf(original);
+  const theirs = join(path, "../stub-resolv.conf");
+  await rm(path);
+  await symlink(theirs, path);
+  for (const text of [original, "nameserver 127.0.0.53\n"]) {
+    await writeFile(theirs, text);
+    expect(await stateOfFile({ path }, record)).toBe("elsewhere");
+    expect(await giveBackFile({ path }, record)).toBe("unchanged");
+  }
+  await writeFile(theirs, renderResolvConf(original, "10.96.0.10")); // moved with our text in it
+  expect(await stateOfFile({ path }, record)).toBe("ours");
+});
+
+test("a file in /run belongs to whoever keeps it, also where the record does not say which file it was", () => {
+  expect(isElsewhere("/run/systemd/resolve/stub-resolv.conf", undefined)).toBe(true);
+  expect(isElsewhere("/run/keeper.conf", "/run/keeper.conf")).toBe(true);
+  expect(isElsewhere("/etc/resolv.conf", undefined)).toBe(false);
+  expect(isElsewhere("/etc/resolv.conf", "/etc/resolv.conf")).toBe(false);
+  expect(nextStep("elsewhere", [], 0)).toBe("report");
 });

@@ -48,7 +48,7 @@ export function checksum(text: string | Buffer): string {
   return createHash("sha256").update(text).digest("hex");
 }
 
-export type FileState = "ours" | "original" | "names us" | "others'";
+export type FileState = "ours" | "original" | "names us" | "others'" | "elsewhere";
 
 /** Whose the file is now. */
 export function fileState(text: string, held: { readonly ours: string; readonly original: string; readonly server: string }): FileState {
@@ -56,6 +56,11 @@ export function fileState(text: string, held: { readonly ours: string; readonly 
   if (sum === held.ours) return "ours";
   if (sum === held.original) return "original";
   return parseResolvConf(text).includes(held.server) ? "names us" : "others'";
+}
+
+/** Whether the path leads to another file than when it was saved, or to one that a daemon keeps: that one is not ours to write. */
+export function isElsewhere(real: string, saved: string | undefined): boolean {
+  return real.startsWith("/run/") || (saved !== undefined && saved !== real);
 }
 
 /** So often within an hour is a file taken that somebody else has written: a lease that is renewed is one, a fight is not. */
@@ -68,6 +73,6 @@ export type Step = "nothing" | "write" | "adopt" | "report";
 export function nextStep(state: FileState, taken: readonly number[], now: number): Step {
   if (state === "ours") return "nothing";
   if (state === "original") return "write";
-  if (state === "names us") return "report";
+  if (state === "names us" || state === "elsewhere") return "report";
   return taken.filter((at) => now - at < HOUR_MS).length < MAX_TAKEN ? "adopt" : "report";
 }
