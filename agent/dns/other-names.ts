@@ -100,7 +100,7 @@ export class OtherNames {
 
   /** Gives exactly one reply, at once or within 4.5 s. */
   answer(query: Query, transport: Transport, reply: (message: Buffer) => void): void {
-    const route = this.#routes.of(query.key, query.labels);
+    const route = this.#routes.of(query);
     if (route.kind === "inside") {
       this.#counts.inside++;
       reply(writeInside(query, route.zoneAt, transport));

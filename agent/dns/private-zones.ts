@@ -1,5 +1,6 @@
 import { keyOfName } from "./name.ts";
 import type { NameKey } from "./name.ts";
+import { TYPE } from "./protocol.ts";
 
 const nibbles = (text: string): string => `${text.split("").reverse().join(".")}.ip6.arpa`;
 
@@ -22,11 +23,13 @@ const NAMES: readonly string[] = [
 
 const ZONES: ReadonlySet<NameKey> = new Set(NAMES.flatMap((name) => keyOfName(name) ?? []));
 const ARPA = "\x04arpa\0";
+/** What a resolver asks of top-level domains: one that validates and asks us would find everything below forged, if these were said not to exist. */
+const OF_ZONES: ReadonlySet<number> = new Set([TYPE.NS, TYPE.SOA, TYPE.DS, TYPE.DNSKEY]);
 const LOCAL = "\x05local\0";
 
 /** Where in the name the zone starts whose names are asked of nobody outside; undefined = the name may be forwarded. */
-export function keptInside(key: NameKey, labels: readonly number[]): number | undefined {
-  if (labels.length === 1) return key.length - 1; // as if the root itself said so
+export function keptInside(key: NameKey, labels: readonly number[], type: number): number | undefined {
+  if (labels.length === 1) return OF_ZONES.has(type) ? undefined : key.length - 1; // as if the root itself said so
   const top = labels.at(-1);
   if (top === undefined) return undefined;
   if (key.endsWith(LOCAL)) return key.length - LOCAL.length === top ? top : undefined;

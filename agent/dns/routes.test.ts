@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { keyOfName } from "./name.ts";
+import { TYPE } from "./protocol.ts";
 import { Routes } from "./routes.ts";
 
 const routes = new Routes("host", [
@@ -10,11 +11,11 @@ const routes = new Routes("host", [
   { suffix: "7.10.in-addr.arpa", group: "reverse" },
 ]);
 
-function route(name: string): string {
+function route(name: string, type: number = TYPE.A): string {
   const key = keyOfName(name) ?? "\0";
   const labels: number[] = [];
   for (let at = 0; key.charCodeAt(at) > 0; at += key.charCodeAt(at) + 1) labels.push(at);
-  const found = routes.of(key, labels);
+  const found = routes.of({ key, labels, type });
   return found.kind === "ask" ? found.group : `inside ${found.zoneAt}`;
 }
 
@@ -48,4 +49,20 @@ test.for<[string, string, string]>([
   ["public addresses of IPv6 are the world's", "0.2.ip6.arpa", "host"],
 ])("%s: %s", ([, name, want]) => {
   expect(route(name)).toBe(want);
+});
+
+test.for<[string, number, string]>([
+  ["a host's address", TYPE.AAAA, "inside 4"],
+  ["anything", TYPE.ANY, "inside 4"],
+  ["who serves it", TYPE.NS, "host"],
+  ["since when", TYPE.SOA, "host"],
+  ["which keys its parent knows", TYPE.DS, "host"],
+  ["its keys", TYPE.DNSKEY, "host"],
+])("of a single label, which may be a top-level domain: %s", ([, type, want]) => {
+  expect(route("com", type)).toBe(want);
+});
+
+test("other names stay inside whatever is asked of them", () => {
+  expect(route("nas.local", TYPE.DS)).toBe("inside 4");
+  expect(route("10.in-addr.arpa", TYPE.SOA)).toBe("inside 0");
 });

@@ -1,5 +1,6 @@
 import { keyOfName } from "./name.ts";
 import type { NameKey } from "./name.ts";
+import type { Query } from "./query.ts";
 import { keptInside } from "./private-zones.ts";
 
 export type Route<Group> =
@@ -22,13 +23,13 @@ export class Routes<Group> {
     );
   }
 
-  of(key: NameKey, labels: readonly number[]): Route<Group> {
+  of({ key, labels, type }: Pick<Query, "key" | "labels" | "type">): Route<Group> {
     if (this.#bySuffix.size > 0)
       for (const at of labels) {
         const group = this.#bySuffix.get(at === 0 ? key : key.slice(at));
         if (group !== undefined) return { kind: "ask", group };
       }
-    const zoneAt = keptInside(key, labels);
+    const zoneAt = keptInside(key, labels, type);
     return zoneAt === undefined ? { kind: "ask", group: this.#default } : { kind: "inside", zoneAt };
   }
 }
