@@ -19,7 +19,7 @@ interface Open {
 }
 
 /** A member that is so far behind is told everything anew instead. */
-const MAX_WAITING = 1000;
+const MAX_WAITING = { batches: 1000, records: 100_000 };
 
 /** What one member is still to be told, in order, and piece by piece: the next is sent when the last was taken. */
 export class Feed {
@@ -27,6 +27,8 @@ export class Feed {
   readonly #everything: () => Batch;
   readonly #parts = new Parts();
   #waiting: Batch[] = [];
+  /** How many, but for everything, which is made when its turn comes. */
+  #waitingRecords = 0;
   #open: Open | undefined;
   #isSent = false;
 
@@ -38,15 +40,24 @@ export class Feed {
   }
 
   put(batch: Batch): void {
-    if (batch.all) this.#waiting = [];
-    this.#waiting.push(batch);
-    if (this.#waiting.length > MAX_WAITING) this.#waiting = [this.#everything()];
+    if (batch.all) this.#startOver(batch);
+    else {
+      this.#waiting.push(batch);
+      this.#waitingRecords += recordsOf(batch);
+      const isFarBehind = this.#waiting.length > MAX_WAITING.batches || this.#waitingRecords > MAX_WAITING.records;
+      if (isFarBehind) this.#startOver(this.#everything());
+    }
     this.#next();
   }
 
   taken(): void {
     this.#isSent = false;
     this.#next();
+  }
+
+  #startOver(everything: Batch): void {
+    this.#waiting = [everything];
+    this.#waitingRecords = 0;
   }
 
   #next(): void {
@@ -67,6 +78,7 @@ export class Feed {
     const batch = this.#waiting.shift();
     if (!batch) return undefined;
     if (batch.all) this.#parts.reset();
+    else this.#waitingRecords -= recordsOf(batch);
     return { batch, rest: this.#split(batch.changes), started: false };
   }
 
@@ -84,4 +96,10 @@ export class Feed {
     }
     return { changes, ends: false };
   }
+}
+
+function recordsOf({ changes }: Batch): number {
+  let count = 0;
+  for (const { records, names } of changes) count += records.length + names.length;
+  return count;
 }
