@@ -52,9 +52,9 @@ export function withRunFlags(command: Command): Command {
       }),
     )
     .addOption(
-      repeated("--dns-listen <address>", "where DNS answers, besides the DNS service's virtual IP; may be repeated", {
+      repeated("--dns-listen <address>", "where DNS answers, besides the DNS service's virtual IP and 127.0.0.153; may be repeated", {
         parse: collectListen,
-        otherwise: "127.0.0.153:53",
+        otherwise: "nowhere else",
       }),
     )
     .option(

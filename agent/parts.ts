@@ -9,8 +9,7 @@ import { upstreamsFile } from "./config.ts";
 import { createAddressRoutes, type AddressRoutes } from "./dataplane/address-routes.ts";
 import type { HostTools } from "./dataplane/exec.ts";
 import { putInAll } from "./dataplane/mailbox.ts";
-import { HOST_LOCAL_ADDRESS } from "./dns/address.ts";
-import type { ListenAddress } from "./dns/listen.ts";
+import { placesToListen } from "./dns/address.ts";
 import { createDnsMembers, type DnsMembers } from "./dns/members.ts";
 import { createFollower, type Follower } from "./follow.ts";
 import { createHealth, type Health } from "./health/loop.ts";
@@ -57,8 +56,6 @@ export interface Parts {
   readonly sync: { done: boolean };
 }
 
-const DNS_PORT = 53;
-
 export async function openParts(config: AgentConfig, tools: HostTools, signal: AbortSignal): Promise<Parts> {
   const { connection, membership, stateDir, log } = config;
   const { node: nodeName, cluster: facts } = membership;
@@ -78,7 +75,7 @@ export async function openParts(config: AgentConfig, tools: HostTools, signal: A
     ...facts,
     members: config.dnsListeners,
     everything: () => everyDnsChange(state, network.context().zone),
-    listen: listenOf(config),
+    listen: placesToListen(facts.dnsIps, config.dnsListen),
     allowedSources: network.now.localCidrs,
     upstreams: config.dnsUpstreams.length > 0 ? config.dnsUpstreams : undefined,
     stubs: config.dnsStubs,
@@ -180,11 +177,6 @@ function portTeller(trouble: Trouble, events: NodeEvents): (port: string, why: s
 async function reportHealth(client: Client, key: ObjectKey, status: object, signal: AbortSignal): Promise<void> {
   const slash = key.indexOf("/");
   await client.patch("Workload", key.slice(slash + 1), { status }, { namespace: key.slice(0, slash), subresource: "status", signal });
-}
-
-function listenOf({ membership, dnsListen }: AgentConfig): ListenAddress[] {
-  const fixed = membership.cluster.dnsIps.map((address) => ({ address, port: DNS_PORT }));
-  return [...fixed, ...(dnsListen.length > 0 ? dnsListen : [{ address: HOST_LOCAL_ADDRESS, port: DNS_PORT }])];
 }
 
 function nodeAddressOf(node: Node | undefined): string | undefined {

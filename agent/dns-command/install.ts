@@ -3,7 +3,7 @@ import { AppError } from "#proto/error.ts";
 import { installResolver, uninstallResolver, WORDS } from "#agent/host-resolver/install.ts";
 import { planInstall } from "#agent/host-resolver/plan.ts";
 import { containerSettings, renderDocker } from "#agent/host-resolver/docker.ts";
-import { openRecords } from "#agent/host-resolver/record.ts";
+import { addressAsked, openRecords } from "#agent/host-resolver/record.ts";
 import { openKernelTools } from "#agent/dataplane/exec.ts";
 import { askAsPrograms, askServer, type HostAsked } from "./ask.ts";
 import { lookAtThisHost, type ThisHost } from "./host.ts";
@@ -34,7 +34,8 @@ export async function install({ kubeconfig, write, dryRun }: InstallFlags, print
     printDocker(host, print);
     return 0;
   }
-  const { ok: isAnswering } = await askServer({ address: settings.server, port: 53 }, `ns.dns.${settings.domain}`, "A");
+  const address = addressAsked({ kind: detection.kind, server: settings.server });
+  const { ok: isAnswering } = await askServer({ address, port: 53 }, `ns.dns.${settings.domain}`, "A");
   await installResolver({ tools, records }, { kind: detection.kind, facts, settings, isAnswering });
   print(`*.${settings.domain} is asked of the agent, by ${WORDS[detection.kind]}\n`);
   printDocker(host, print);

@@ -6,7 +6,7 @@ import type { KernelTools } from "#agent/dataplane/exec.ts";
 import { giveBackFile, RESOLV_CONF_FILE, saveOriginal, stateOfFile, takeFile } from "./file.ts";
 import { addToResolvconf, installDnsmasq, removeFromResolvconf } from "./others.ts";
 import { applyLink, isLinkKept, type LinkSettings } from "./link.ts";
-import type { Records, ResolverRecord } from "./record.ts";
+import { addressAsked, type Records, type ResolverRecord } from "./record.ts";
 import { createAnswerWatch } from "./answer-watch.ts";
 import { namesOthers, nextStep } from "./resolv-conf.ts";
 import { lookAtResolver } from "./look.ts";
@@ -81,11 +81,6 @@ function createRound(deps: KeepDeps, signal: AbortSignal): () => Promise<Round> 
     }
     return { trouble: isGivenBack ? "nobody answers where this host would ask this agent" : undefined, isAnswering: false };
   };
-}
-
-/** What the host's list would name. */
-function addressAsked({ kind, server }: ResolverRecord): string {
-  return kind === "resolvconf" ? HOST_LOCAL_ADDRESS : server;
 }
 
 async function giveBackAtEnd(deps: KeepDeps): Promise<void> {

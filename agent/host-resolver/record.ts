@@ -1,6 +1,7 @@
 import { mkdir, readFile, rm, rmdir, stat, writeFile, rename } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { z } from "zod";
+import { HOST_LOCAL_ADDRESS } from "#agent/dns/address.ts";
 import { RESOLVER_KINDS } from "./facts.ts";
 
 /** What `fairlead dns install` has agreed with this host. It stands at a fixed place, which what runs at boot without us knows, too. */
@@ -28,6 +29,11 @@ export const ResolverRecord = z.object({
 });
 export type ResolverRecord = z.output<typeof ResolverRecord>;
 export type FileRecord = NonNullable<ResolverRecord["file"]>;
+
+/** What the host's list names, or would: resolvconf's entry is a loopback address. */
+export function addressAsked({ kind, server }: Pick<ResolverRecord, "kind" | "server">): string {
+  return kind === "resolvconf" ? HOST_LOCAL_ADDRESS : server;
+}
 
 export interface Records {
   read(): Promise<ResolverRecord | undefined>;

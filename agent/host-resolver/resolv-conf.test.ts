@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { renderBootUnit } from "./boot-hook.ts";
 import { giveBackFile, giveBackWithoutRecord, namesUsByMark, saveOriginal, stateOfFile, takeFile, writeKept } from "./file.ts";
-import { openRecords, parseRecord, type ResolverRecord } from "./record.ts";
+import { addressAsked, openRecords, parseRecord, type ResolverRecord } from "./record.ts";
 import { checksum, fileState, isElsewhere, namesOthers, nextStep, renderResolvConf, withoutUs } from "./resolv-conf.ts";
 
 const original =
@@ -170,4 +170,12 @@ test("a file in /run belongs to whoever keeps it, also where the record does not
   expect(isElsewhere("/etc/resolv.conf", undefined)).toBe(false);
   expect(isElsewhere("/etc/resolv.conf", "/etc/resolv.conf")).toBe(false);
   expect(nextStep("elsewhere", [], 0)).toBe("report");
+});
+
+test.for([
+  ["resolvconf", "127.0.0.153"],
+  ["file", "10.96.0.10"],
+  ["resolved", "10.96.0.10"],
+] as const)("whether somebody answers is asked where the host would ask: %s at %s", ([kind, address]) => {
+  expect(addressAsked({ kind, server: "10.96.0.10" })).toBe(address);
 });
