@@ -11,19 +11,28 @@ import { RESOLV_CONF_FILE } from "./file.ts";
 export const BOOT_UNIT = "fairlead-resolv-conf.service";
 const UNIT_FILE = `/etc/systemd/system/${BOOT_UNIT}`;
 
-/** Pure. */
-export function renderBootUnit({ oursFile, backup }: { readonly oursFile: string; readonly backup: string }): string {
+export interface BootFiles {
+  readonly oursFile: string;
+  /** The original, and its second copy. */
+  readonly backup: string;
+  readonly copy: string;
+}
+
+/** Pure. Without variables: systemd would put in its own. */
+export function renderBootUnit({ oursFile, backup, copy }: BootFiles): string {
+  const putBack = `if test -f ${backup}; then cat ${backup} >${RESOLV_CONF_FILE}; elif test -f ${copy}; then cat ${copy} >${RESOLV_CONF_FILE}; fi`;
   return `# Made by \`fairlead dns install --write\`; \`fairlead dns uninstall\` removes it.
 [Unit]
 Description=The host's own ${RESOLV_CONF_FILE}, until Fairlead's agent answers for it again
 DefaultDependencies=no
 After=local-fs.target systemd-remount-fs.service
 Before=sysinit.target network-pre.target
-ConditionPathExists=${backup}
+ConditionPathExists=|${backup}
+ConditionPathExists=|${copy}
 
 [Service]
 Type=oneshot
-ExecStart=/bin/sh -c 'if cmp -s ${oursFile} ${RESOLV_CONF_FILE}; then cat ${backup} >${RESOLV_CONF_FILE}; fi'
+ExecStart=/bin/sh -c 'if cmp -s ${oursFile} ${RESOLV_CONF_FILE}; then ${putBack}; fi'
 
 [Install]
 WantedBy=sysinit.target
@@ -35,7 +44,7 @@ export interface BootHookDeps {
   readonly root?: string | undefined;
 }
 
-export async function installBootHook({ tools, root = "/" }: BootHookDeps, files: Parameters<typeof renderBootUnit>[0]): Promise<void> {
+export async function installBootHook({ tools, root = "/" }: BootHookDeps, files: BootFiles): Promise<void> {
   await writeFile(join(root, UNIT_FILE), renderBootUnit(files), { flush: true });
   await tools.run("systemctl", ["enable", "--quiet", BOOT_UNIT], { timeoutMs: 20_000 });
 }

@@ -17,7 +17,7 @@ export interface FileDeps {
 
 /**
  * Saves the original, which must survive whatever comes after, and says what would be written. Nothing of the host changes yet. It lies beside the file,
- * where people look and where our own list of upstreams is read from, or with the record where /etc cannot be written.
+ * where people look and where our own list of upstreams is read from, where /etc can be written; and with the record.
  */
 export async function saveOriginal(
   { records, path = RESOLV_CONF_FILE }: FileDeps,
@@ -27,18 +27,18 @@ export async function saveOriginal(
   const now = seen ?? (await readFile(path, "utf8"));
   const beside = besideOf(path);
   // Whoever made the host ask us by hand has saved what stood there, and what stands there now is no original.
-  const byHand = parseResolvConf(now).includes(server) ? await readFile(beside, "utf8").catch(() => undefined) : undefined;
-  const text = byHand ?? now;
+  const namesUs = parseResolvConf(now).includes(server);
+  const byHand = namesUs ? await readFile(beside, "utf8").catch(() => undefined) : undefined;
+  const lastCopy = namesUs ? await readFile(records.backupFile, "utf8").catch(() => undefined) : undefined;
+  const text = byHand ?? lastCopy ?? now;
   const ours = renderResolvConf(text, server);
   await mkdir(dirname(records.oursFile), { recursive: true });
   await writeFile(records.oursFile, ours, { flush: true });
+  const copy = records.backupFile;
+  await writeFile(copy, text, { flush: true });
   let backup = beside;
-  if (byHand === undefined)
-    await writeFile(beside, text, { flush: true }).catch(async () => {
-      backup = records.backupFile;
-      await writeFile(backup, text, { flush: true });
-    });
-  return { backup, original: checksum(text), ours: checksum(ours), real: await realpath(path) };
+  if (byHand === undefined) await writeFile(beside, text, { flush: true }).catch(() => (backup = copy));
+  return { backup, copy, original: checksum(text), ours: checksum(ours), real: await realpath(path) };
 }
 
 /** What keeping the original has left. */
@@ -109,13 +109,15 @@ function besideOf(path: string): string {
   return join(dirname(path), "resolv.conf.before-fairlead");
 }
 
-async function readOriginal({ backup, original }: FileRecord): Promise<string> {
-  const text = await readFile(backup, "utf8").catch(() => undefined);
-  if (text === undefined || checksum(text) !== original)
-    throw new AppError("Conflict", `${backup} is not what was saved there, so it is not put back`, {
-      hint: `write your network's own name servers into ${RESOLV_CONF_FILE}, then run \`fairlead dns uninstall\` again`,
-    });
-  return text;
+/** Whichever copy is what was saved. */
+async function readOriginal({ backup, copy, original }: FileRecord): Promise<string> {
+  for (const path of copy === undefined ? [backup] : [backup, copy]) {
+    const text = await readFile(path, "utf8").catch(() => undefined);
+    if (text !== undefined && checksum(text) === original) return text;
+  }
+  throw new AppError("Conflict", `${backup} is not what was saved there, so it is not put back`, {
+    hint: `write your network's own name servers into ${RESOLV_CONF_FILE}, then run \`fairlead dns uninstall\` again`,
+  });
 }
 
 /** At once, where the file can be replaced; in place, where it is a mount of its own or its folder cannot be written. Owner and mode stay. */

@@ -36,7 +36,7 @@ export async function installResolver(
   if (kind === "file") {
     const file = (await fileAlreadySaved(before, settings.server)) ?? (await saveOriginal({ records }, settings.server));
     record.file = file;
-    if (facts.hasSystemd) await installBootHook({ tools }, { oursFile: records.oursFile, backup: file.backup });
+    if (facts.hasSystemd) await installBootHook({ tools }, { oursFile: records.oursFile, backup: file.backup, copy: records.backupFile });
   }
   // First the record: whatever happens from here on can be undone by it.
   await records.write(record);

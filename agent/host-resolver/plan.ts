@@ -44,9 +44,13 @@ function linkSteps(settings: LinkSettings): string[] {
 }
 
 function fileSteps({ resolvConf, hasSystemd }: ResolverFacts, { server }: LinkSettings): string[] {
-  const files = { oursFile: `${RECORD_FOLDER}/resolv.conf.ours`, backup: RESOLV_CONF_BACKUP };
+  const files = {
+    oursFile: `${RECORD_FOLDER}/resolv.conf.ours`,
+    backup: RESOLV_CONF_BACKUP,
+    copy: `${RECORD_FOLDER}/resolv.conf.original`,
+  };
   return [
-    `save ${RESOLV_CONF_FILE} as ${RESOLV_CONF_BACKUP}, with its checksum`,
+    `save ${RESOLV_CONF_FILE} as ${RESOLV_CONF_BACKUP} and ${files.copy}, with its checksum`,
     `write ${resolvConf.link === undefined ? RESOLV_CONF_FILE : `${resolvConf.target ?? ""}, which ${RESOLV_CONF_FILE} leads to`}, as long as the agent runs:`,
     ...indented(renderResolvConf(resolvConf.text, server)),
     ...(hasSystemd

@@ -19,6 +19,8 @@ export const ResolverRecord = z.object({
     .object({
       /** Where the original is kept. */
       backup: z.string(),
+      /** And once more: what lies in /etc is easily tidied away. */
+      copy: z.string().optional(),
       /** SHA-256 of what stood there, and of what we write. */
       original: z.string(),
       ours: z.string(),

@@ -1,6 +1,8 @@
+import { execFile } from "node:child_process";
 import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { expect, onTestFinished, test } from "vitest";
 import { renderBootUnit } from "./boot-hook.ts";
 import { giveBackFile, giveBackWithoutRecord, namesUsByMark, saveOriginal, stateOfFile, takeFile, writeKept } from "./file.ts";
@@ -80,6 +82,7 @@ test("a saved original that is not what was saved is not put back", async () => 
   const { path, record } = await fileOf(original);
   await takeFile({ path }, record);
   await writeFile(record.file?.backup ?? "", "nameserver 203.0.113.66\n");
+  await writeFile(record.file?.copy ?? "", "nameserver 203.0.113.66\n");
   await expect(giveBackFile({ path }, record)).rejects.toMatchObject({ code: "Conflict" });
   expect(await readFile(path, "utf8")).toContain("10.96.0.10");
 });
@@ -100,13 +103,36 @@ test("a record survives being written, and a damaged one is none", async () => {
   for (const text of ["", "{", "{}", '{"kind":"other","server":"x","domain":"y"}']) expect(parseRecord(text)).toBeUndefined();
 });
 
-test("the unit of the boot waits for no resolver and no network, and needs nothing of ours but two files", () => {
-  const unit = renderBootUnit({ oursFile: "/var/lib/fairlead/resolver/resolv.conf.ours", backup: "/etc/resolv.conf.before-fairlead" });
+test.for(["missing", "not what was saved"] as const)("the copy with the record is put back when the one in /etc is %s", async (how) => {
+  const { path, record } = await fileOf(original);
+  await takeFile({ path }, record);
+  if (how === "missing") await rm(record.file?.backup ?? "");
+  else await writeFile(record.file?.backup ?? "", "nameserver 203.0.113.66\n");
+  expect(await giveBackFile({ path }, record)).toBe("changed");
+  expect(await readFile(path, "utf8")).toBe(original);
+});
+
+const bootFiles = { oursFile: "/ours", backup: "/etc/resolv.conf.before-fairlead", copy: "/copy" };
+
+test("the unit of the boot waits for no resolver and no network, and needs nothing of ours but files", () => {
+  const unit = renderBootUnit(bootFiles);
   expect(unit).toContain("\nDefaultDependencies=no\n");
   expect(unit).not.toMatch(/systemd-resolved|network-online|node|agent$/m);
-  expect(unit).toContain(
-    "if cmp -s /var/lib/fairlead/resolver/resolv.conf.ours /etc/resolv.conf; then cat /etc/resolv.conf.before-fairlead >/etc/resolv.conf; fi",
-  );
+});
+
+test.for([
+  ["both copies", ["backup", "copy"], original],
+  ["the one with the record alone", ["copy"], original],
+  ["none", [], undefined],
+] as const)("a boot with %s", async ([, there, want]) => {
+  const { path } = await fileOf(original);
+  const files = { oursFile: `${path}.ours`, backup: `${path}.backup`, copy: `${path}.copy` };
+  const ours = renderResolvConf(original, "10.96.0.10");
+  for (const file of [path, files.oursFile]) await writeFile(file, ours);
+  for (const name of there) await writeFile(files[name], original);
+  const script = /^ExecStart=\/bin\/sh -c '(.*)'$/m.exec(renderBootUnit(files))?.[1] ?? "";
+  await promisify(execFile)("/bin/sh", ["-c", script.replaceAll("/etc/resolv.conf", path)]);
+  expect(await readFile(path, "utf8")).toBe(want ?? ours);
 });
 
 test.for([
@@ -146,6 +172,7 @@ test("without a record and what was saved, our text is left and it is said what 
   const { path, records, record } = await fileOf(original);
   await takeFile({ path }, record);
   await rm(record.file?.backup ?? "");
+  await rm(record.file?.copy ?? "");
   await expect(giveBackWithoutRecord({ path, records })).rejects.toMatchObject({ code: "Conflict" });
   expect(await readFile(path, "utf8")).toContain("10.96.0.10");
 });
