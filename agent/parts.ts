@@ -14,6 +14,8 @@ import { createDnsMembers, type DnsMembers } from "./dns/members.ts";
 import { createFollower, type Follower } from "./follow.ts";
 import { createHealth, type Health } from "./health/loop.ts";
 import { createHealthPorts, type HealthPorts } from "./health-port/health-ports.ts";
+import { serversKept } from "./host-resolver/file.ts";
+import { openRecords } from "./host-resolver/record.ts";
 import { createKernel, familiesOf, type Kernel } from "./kernel.ts";
 import { createNodeEvents, type NodeEvents } from "./node-events.ts";
 import { createLocalPorts, type LocalPorts } from "./node-port/local-ports.ts";
@@ -71,6 +73,7 @@ export async function openParts(config: AgentConfig, tools: HostTools, signal: A
     signal,
   );
   const { applied, kernel, localPorts, healthPorts } = dataplane;
+  const resolverRecords = openRecords();
   const dns = createDnsMembers({
     ...facts,
     members: config.dnsListeners,
@@ -80,6 +83,7 @@ export async function openParts(config: AgentConfig, tools: HostTools, signal: A
     upstreams: config.dnsUpstreams.length > 0 ? config.dnsUpstreams : undefined,
     stubs: config.dnsStubs,
     knownUpstreamsFile: upstreamsFile(stateDir),
+    adopted: () => serversKept(resolverRecords),
     log,
   });
   addForwardMetrics(dataplane.metrics.registry, () => dns.stats().forwarding);

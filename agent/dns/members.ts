@@ -21,6 +21,8 @@ export interface DnsMembersOptions extends ResponderFacts {
   readonly resolvConf?: ResolvConfPaths | undefined;
   /** Where the servers are kept that the host named before it was told to ask us; absent = until the process ends. */
   readonly knownUpstreamsFile?: string | undefined;
+  /** Whom the original names that `fairlead dns install` keeps. */
+  readonly adopted?: (() => Promise<readonly string[]>) | undefined;
   /** For tests and benches. */
   readonly measuresStalls?: boolean;
   readonly log: Pick<Logger, "info" | "warn">;
@@ -168,7 +170,7 @@ export function createDnsMembers(options: DnsMembersOptions): DnsMembers {
 }
 
 async function followUpstreams(
-  { resolvConf = RESOLV_CONF, knownUpstreamsFile, listen, log }: DnsMembersOptions,
+  { resolvConf = RESOLV_CONF, knownUpstreamsFile, adopted, listen, log }: DnsMembersOptions,
   use: (upstreams: readonly Upstream[]) => void,
   signal: AbortSignal,
 ): Promise<void> {
@@ -177,7 +179,7 @@ async function followUpstreams(
     use(upstreams);
   };
   const own = listen.map(({ address }) => address);
-  await followHostUpstreams({ paths: resolvConf, own, knownFile: knownUpstreamsFile, log, onChange }, signal);
+  await followHostUpstreams({ paths: resolvConf, own, knownFile: knownUpstreamsFile, adopted, log, onChange }, signal);
 }
 
 function secondsNow(): number {

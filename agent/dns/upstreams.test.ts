@@ -22,6 +22,11 @@ test.for<[string, Partial<UpstreamSources>, string[]]>([
     { host: ["10.96.0.10"], known: ["192.168.1.9"], backup: ["192.168.1.8"] },
     ["192.168.1.9"],
   ],
+  [
+    "only ourselves, by `dns install`: the original that it keeps, which follows the network",
+    { host: ["10.96.0.10"], adopted: ["192.168.2.1"], known: ["192.168.1.9"], backup: ["192.168.1.8"] },
+    ["192.168.2.1"],
+  ],
   ["only ourselves, and nobody known: the host's own copy", { host: ["10.96.0.10"], backup: ["192.168.1.8"] }, ["192.168.1.8"]],
   ["somebody else again: not whom it named before", { host: ["192.168.1.1"], known: ["192.168.1.9"] }, ["192.168.1.1"]],
   ["NetworkManager's dnsmasq: NetworkManager's own list", { host: ["127.0.0.1"], behind: [["192.168.1.1"], []] }, ["192.168.1.1"]],
@@ -52,7 +57,7 @@ test.for<[string, Partial<UpstreamSources>, string[]]>([
   ],
   ["nobody at all", { host: ["127.0.0.153"], known: ["10.96.0.10"] }, []],
 ])("%s", ([, sources, want]) => {
-  expect(chooseUpstreams({ host: [], resolved: [], behind: [], known: [], backup: [], ...sources }, own)).toEqual(want);
+  expect(chooseUpstreams({ host: [], resolved: [], behind: [], adopted: [], known: [], backup: [], ...sources }, own)).toEqual(want);
 });
 
 async function aHost() {

@@ -54,6 +54,8 @@ export interface UpstreamSources {
   readonly host: readonly string[];
   readonly resolved: readonly string[];
   readonly behind: readonly (readonly string[])[];
+  /** Of the original that `fairlead dns install` keeps while the file is ours: it is taken anew when the network changes. */
+  readonly adopted: readonly string[];
   /** Whom the host named when it last named somebody else than us. */
   readonly known: readonly string[];
   readonly backup: readonly string[];
@@ -63,7 +65,7 @@ export interface UpstreamSources {
  * Never ourselves, and whoever is behind a resolver of this host rather than that resolver, which may ask us. A resolver behind which nobody is known asks the
  * world itself. A host that was told to ask us names nobody else: whoever stood there before is asked on.
  */
-export function chooseUpstreams({ host, resolved, behind, known, backup }: UpstreamSources, own: readonly string[]): string[] {
+export function chooseUpstreams({ host, resolved, behind, adopted, known, backup }: UpstreamSources, own: readonly string[]): string[] {
   const never = new Set([...own.map(canonicalAddress), HOST_LOCAL_ADDRESS, ...RESOLVED_STUBS]);
   const others = (servers: readonly string[]): string[] => servers.filter((address) => !never.has(canonicalAddress(address)));
   const outside = (servers: readonly string[]): string[] => others(servers).filter((address) => !isLoopback(address));
@@ -76,6 +78,7 @@ export function chooseUpstreams({ host, resolved, behind, known, backup }: Upstr
           ...behind.map(outside),
           named,
           others(resolved),
+          others(adopted),
           others(known),
           others(backup),
         ].find((servers) => servers.length > 0);
@@ -91,12 +94,17 @@ export interface FollowOptions {
   readonly own: readonly string[];
   /** The file in which the servers survive that the host no longer names; absent = they do not survive a restart. */
   readonly knownFile?: string | undefined;
+  /** Whom the original names that `fairlead dns install` keeps; absent = it keeps none. */
+  readonly adopted?: (() => Promise<readonly string[]>) | undefined;
   readonly onChange: (upstreams: readonly Upstream[]) => void;
   readonly log: Pick<Logger, "warn">;
 }
 
 /** Calls `onChange` with the host's upstreams, at once and when they change, until the signal. */
-export async function followHostUpstreams({ paths, own, knownFile, onChange, log }: FollowOptions, signal: AbortSignal): Promise<void> {
+export async function followHostUpstreams(
+  { paths, own, knownFile, adopted, onChange, log }: FollowOptions,
+  signal: AbortSignal,
+): Promise<void> {
   const known = await openKnownUpstreams(knownFile);
   const keep = async (servers: readonly string[]): Promise<void> =>
     known
@@ -108,7 +116,8 @@ export async function followHostUpstreams({ paths, own, knownFile, onChange, log
     const [host, resolved, backup, ...behind] = await Promise.all(
       [paths.host, paths.resolved, paths.backup, ...(paths.behind ?? [])].map(serversOf),
     );
-    const sources = { host: host ?? [], resolved: resolved ?? [], behind, known: known.servers, backup: backup ?? [] };
+    const kept = (await adopted?.()) ?? [];
+    const sources = { host: host ?? [], resolved: resolved ?? [], behind, adopted: kept, known: known.servers, backup: backup ?? [] };
     const servers = chooseUpstreams(sources, own);
     if (servers.join(" ") !== held) {
       held = servers.join(" ");

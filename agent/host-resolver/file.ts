@@ -120,6 +120,13 @@ async function readOriginal({ backup, copy, original }: FileRecord): Promise<str
   });
 }
 
+/** Whom the host would ask without us; none where its file is not ours to take. */
+export async function serversKept(records: Pick<Records, "read">): Promise<readonly string[]> {
+  const record = await records.read();
+  if (record?.kind !== "file" || record.file === undefined) return [];
+  return readOriginal(record.file).then(parseResolvConf, () => []);
+}
+
 /** At once, where the file can be replaced; in place, where it is a mount of its own or its folder cannot be written. Owner and mode stay. */
 export async function writeKept(path: string, text: string): Promise<void> {
   const real = await realpath(path);

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { expect, onTestFinished, test } from "vitest";
 import { renderBootUnit } from "./boot-hook.ts";
-import { giveBackFile, giveBackWithoutRecord, namesUsByMark, saveOriginal, stateOfFile, takeFile, writeKept } from "./file.ts";
+import { giveBackFile, giveBackWithoutRecord, namesUsByMark, saveOriginal, serversKept, stateOfFile, takeFile, writeKept } from "./file.ts";
 import { addressAsked, openRecords, parseRecord, type ResolverRecord } from "./record.ts";
 import { checksum, fileState, isElsewhere, namesOthers, nextStep, renderResolvConf, withoutUs } from "./resolv-conf.ts";
 
@@ -205,4 +205,16 @@ test.for([
   ["resolved", "10.96.0.10"],
 ] as const)("whether somebody answers is asked where the host would ask: %s at %s", ([kind, address]) => {
   expect(addressAsked({ kind, server: "10.96.0.10" })).toBe(address);
+});
+
+test("whom the kept original names is known while the file is ours, and follows the record", async () => {
+  const { path, records, record } = await fileOf(original);
+  expect(await serversKept(records)).toEqual([]); // nothing is agreed yet
+  await records.write(record);
+  expect(await serversKept(records)).toEqual(["192.0.2.1", "192.0.2.2"]);
+  const next = await saveOriginal({ records, path }, "10.96.0.10", "nameserver 192.0.2.9\n");
+  await records.write({ ...record, file: next });
+  expect(await serversKept(records)).toEqual(["192.0.2.9"]);
+  await records.write({ ...record, kind: "resolved" });
+  expect(await serversKept(records)).toEqual([]);
 });
