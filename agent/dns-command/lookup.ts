@@ -4,6 +4,7 @@ import { parseListen } from "#agent/flags.ts";
 import { readMembership } from "#agent/config.ts";
 import { openKernelTools } from "#agent/dataplane/exec.ts";
 import { HOST_LOCAL_ADDRESS } from "#agent/dns/address.ts";
+import { isKeptInside } from "#agent/dns/private-zones.ts";
 import { reverseName } from "#agent/compile/dns-records.ts";
 import { AppError, describeError } from "#proto/error.ts";
 import { askAsPrograms, askServer, type Asked, type HostAsked } from "./ask.ts";
@@ -111,7 +112,7 @@ export function renderLookup(found: Lookup, { trace }: { readonly trace: boolean
   return [
     `${name} ${type}, on ${node}`,
     ...(server === undefined || asked === undefined ? [] : answerLines(server, asked)),
-    ...whyLines(why, { trace }),
+    ...whyLines(why, { name, trace }),
     ...(asPrograms
       ? ["", `programs of this host (${asPrograms.by}): ${asPrograms.addresses.join(", ") || (asPrograms.why ?? "nothing")}`]
       : []),
@@ -128,7 +129,7 @@ function answerLines(server: string, asked: Asked): string[] {
   return [`${server} says: ${more}`, ...records.map(({ name, ttl, type, data }) => `  ${name} ${ttl} ${type} ${data}`)];
 }
 
-function whyLines(why: ExplainReply | string, { trace }: { readonly trace: boolean }): string[] {
+function whyLines(why: ExplainReply | string, { name, trace }: { readonly name: string; readonly trace: boolean }): string[] {
   if (typeof why === "string") return ["", `why: ${why}`];
   const { explanation, stateAgeMs, upstreams } = why;
   const { zone, revision, objects, records, note } = explanation;
@@ -137,14 +138,16 @@ function whyLines(why: ExplainReply | string, { trace }: { readonly trace: boole
   if (zone === undefined)
     return [
       "",
-      `why: not a name of the fleet; asked of ${upstreams.join(", ") || "nobody: no upstream is known"} (or answered from the cache of what they said)`,
+      isKeptInside(name)
+        ? "why: not a name of the fleet, and of a kind that is asked of nobody outside (one label, *.local, private addresses) unless --dns-stub says of whom"
+        : `why: not a name of the fleet; asked of ${upstreams.join(", ") || "nobody: no upstream is known"} (or answered from the cache of what they said)`,
     ];
   return [
     "",
     `why: a name of ${zone}; this host knows revision ${revision}, ${age}`,
     ...objects.map(
-      ({ kind, name, exists, revision: at, endpoints }) =>
-        `  ${kind} ${name}${exists ? "" : ": not there"}${at === undefined ? "" : `, revision ${at}`}${endpoints === undefined ? "" : `, ${endpoints} endpoints`}`,
+      ({ kind, name: object, exists, revision: at, endpoints }) =>
+        `  ${kind} ${object}${exists ? "" : ": not there"}${at === undefined ? "" : `, revision ${at}`}${endpoints === undefined ? "" : `, ${endpoints} endpoints`}`,
     ),
     ...(note === undefined ? [] : [`  ${note}`]),
     ...(trace
