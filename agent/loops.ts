@@ -4,6 +4,7 @@ import { tellDnsProblems } from "./dns-news.ts";
 import { keepDnsAddresses } from "./dns/address.ts";
 import { readKnownUpstreams } from "./dns/known-upstreams.ts";
 import type { ExplainDeps } from "./explain/answer.ts";
+import { NodeAddresses } from "./explain/node-addresses.ts";
 import { machineIdOf, nodeInfoOf } from "./node/facts.ts";
 import { nodeObjectLoop } from "./node/node-object.ts";
 import type { Parts } from "./parts.ts";
@@ -36,7 +37,12 @@ export function loopsOf({ parts, savedAt, startAnew }: LoopDeps): Readonly<Recor
   const { config, tools, trouble, kernel, dns, store, health, workloadFiles, replica, transport, applied } = parts;
   const { membership, connection, credentialsFile, log } = config;
   const contact = createContact({ log, since: savedAt });
-  const follow = followerOf(parts, startAnew);
+  const nodeAddresses = new NodeAddresses(replica.state);
+  const followState = followerOf(parts, startAnew);
+  const follow = (touched: Touched): void => {
+    nodeAddresses.touched(touched);
+    followState(touched);
+  };
   const { look, metrics } = parts;
   registerDnsMetrics(metrics.registry, { stats: () => dns.stats(), stateAgeMs: () => contact.stateAgeMs() });
   return {
@@ -62,7 +68,7 @@ export function loopsOf({ parts, savedAt, startAnew }: LoopDeps): Readonly<Recor
           look,
           more: () => [{ name: "DNS", ...dns.health() }],
           metrics,
-          explain: explainOf(parts, contact),
+          explain: { ...explainOf(parts, contact), nodeAddresses },
           onTrouble: (why) => trouble.set("--healthz-listen", why),
         },
         end,
@@ -82,7 +88,7 @@ export function loopsOf({ parts, savedAt, startAnew }: LoopDeps): Readonly<Recor
   };
 }
 
-function explainOf({ config, replica }: Parts, contact: Contact): ExplainDeps {
+function explainOf({ config, replica }: Parts, contact: Contact): Omit<ExplainDeps, "nodeAddresses"> {
   const { dnsUpstreams, stateDir, membership } = config;
   return {
     node: membership.node,

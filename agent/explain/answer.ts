@@ -2,11 +2,13 @@ import type { HttpAnswer } from "#agent/listeners/http.ts";
 import type { ClusterState } from "#agent/sync/state.ts";
 import { internalIpsOf } from "#proto/node.ts";
 import { explainName } from "./explain.ts";
+import type { NodeAddresses } from "./node-addresses.ts";
 import { nameToExplain, type ExplainReply } from "./explanation.ts";
 
 export interface ExplainDeps {
   readonly node: string;
   readonly state: ClusterState;
+  readonly nodeAddresses: Pick<NodeAddresses, "has">;
   readonly stateAgeMs: () => number;
   readonly upstreams: () => Promise<readonly string[]>;
 }
@@ -16,7 +18,7 @@ export const EXPLAIN_PATH = "/dns/explain";
 /** Only reads, and only for this host and the fleet's others: what a fleet runs is nobody else's business. */
 export async function answerExplain(deps: ExplainDeps, query: URLSearchParams, from: string): Promise<HttpAnswer> {
   const { state, node } = deps;
-  if (!mayAsk(state, from)) return text(403, "only this host and the other nodes of the fleet may ask\n");
+  if (!mayAsk(deps.nodeAddresses, from)) return text(403, "only this host and the other nodes of the fleet may ask\n");
   const name = nameToExplain(query.get("name") ?? "");
   if (name === undefined) return text(400, "name: labels of 1 to 63 characters, at most 253 in all\n");
   const other = query.get("node");
@@ -30,10 +32,10 @@ export async function answerExplain(deps: ExplainDeps, query: URLSearchParams, f
   return { status: 200, type: "application/json", body: `${JSON.stringify(reply)}\n` };
 }
 
-function mayAsk(state: ClusterState, from: string): boolean {
+function mayAsk(nodeAddresses: ExplainDeps["nodeAddresses"], from: string): boolean {
   const address = from.replace(/^::ffff:/, "");
   if (address.startsWith("127.") || address === "::1") return true;
-  return [...state.nodes.keys()].some((name) => addressesOf(state, name).includes(address));
+  return nodeAddresses.has(address);
 }
 
 function addressesOf(state: ClusterState, name: string): string[] {

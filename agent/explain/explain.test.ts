@@ -4,6 +4,7 @@ import { Node } from "#proto/node.ts";
 import { aService, aSlice, aState } from "#test/states.ts";
 import { answerExplain, type ExplainDeps } from "./answer.ts";
 import { explainName } from "./explain.ts";
+import { NodeAddresses } from "./node-addresses.ts";
 import { ExplainReply, nameToExplain } from "./explanation.ts";
 
 const state = aState([aService()], [aSlice({ endpoints: [{ addresses: ["10.200.2.12"] }] })], {
@@ -72,7 +73,13 @@ test.for([
   expect(nameToExplain(text)).toBe(name);
 });
 
-const deps: ExplainDeps = { node: "h1", state, stateAgeMs: () => 1500.4, upstreams: async () => ["192.0.2.53"] };
+const deps: ExplainDeps = {
+  node: "h1",
+  state,
+  nodeAddresses: new NodeAddresses(state),
+  stateAgeMs: () => 1500.4,
+  upstreams: async () => ["192.0.2.53"],
+};
 const ask = (query: string, from = "127.0.0.1") => answerExplain(deps, new URLSearchParams(query), from);
 
 test("this host and the fleet's nodes are answered, strangers and nonsense are not", async () => {
