@@ -8,7 +8,13 @@ import type { KernelTools } from "./exec.ts";
 export const ROUTE_PROTOCOL = "76";
 
 const RouteJson = z.array(
-  z.looseObject({ dst: z.string(), dev: z.string().optional(), type: z.string().optional(), protocol: z.string().optional() }),
+  z.looseObject({
+    dst: z.string(),
+    dev: z.string().optional(),
+    type: z.string().optional(),
+    protocol: z.string().optional(),
+    flags: z.array(z.string()).optional(),
+  }),
 );
 export type Route = z.output<typeof RouteJson>[number];
 
@@ -21,8 +27,9 @@ export function flagOf({ family }: { readonly family: IpFamily }): Flag {
   return family === "IPv4" ? "-4" : "-6";
 }
 
-export function leadsSomewhere({ type }: Route): boolean {
-  return !NO_WAY.has(type ?? "");
+/** A dead one is listed and not used: its link is down, and ignore_routes_with_linkdown is 1. */
+export function leadsSomewhere({ type, flags = [] }: Route): boolean {
+  return !NO_WAY.has(type ?? "") && !flags.includes("dead");
 }
 
 /** What `ip route show` prints with these words. */
