@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { createFleet, type Fleet, type Host, type Program } from "../fleet/fleet.ts";
 import { waitFor } from "../wait-for.ts";
@@ -125,6 +126,19 @@ test("an agent that ends gives the host its own file back, and takes it again wh
   expect(await read()).toBe(ORIGINAL.trim());
   expect(await resolved(host, OUTSIDE.name)).toBe(OUTSIDE.address);
   agent = await startAgent(host);
+  await untilResolved(host, WEB);
+  await untilResolved(host, OUTSIDE);
+});
+
+test("a host whose agent cannot answer gets its own file back, and is asked of the agent again when it can", async () => {
+  await agent.kill(); // in disorder: the file stays ours
+  expect(await read()).toContain("10.96.0.10");
+  const other = await host.spawn(process.execPath, [join(import.meta.dirname, "../fleet/dns-names.ts"), "--listen", "10.96.0.10:53"]);
+  await other.waitForLine(/^listening/);
+  agent = await startAgent(host);
+  await waitFor(async () => (await read()) === ORIGINAL.trim(), { what: "the host's own file", timeoutMs: 15_000 });
+  expect(await resolved(host, OUTSIDE.name)).toBe(OUTSIDE.address);
+  await other.stop();
   await untilResolved(host, WEB);
   await untilResolved(host, OUTSIDE);
 });

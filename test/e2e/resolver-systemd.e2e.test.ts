@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createFleet, type Fleet, type Host } from "../fleet/fleet.ts";
 import type { SystemdTree } from "../fleet/systemd-tree.ts";
+import { waitFor } from "../wait-for.ts";
 import { fairlead } from "./agent-rig.ts";
 import {
   filesOf,
@@ -155,6 +156,10 @@ test("without systemd-resolved: a power cut leaves our file behind, and the boot
   expect((await dns("install", "--write")).exitCode).toBe(0);
   await untilResolved(tree, WEB);
   expect(await resolvConf()).toContain("nameserver 10.96.0.10");
+  // Killed, it cannot give the file back itself: what its unit starts then does, before the agent is there again.
+  await tree.run("systemctl", ["kill", "--signal=KILL", "fairlead-agent.service"]);
+  await waitFor(async () => (await resolvConf()) === PLAIN.trim(), { what: "the host's own file" });
+  await untilResolved(tree, WEB, 20_000);
   await tree.halt("at once"); // the agent is not enabled: it will not come back
   await tree.boot();
   expect(await resolvConf()).toBe(PLAIN.trim());
