@@ -122,13 +122,15 @@ export function commentWord(text: string): string {
 }
 
 /** Refuses what could not be written, before a tool has been given anything: the rules are made while it already reads. */
-export function checkWords({ id, address, port, backends }: Frontend): void {
+export function checkWords({ id, address, protocol, port, backends }: Frontend): void {
   commentWord(id);
+  if (!Object.hasOwn(PROTOCOLS, protocol)) throw unfit("protocol", protocol);
   portWord(port);
   if (address !== "") ipWord(address);
   for (const backend of backends) {
     ipWord(backend.address);
     portWord(backend.port);
+    if (!Number.isInteger(backend.weight) || backend.weight < 1) throw unfit("weight", String(backend.weight));
   }
 }
 

@@ -29,7 +29,7 @@ export interface Ground {
 export function translating(ground: Ground, frontends: readonly Frontend[]): PlaceRules {
   const { words } = ground;
   const served = frontends.filter(hasEndpoints);
-  for (const frontend of served) if (isPlain(frontend)) checkWords(frontend);
+  for (const frontend of served) checkWords(frontend);
   const own = served.flatMap((frontend) => (isPlain(frontend) ? [] : choosing(ground, frontend)));
   const leafOf = (frontend: Frontend): readonly string[] => {
     const match = `${matchOf(words, frontend)} ${commentOf(frontend)}`;

@@ -148,6 +148,7 @@ describe("the text of a change", () => {
 });
 
 describe("words", () => {
+  const unchecked: object = { protocol: "ICMP" };
   test.for<[string, Partial<Frontend>]>([
     ["an address that is none", { address: "10.96.0.10 -j ACCEPT" }],
     ["an endpoint that is none", { backends: [to("172.30.0.2\nCOMMIT")] }],
@@ -158,8 +159,13 @@ describe("words", () => {
     ["a timeout out of range", { affinitySeconds: 0 }],
     ["a source range that is none", { scope: "loadBalancer", address: "203.0.113.1", sourceRanges: ["0.0.0.0/0 -j ACCEPT"] }],
     ["a node port out of range", { scope: "nodePort", address: "", port: 0 }],
-  ])("%s is refused, and nothing is written", ([, more]) => {
-    expect(() => text([aFrontend(more)])).toThrow(/will not be written/);
+    ["a protocol that is none", unchecked],
+    ["no weight", { backends: [to("172.30.0.2", 80, { weight: 0 }), to("172.30.0.3")] }],
+    ["a weight that is no whole number", { backends: [to("172.30.0.2", 80, { weight: 1.5 })] }],
+    ["no weight where clients stay with their endpoint", { affinitySeconds: 10, backends: [to("172.30.0.2", 80, { weight: 0 })] }],
+    ["a weight that is no number", { backends: [to("172.30.0.2", 80, { weight: NaN })] }],
+  ])("%s is refused before the first piece of the text is asked for", ([, more]) => {
+    expect(() => planSync(rulesFor([aFrontend(more)]), nothing, "1")).toThrow(/will not be written/);
   });
 
   test.for<[string, Frontend, IpFamily]>([
