@@ -41,6 +41,12 @@ interface Done {
   readonly removed: readonly string[];
 }
 
+/** What is to be done for each family. */
+interface Changes {
+  readonly families: Iterable<IpFamily>;
+  readonly of: (family: IpFamily) => Done | Promise<Done>;
+}
+
 export function createAddressRoutes(deps: AddressRoutesDeps): AddressRoutes {
   const { log, onProblem, lookEveryMs = LOOK_EVERY_MS } = deps;
   const mailbox = createTableMailbox();
@@ -97,9 +103,9 @@ function createKeeper(deps: AddressRoutesDeps): Keeper {
   /** Addresses that have a route of ours; undefined = not known. */
   let ours: Set<string> | undefined;
 
-  const apply = async (known: Set<string>, change: Done, signal: AbortSignal): Promise<Done> => {
+  const apply = async (known: Set<string>, { families, of }: Changes, signal: AbortSignal): Promise<Done> => {
     ours = undefined; // until it is known to have been done
-    const done = await applyChange(deps, change, signal);
+    const done = await eachFamily(families, async (family) => applyChange(deps, { family, ...(await of(family)) }, signal));
     for (const address of done.removed) known.delete(address);
     for (const address of done.added) known.add(address);
     ours = known;
@@ -108,10 +114,15 @@ function createKeeper(deps: AddressRoutesDeps): Keeper {
 
   const lookAtAll = async (signal: AbortSignal): Promise<Done> => {
     wanted.take();
-    const all = [...wanted.words()];
-    const families = ours ? byFamily([...all, ...ours]).keys() : FAMILIES;
-    const { there, unneeded } = await lookAtOurs(deps.tools, { families, isWanted: (address) => wanted.has(address) }, signal);
-    return apply(there, { added: all.filter((address) => !there.has(address)), removed: unneeded }, signal);
+    const all = byFamily([...wanted.words()]);
+    const families = ours ? byFamily([...wanted.words(), ...ours]).keys() : FAMILIES;
+    const known = new Set<string>();
+    const of = async (family: IpFamily): Promise<Done> => {
+      const { there, unneeded } = await lookAtOurs(deps.tools, { family, isWanted: (address) => wanted.has(address) }, signal);
+      for (const address of there) known.add(address);
+      return { added: (all.get(family) ?? []).filter((address) => !there.has(address)), removed: unneeded };
+    };
+    return apply(known, { families, of }, signal);
   };
 
   return {
@@ -121,8 +132,11 @@ function createKeeper(deps: AddressRoutesDeps): Keeper {
     async followChange(signal) {
       const known = ours;
       if (!known) return lookAtAll(signal);
-      const { added, removed } = wanted.take();
-      return apply(known, { added, removed: removed.filter((address) => known.has(address)) }, signal);
+      const change = wanted.take();
+      const added = byFamily(change.added);
+      const removed = byFamily(change.removed.filter((address) => known.has(address)));
+      const of = (family: IpFamily): Done => ({ added: added.get(family) ?? [], removed: removed.get(family) ?? [] });
+      return apply(known, { families: new Set([...removed.keys(), ...added.keys()]), of }, signal);
     },
   };
 }
@@ -130,35 +144,37 @@ function createKeeper(deps: AddressRoutesDeps): Keeper {
 /** Which routes of ours there are, and which of them are not needed: nobody wants them, or another leads there too. */
 async function lookAtOurs(
   tools: KernelTools,
-  { families, isWanted }: { readonly families: Iterable<IpFamily>; readonly isWanted: (address: string) => boolean },
+  { family, isWanted }: { readonly family: IpFamily; readonly isWanted: (address: string) => boolean },
   signal: AbortSignal,
-): Promise<{ readonly there: Set<string>; readonly unneeded: readonly string[] }> {
-  const all = new Set<string>();
-  const unneeded: string[] = [];
-  for (const family of families) {
-    const flag = flagOf({ family });
-    const there = (await ourRoutes(tools, flag, signal)).map(({ dst }) => dst).filter((dst) => !dst.includes("/"));
-    for (const dst of there) all.add(dst);
-    const isHeld = there.some(isWanted) ? holderOf(family, await routes(tools, flag, ["table", "main"], signal)) : () => false;
-    unneeded.push(...there.filter((dst) => !isWanted(dst) || isHeld(dst)));
-  }
-  return { there: all, unneeded };
+): Promise<{ readonly there: ReadonlySet<string>; readonly unneeded: readonly string[] }> {
+  const flag = flagOf({ family });
+  const there = (await ourRoutes(tools, flag, signal)).map(({ dst }) => dst).filter((dst) => !dst.includes("/"));
+  const isHeld = there.some(isWanted) ? holderOf(family, await routes(tools, flag, ["table", "main"], signal)) : () => false;
+  return { there: new Set(there), unneeded: there.filter((dst) => !isWanted(dst) || isHeld(dst)) };
 }
 
 /** Of what is to be added, what the kernel has no way to is. */
-async function applyChange({ tools, addresses }: AddressRoutesDeps, { added, removed }: Done, signal: AbortSignal): Promise<Done> {
-  for (const [family, gone] of byFamily(removed)) await removeRoutes(tools, flagOf({ family }), gone, signal);
-  const missing: string[] = [];
-  for (const [family, asked] of byFamily(added)) {
-    const flag = flagOf({ family });
-    const source = sourceOf(addresses(), { family });
-    if (source === undefined) continue; // no address of the family: there is nowhere to go
-    const reached = new Set((await waysTo(tools, flag, asked, signal)).map(({ dst }) => dst));
-    const destinations = asked.filter((address) => !reached.has(address));
-    await addRoutes(tools, { flag, destinations, source }, signal);
-    missing.push(...destinations);
-  }
-  return { added: missing, removed };
+async function applyChange(
+  { tools, addresses }: AddressRoutesDeps,
+  { family, added, removed }: Done & { readonly family: IpFamily },
+  signal: AbortSignal,
+): Promise<Done> {
+  const flag = flagOf({ family });
+  await removeRoutes(tools, flag, removed, signal);
+  const source = sourceOf(addresses(), { family });
+  if (source === undefined) return { added: [], removed }; // no address of the family: there is nowhere to go
+  const reached = new Set((await waysTo(tools, flag, added, signal)).map(({ dst }) => dst));
+  const destinations = added.filter((address) => !reached.has(address));
+  await addRoutes(tools, { flag, destinations, source }, signal);
+  return { added: destinations, removed };
+}
+
+/** One that fails leaves the other alone: it is told when both are over. */
+async function eachFamily(families: Iterable<IpFamily>, work: (family: IpFamily) => Promise<Done>): Promise<Done> {
+  const working = [...families].map(work);
+  await Promise.allSettled(working);
+  const done = await Promise.all(working);
+  return { added: done.flatMap(({ added }) => added), removed: done.flatMap(({ removed }) => removed) };
 }
 
 /** Does a route that is not ours lead there? By the prefixes that there are, so that many addresses and many routes do not multiply. */
