@@ -63,14 +63,14 @@ interface Round {
 
 /** One look: a host that would ask somebody who does not answer has no names at all, so it gets its own servers back. */
 function createRound(deps: KeepDeps, signal: AbortSignal): () => Promise<Round> {
-  const { records, isAnswering, log, silentMs } = deps;
+  const { records, settings, isAnswering, log, silentMs } = deps;
   const keeper = createKeeper(deps);
   const watch = createAnswerWatch(silentMs);
   let isGivenBack = false;
   return async () => {
     const record = await records.read();
     if (!record) return { trouble: undefined, isAnswering: true };
-    const state = watch(isAnswering(addressAsked(record)), performance.now());
+    const state = watch(isAnswering(addressAsked({ kind: record.kind, server: settings.server })), performance.now());
     if (state === "answers") {
       isGivenBack = false;
       return { trouble: await keeper.keep(record, signal), isAnswering: true };
@@ -140,7 +140,12 @@ function createKeeper({ tools, records, settings, path = RESOLV_CONF_FILE, log }
     if (!namesOthers(text, settings.server))
       return `${RESOLV_CONF_FILE} was rewritten by somebody else and names nobody: it is left as it is`;
     taken.push(Date.now());
-    const next = { ...record, server: settings.server, file: await saveOriginal({ records, path }, settings.server, text) };
+    const next = {
+      ...record,
+      ...settings,
+      moreZones: [...settings.moreZones],
+      file: await saveOriginal({ records, path }, settings.server, text),
+    };
     await records.write(next);
     await takeFile({ path }, next);
     log.info("somebody has written /etc/resolv.conf anew: that is its original now, and it names this agent again");
@@ -179,6 +184,8 @@ function createKeeper({ tools, records, settings, path = RESOLV_CONF_FILE, log }
   return {
     async keep(record, signal) {
       if (record.server !== settings.server || record.domain !== settings.domain) {
+        // An original is saved only from what was ours or given back; the rest is judged as ever.
+        if (record.kind === "file" && ["others'", "elsewhere"].includes(await stateOfFile({ path }, record))) return keepFile(record);
         await follow(record);
         return undefined; // the next look does what there is to do
       }
