@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { execa } from "execa";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -9,16 +10,23 @@ import { startHost, startServer, type TestHost, type TestServer } from "./cli-se
 /** An unmodified kubectl against our server: one session, in the order of these rows. FAIRLEAD_KUBECTL names another one. */
 
 const kubectl = process.env["FAIRLEAD_KUBECTL"] ?? "kubectl";
+const isThere = spawnSync(kubectl, ["version", "--client"]).status === 0;
+// Debian has no package of it. CI has it, and must: there these tests fail without.
+const isLeftOut = !isThere && process.env["CI"] !== "true";
+if (isLeftOut) console.error(`!!! NOT run: kubectl.test.ts: there is no ${kubectl} (FAIRLEAD_KUBECTL names another one)`);
+
 let server: TestServer;
 let host: TestHost;
 let home: string;
 beforeAll(async () => {
+  if (isLeftOut) return;
   server = await startServer();
   host = await startHost(server, "vm-1", "192.168.56.11");
   home = await mkdtemp(join(tmpdir(), "fairlead-kubectl-"));
   for (const [name, text] of Object.entries(FILES)) await writeFile(join(home, name), text);
 });
 afterAll(async () => {
+  if (isLeftOut) return;
   await host.stop();
   await server.close();
   await rm(home, { recursive: true, force: true });
@@ -217,7 +225,7 @@ const session: Row[] = [
   { run: "get ns shop", code: 1, err: /namespaces "shop" not found/ },
 ];
 
-test("a session of everyday commands ends as it does with Kubernetes", { timeout: 180_000 }, async () => {
+test.skipIf(isLeftOut)("a session of everyday commands ends as it does with Kubernetes", { timeout: 180_000 }, async () => {
   const wrong: unknown[] = [];
   for (const { run: args, code = 0, out, err } of session) {
     const { stdout, stderr, exitCode } = await run(args, { KUBE_EDITOR: "true" });
@@ -232,7 +240,7 @@ function holds(wanted: string | RegExp | undefined, stdout: string): boolean {
   return typeof wanted === "string" ? stdout.trim() === wanted : wanted.test(stdout.trim());
 }
 
-test("a watch shows what another client does, as rows of one table", { timeout: 60_000 }, async () => {
+test.skipIf(isLeftOut)("a watch shows what another client does, as rows of one table", { timeout: 60_000 }, async () => {
   const watching = execa(kubectl, ["get", "svc", "-w", "-l", "watched=yes"], {
     reject: false,
     env: { KUBECONFIG: server.kubeconfig, HOME: home },
