@@ -2,7 +2,7 @@ import { Worker } from "node:worker_threads";
 import type { Logger } from "pino";
 import { describeError } from "#proto/error.ts";
 import { Feed, type Batch } from "./feed.ts";
-import type { FromMember, MemberReport, MemberStart, ToMember } from "./messages.ts";
+import type { FromMember, MemberReport, MemberStart, ProbeBack, ToMember } from "./messages.ts";
 import { NO_STATS } from "./stats.ts";
 
 /** A running member, seen from the agent's thread. */
@@ -20,6 +20,7 @@ export interface MemberDeps {
   readonly everything: () => Batch;
   readonly log: Pick<Logger, "info" | "warn">;
   readonly onReport: () => void;
+  readonly onProbeBack: (message: ProbeBack) => void;
 }
 
 /** What a member may take at most (10,000 services take 30): one that leaks ends, and not the host. */
@@ -30,7 +31,7 @@ const GRACE_MS = 1000;
 /** For draining. */
 const STOP_MS = 1000;
 
-export function startMember({ start, everything, log, onReport }: MemberDeps): Member {
+export function startMember({ start, everything, log, onReport, onProbeBack }: MemberDeps): Member {
   const worker = new Worker(new URL("./member.ts", import.meta.url), {
     name: "fairlead-dns",
     workerData: start,
@@ -52,6 +53,9 @@ export function startMember({ start, everything, log, onReport }: MemberDeps): M
     switch (message.kind) {
       case "taken":
         feed.taken();
+        return;
+      case "probe-back":
+        onProbeBack(message);
         return;
       case "log":
         log[message.level](message.fields, message.message);

@@ -16,7 +16,12 @@ const log = {
   info: (fields: object, message: string) => tell({ kind: "log", level: "info", fields, message }),
   warn: (fields: object, message: string) => tell({ kind: "log", level: "warn", fields, message }),
 };
-const responder = createDnsResponder({ ...start, log, onBound: report });
+const responder = createDnsResponder({
+  ...start,
+  siblings: { token: start.loopToken, onProbeBack: (key) => tell({ kind: "probe-back", key }) },
+  log,
+  onBound: report,
+});
 const stalls = start.measuresStalls ? startStallMeter() : undefined;
 
 function report(): void {
@@ -35,6 +40,9 @@ port.on("message", (message: ToMember) => {
       return;
     case "upstreams":
       responder.useUpstreams(message.upstreams);
+      return;
+    case "probe-back":
+      responder.probeCameBack(message.key);
       return;
     case "stop":
       stop.abort();

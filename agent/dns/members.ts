@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import type { Logger } from "pino";
 import type { DnsChange } from "#agent/compile/dns-records.ts";
 import { backoffMs, pause } from "#proto/backoff.ts";
@@ -73,6 +74,7 @@ export function createDnsMembers(options: DnsMembersOptions): DnsMembers {
     member: undefined,
     problem: undefined,
   }));
+  const loopToken = randomBytes(8).toString("hex");
   const allBound = Promise.withResolvers<readonly ListenAddress[]>();
   let ended = NO_STATS;
   let [restarts, stallMs] = [0, 0];
@@ -107,9 +109,18 @@ export function createDnsMembers(options: DnsMembersOptions): DnsMembers {
         allowedSources,
         reusePort: slots.length > 1,
         measuresStalls,
+        loopToken,
       };
       const startedMs = performance.now();
-      const member = startMember({ start, everything, log, onReport });
+      const member = startMember({
+        start,
+        everything,
+        log,
+        onReport,
+        onProbeBack: (message) => {
+          for (const other of members()) if (other !== member) other.tell(message);
+        },
+      });
       if (upstreams) member.tell({ kind: "upstreams", upstreams });
       slot.member = member;
       const why = await member.ended(signal);

@@ -1,5 +1,6 @@
 import type { DnsChange } from "#agent/compile/dns-records.ts";
 import type { ListenAddress } from "./listen.ts";
+import type { NameKey } from "./name.ts";
 import type { DnsStats, ResponderFacts } from "./responder.ts";
 import type { Upstream } from "./upstream-udp.ts";
 
@@ -22,17 +23,27 @@ export interface MemberStart extends ResponderFacts {
   readonly reusePort: boolean;
   /** For tests and benches: the meter wakes the thread 500 times a second. */
   readonly measuresStalls: boolean;
+  /** Of all members: see Siblings. */
+  readonly loopToken: string;
+}
+
+/** A probe for loops came to a member that did not send it: one of the others did. */
+export interface ProbeBack {
+  readonly kind: "probe-back";
+  readonly key: NameKey;
 }
 
 export type ToMember =
   | { readonly kind: "chunk"; readonly chunk: ZoneChunk }
   | { readonly kind: "sources"; readonly cidrs: readonly string[] }
   | { readonly kind: "upstreams"; readonly upstreams: readonly Upstream[] }
+  | ProbeBack
   /** Drain, close, end. */
   | { readonly kind: "stop" };
 
 export type FromMember =
   | { readonly kind: "taken" }
+  | ProbeBack
   | { readonly kind: "report"; readonly report: MemberReport }
   | { readonly kind: "log"; readonly level: "info" | "warn"; readonly fields: object; readonly message: string };
 

@@ -14,7 +14,7 @@ import type { StoredReply } from "./reply-cache.ts";
 import { Routes } from "./routes.ts";
 import { serverKey, serverText } from "./server-address.ts";
 import type { StubDomain } from "./stub-domains.ts";
-import { inOrder, Targets } from "./targets.ts";
+import { inOrder, noSiblings, Targets, type Siblings } from "./targets.ts";
 import type { Target } from "./targets.ts";
 import type { Upstream } from "./upstream-udp.ts";
 import { EDE, writeFailure, writeStored } from "./write-stored.ts";
@@ -63,7 +63,7 @@ interface Shared extends Known {
  */
 export class OtherNames {
   readonly #onOverload: () => void;
-  readonly #targets = new Targets();
+  readonly #targets: Targets;
   readonly #cache = new ReplyCache();
   readonly #exchanges = new Set<Exchange>();
   readonly #byMergeKey = new Map<string, Shared>();
@@ -74,8 +74,9 @@ export class OtherNames {
   #waiting = 0;
   #background = 0;
 
-  constructor(onOverload: () => void) {
+  constructor(onOverload: () => void, siblings: Siblings = noSiblings()) {
     this.#onOverload = onOverload;
+    this.#targets = new Targets(siblings);
   }
 
   /** Questions in flight end with the servers that they were sent to. */
@@ -96,6 +97,11 @@ export class OtherNames {
   /** A question that we sent ourselves and that came back: answering it by asking again would never end. */
   isOwn(id: number, question: Buffer, key: NameKey): boolean {
     return this.#targets.isOwn(id, question, key);
+  }
+
+  /** A sibling got what may be our probe. */
+  probeCameBack(key: NameKey): void {
+    this.#targets.probeCameBack(key);
   }
 
   /** Gives exactly one reply, at once or within 4.5 s. */

@@ -6,12 +6,14 @@ import type { ForwardStats } from "./forward-stats.ts";
 import { listenAt } from "./listen.ts";
 import type { ListenAddress, ListenState } from "./listen.ts";
 import type { ZoneChunk } from "./messages.ts";
+import type { NameKey } from "./name.ts";
 import { OtherNames } from "./other-names.ts";
 import type { Servers } from "./other-names.ts";
 import { createMessageHandler } from "./serve.ts";
 import { serverKey } from "./server-address.ts";
 import { AllowedSources } from "./sources.ts";
 import type { StubDomain } from "./stub-domains.ts";
+import type { Siblings } from "./targets.ts";
 import type { Upstream } from "./upstream-udp.ts";
 import { WireCache } from "./wire-cache.ts";
 import { ZoneIndex } from "./zone.ts";
@@ -44,6 +46,8 @@ export interface DnsResponderOptions extends ResponderFacts {
   readonly upstreams?: readonly Upstream[] | undefined;
   /** Others share the addresses. */
   readonly reusePort?: boolean;
+  /** Absent = there are none. */
+  readonly siblings?: Siblings | undefined;
   /** An address was bound, or could not be. */
   readonly onBound?: () => void;
   readonly log: DnsLog;
@@ -66,6 +70,8 @@ export interface DnsResponder {
   /** The prefixes that may ask, when the node's networks change. */
   allowSources(cidrs: readonly string[]): void;
   useUpstreams(upstreams: readonly Upstream[]): void;
+  /** A sibling got what may be a probe of ours. */
+  probeCameBack(key: NameKey): void;
   /** Binds, answers until the signal, drains, closes. Never rejects for an address that cannot be bound: see problems(). */
   run(signal: AbortSignal): Promise<void>;
   /** Resolves when every address is bound. */
@@ -113,7 +119,7 @@ export function createDnsResponder(options: DnsResponderOptions): DnsResponder {
     if (leftOut.length > 0)
       log.warn({ records: leftOut.slice(0, 10), count: leftOut.length }, "records that DNS cannot carry are left out");
   };
-  const others = new OtherNames(() => drop("forward-limit"));
+  const others = new OtherNames(() => drop("forward-limit"), options.siblings);
   const useUpstreams = (upstreams: readonly Upstream[]): void => others.use(serversOf(upstreams, options));
   const onMessage = createMessageHandler({ zone, wires, others, sources, counts, answers, drop });
 
@@ -132,6 +138,7 @@ export function createDnsResponder(options: DnsResponderOptions): DnsResponder {
     },
     allowSources: (cidrs) => sources.replace(cidrs),
     useUpstreams,
+    probeCameBack: (key) => others.probeCameBack(key),
     async run(signal) {
       if (options.upstreams) useUpstreams(options.upstreams);
       await Promise.all(

@@ -35,11 +35,30 @@ interface Timers {
 
 const ROOT_NS = encodeQuestion({ name: Buffer.of(0), type: TYPE.NS });
 
+/** The other threads that answer at the same addresses: the kernel gives a question to any of them. */
+export interface Siblings {
+  /** In the names of all their probes for loops, and in no others. */
+  readonly token: string;
+  /** Another one's probe came to us. */
+  onProbeBack(key: NameKey): void;
+}
+
+export function noSiblings(): Siblings {
+  return { token: randomBytes(8).toString("hex"), onProbeBack: () => undefined };
+}
+
 /** Keeps upstreams, and asks them now and then on its own account: whether one that is down is back, and whether one leads back to us. */
 export class Targets {
   #byServer = new Map<string, Target>();
   readonly #loopProbes = new Map<NameKey, { readonly target: Target; cameBack: boolean }>();
   readonly #timers = new Map<Target, Timers>();
+  readonly #siblings: Siblings;
+  readonly #ours: NameKey;
+
+  constructor(siblings: Siblings) {
+    this.#siblings = siblings;
+    this.#ours = keyOfName(`${siblings.token}.loop.invalid`) ?? "";
+  }
 
   /** Keeps those that are named again. Questions to the others may still be answered for a while. */
   use(upstreams: Iterable<Upstream>): ReadonlyMap<string, Target> {
@@ -66,14 +85,21 @@ export class Targets {
 
   /** A question that we sent ourselves and that came back: answering it by asking again would never end. */
   isOwn(id: number, question: Buffer, key: NameKey): boolean {
-    const probe = this.#loopProbes.get(key);
-    if (probe) {
-      probe.cameBack = true;
-      probe.target.isLooping = true;
+    if (key.endsWith(this.#ours)) {
+      if (!this.probeCameBack(key)) this.#siblings.onProbeBack(key);
       return true;
     }
     for (const { sockets } of this.#byServer.values()) if (sockets.isWaitingFor(id, question)) return true;
     return false;
+  }
+
+  /** Whether it is a probe of ours that is under way: its upstream leads to us, or to a sibling that tells us so. */
+  probeCameBack(key: NameKey): boolean {
+    const probe = this.#loopProbes.get(key);
+    if (!probe) return false;
+    probe.cameBack = true;
+    probe.target.isLooping = true;
+    return true;
   }
 
   get all(): readonly Target[] {
@@ -125,7 +151,7 @@ export class Targets {
   /** Asks for a name that nobody else can know; if that question reaches us, the upstream leads to us. */
   #checkForLoop(target: Target): void {
     const timers = this.#timersOf(target);
-    const key = keyOfName(`${randomBytes(8).toString("hex")}.${randomBytes(8).toString("hex")}.loop.invalid`);
+    const key = keyOfName(`${randomBytes(8).toString("hex")}.${this.#siblings.token}.loop.invalid`);
     if (key === undefined || timers.isLoopProbed || !this.#isUsed(target)) return;
     const probe = { target, cameBack: false };
     this.#loopProbes.set(key, probe);
