@@ -28,6 +28,8 @@ export interface Pace {
   readonly changesAtOnce: number;
   /** Of the connections that are drawn to see shares. */
   readonly drawn: number;
+  /** Whether no two connections of a sender have the same port. */
+  readonly freshPorts?: boolean;
   /** Which rows; absent = all. */
   readonly only?: (row: Row) => boolean;
 }
@@ -94,6 +96,7 @@ function askOf(row: Row, want: Flow["want"], family: IpFamily, pace: Pace): Ask 
     port,
     protocol,
     ...(row.from === "h1b" && { source: addressOf("h1b", family) }),
+    ...(pace.freshPorts === true && { freshPorts: true }),
     times: isSilent || protocol === "icmp" ? 1 : timesOf(row, want, pace),
     timeoutMs: isSilent ? pace.dropMs : pace.answerMs,
   };

@@ -12,6 +12,8 @@ export interface Ask {
   readonly protocol: "tcp" | "udp" | "icmp";
   /** The address to send from, instead of what the kernel chooses. */
   readonly source?: string;
+  /** From a port that no connection of this station had for the last 28,000; absent = the kernel chooses. */
+  readonly freshPorts?: boolean;
   /** So many new connections. */
   readonly times: number;
   /** Of each. */

@@ -11,6 +11,14 @@ import { clientAddress } from "./listen.ts";
 import { hostPort, type Ask, type Command, type Listen, type Seen } from "./station-words.ts";
 
 const AT_ONCE = 16;
+/** Nobody listens at one of these. */
+const FRESH = { first: 33_000, count: 28_000 } as const;
+let taken = 0;
+
+/** One counter for both families: a socket of IPv6 that is bound to a port has it in IPv4 as well. */
+function portFor({ freshPorts }: Ask): number {
+  return freshPorts === true ? FRESH.first + (taken++ % FRESH.count) : 0;
+}
 
 function greeting(socket: Pick<Socket, "localAddress" | "localPort" | "remoteAddress">): string {
   return `${hostPort(clientAddress(socket.localAddress), socket.localPort ?? 0)} ${clientAddress(socket.remoteAddress)}\n`;
@@ -34,9 +42,10 @@ async function listenUdp({ address, port }: Listen): Promise<void> {
 }
 
 /** Who answered and what he saw; throws what the kernel said, or `timeout`. */
-function askTcp({ address, port, source, timeoutMs }: Ask): Promise<string> {
+function askTcp(ask: Ask): Promise<string> {
+  const { address, port, source, timeoutMs } = ask;
   const { promise, resolve, reject } = Promise.withResolvers<string>();
-  const socket = connect({ host: address, port, ...(source !== undefined && { localAddress: source }) });
+  const socket = connect({ host: address, port, localPort: portFor(ask), ...(source !== undefined && { localAddress: source }) });
   const late = setTimeout(() => reject(new Error("timeout")), timeoutMs);
   socket.once("data", (text) => resolve(text.toString().trim()));
   socket.once("error", reject);
@@ -48,14 +57,15 @@ function askTcp({ address, port, source, timeoutMs }: Ask): Promise<string> {
   });
 }
 
-async function askUdp({ address, port, source, timeoutMs }: Ask): Promise<string> {
+async function askUdp(ask: Ask): Promise<string> {
+  const { address, port, source, timeoutMs } = ask;
   const socket = createSocket(address.includes(":") ? "udp6" : "udp4");
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   const late = setTimeout(() => reject(new Error("timeout")), timeoutMs);
   socket.once("message", (text) => resolve(text.toString().trim()));
   socket.on("error", reject);
-  if (source !== undefined) {
-    socket.bind({ address: source });
+  if (source !== undefined || ask.freshPorts === true) {
+    socket.bind({ port: portFor(ask), ...(source !== undefined && { address: source }) });
     await once(socket, "listening");
   }
   // Only a connected socket is told of a refusal.
