@@ -1,4 +1,5 @@
 import type { Logger } from "pino";
+import type { SystemdNotices } from "#proto/systemd.ts";
 import type { Joined } from "./config.ts";
 import type { ListenAddress } from "./dns/listen.ts";
 import type { StubDomain } from "./dns/stub-domains.ts";
@@ -23,5 +24,6 @@ export interface AgentConfig extends Joined {
   readonly nodePortCidrs: readonly string[];
   /** Where /readyz and its like are answered; undefined = nowhere. */
   readonly healthzListen: ListenAddress | undefined;
+  readonly notices: SystemdNotices;
   readonly log: Logger;
 }

@@ -37,6 +37,7 @@ export async function programFamily(deps: FamilyDeps, signal: AbortSignal): Prom
     trouble.set(subject(family), error);
   };
   for (let failures = 0; !signal.aborted; failures++) {
+    record.turnedAt = performance.now();
     let driver: DataplaneDriver | undefined;
     try {
       const onProblem = (problem: string | undefined): void => trouble.set(`UDP over ${family}`, problem);
@@ -80,7 +81,7 @@ async function runDriver(deps: FamilyDeps, driver: DataplaneDriver, signal: Abor
 function toldOf(
   { family, record, applied, trouble, events, metrics }: FamilyDeps,
   onFirst: () => void,
-): Pick<DataplaneDeps, "onApplied" | "onDrift" | "onFailure"> {
+): Pick<DataplaneDeps, "onApplied" | "onDrift" | "onFailure" | "onTurn"> {
   return {
     onApplied(revision, tookMs) {
       if (tookMs !== undefined) metrics.wrote(family, tookMs / 1000);
@@ -98,6 +99,7 @@ function toldOf(
         message: `somebody else removed or changed ${family} rules of this host, and they were put back: ${what}`,
       });
     },
+    onTurn: () => (record.turnedAt = performance.now()),
     onFailure(error) {
       trouble.set(subject(family), error);
       record.failure = error && describeError(error);

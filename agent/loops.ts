@@ -13,6 +13,7 @@ import { serveProbes } from "./probes/serve.ts";
 import { refusedProblems } from "./refused-addresses.ts";
 import { rejoinLoop } from "./rejoin.ts";
 import { runResolver } from "./resolver.ts";
+import { tellSystemd } from "./tell-systemd.ts";
 import { createContact, type Contact } from "./sync/contact.ts";
 import { heartbeatLoop } from "./sync/heartbeat.ts";
 import type { Touched } from "./sync/state.ts";
@@ -83,6 +84,11 @@ export function loopsOf({ parts, savedAt, startAnew }: LoopDeps): Readonly<Recor
     node: nodeLoopOf(parts),
     rejoin: (end) =>
       rejoinLoop({ credentialsFile, connection, isOutOfTouch: () => contact.problems().length > 0, onRejoin: startAnew }, end),
+    systemd: (end) =>
+      tellSystemd(
+        { notices: config.notices, look, server: connection.server, problems: () => [...trouble.list(), ...contact.problems()] },
+        end,
+      ),
     health: (end) => health.run(end),
     workloads: (end) => workloadFiles.run(end),
   };

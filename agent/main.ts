@@ -1,6 +1,8 @@
+import { writeSync } from "node:fs";
 import { resolve } from "node:path";
 import { Command, CommanderError, Option } from "commander";
 import { AppError } from "#proto/error.ts";
+import { openNotices } from "#proto/systemd.ts";
 import { cleanUp } from "./cleanup.ts";
 import { DEFAULT_CREDENTIALS, readMembership, stateDirOf, withStateDir, type Joined } from "./config.ts";
 import { openKernelTools } from "./dataplane/exec.ts";
@@ -12,16 +14,19 @@ import { forceExit } from "./force-exit.ts";
 import { joinFleet, readToken } from "./join.ts";
 import { isAgentRunning, lockNamespace, lockState } from "./lock.ts";
 import { defaultNodeName, ownVersion } from "./node/facts.ts";
+import { AGENT_UNIT, startOwnService } from "./own-service.ts";
 import { reportError } from "./report-error.ts";
 import { runAgent } from "./run.ts";
 
 /** The command line of the agent, and nothing else. */
 
 const stop = new AbortController();
+const notices = openNotices({ env: process.env, write: writeSync });
 const writes = createWrites();
 const tools = writes.watch(openKernelTools());
 for (const name of ["SIGTERM", "SIGINT"] as const)
   process.on(name, () => {
+    notices.stopping();
     stop.abort();
     void forceExit({ writes, exit: () => process.exit(0) });
   });
@@ -48,7 +53,7 @@ withRunFlags(
     .description("join this host to a fleet, once")
     .option("--token-file <file>", "file with the join token, or - for stdin")
     .addOption(new Option("--token <token>").hideHelp())
-    .option("--name <name>", "name of this node", defaultNodeName())
+    .addOption(new Option("--name <name>", "name of this node").default(defaultNodeName(), "this host's own"))
     .addOption(
       repeated("--address <ip>", "an address by which other hosts reach this one; may be repeated", {
         parse: collect,
@@ -56,6 +61,7 @@ withRunFlags(
       }),
     )
     .option("--run", "go on to run the agent", false)
+    .option("--no-start", `do not start ${AGENT_UNIT}, where this host has it`)
     .allowExcessArguments() // refused by join, which does not print them: one may be a token
     .addHelpText("after", JOIN_EXAMPLES),
 ).action(join);
@@ -94,7 +100,7 @@ if (stop.signal.aborted) process.exit();
 
 async function join(
   server: string,
-  flags: RunFlags & { tokenFile?: string; token?: string; name: string; address: string[]; run: boolean },
+  flags: RunFlags & { tokenFile?: string; token?: string; name: string; address: string[]; run: boolean; start: boolean },
   command: Command,
 ): Promise<void> {
   if (flags.token !== undefined) throw tokenInArguments();
@@ -113,6 +119,8 @@ async function join(
   process.stdout.write(`${node} has joined ${server}; its credential is in ${credentialsFile}\n`);
   if (replaced) process.stdout.write(`the credential that ${node} had before is revoked\n`);
   if (flags.run) await runUntilStopped(flags);
+  else if (flags.start && credentialsFile === DEFAULT_CREDENTIALS && (await startOwnService(tools, stop.signal)))
+    process.stdout.write(`${AGENT_UNIT} runs, and will at each boot\n`);
   else process.stdout.write(`${nextStep(credentialsFile, await isAgentRunning(stateDir))}\n`);
 }
 
@@ -156,6 +164,7 @@ async function runUntilStopped(flags: RunFlags): Promise<void> {
     masqueradeAll,
     nodePortCidrs,
     healthzListen: healthzListen === "off" ? undefined : healthzListen,
+    notices,
     log,
   };
   for (let next: Joined | undefined = joined; next;)

@@ -1,6 +1,8 @@
+import { writeSync } from "node:fs";
 import { pino } from "pino";
 import type { JoinTokenInfo } from "#proto/agents.ts";
 import { AppError, describeError, errorCodes } from "#proto/error.ts";
+import { openNotices } from "#proto/systemd.ts";
 import { readConfig, type Config } from "./config.ts";
 import { localRoutes } from "./exec.ts";
 import { checkRanges } from "./ranges.ts";
@@ -24,14 +26,21 @@ async function main(): Promise<number> {
   });
   checkRanges(config.cluster.serviceCidrs, await localRoutes());
   const log = pino({ level: config.logLevel, base: null }, pino.destination({ fd: 2, sync: true }));
+  const notices = openNotices({ env: process.env, write: writeSync });
   const server = await startServer(config, log);
   log.info({ url: server.url, dataDir: config.dataDir, cluster: config.cluster }, "serving");
   process.stdout.write(greeting(config, server));
+  const status = `serves on ${server.url}`;
+  notices.ready(status);
+  const watching = new AbortController();
+  const watched = notices.watch({ stuck: () => server.stuck(), status: () => status }, watching.signal);
   const signal = await stopped;
+  notices.stopping();
+  watching.abort();
   log.info({ signal }, "stopping");
   // A bug may not keep the host from shutting down: what is acknowledged is on disk already.
   setTimeout(() => process.exit(1), STOP_MS).unref();
-  await server.close();
+  await Promise.all([server.close(), watched]);
   log.info("stopped");
   return 0;
 }

@@ -32,6 +32,8 @@ export interface RunningServer {
   /** How others reach it, with the port that it really listens on. */
   readonly url: string;
   readonly published: Published;
+  /** What makes no progress, where something does not. */
+  stuck(): string | undefined;
   /** Answers those who wait, ends all loops, closes the store. */
   close(): Promise<void>;
 }
@@ -133,7 +135,7 @@ async function open(config: Config, log: Logger, undo: (() => Promise<void> | vo
     log,
   });
   ready = true;
-  return { url, published };
+  return { url, published, stuck: () => controllers.stuck() };
 }
 
 async function listen(app: App, { listen: { host, port }, advertise }: Config): Promise<string> {

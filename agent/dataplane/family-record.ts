@@ -11,8 +11,10 @@ export interface FamilyRecord {
   isProgrammed: boolean;
   /** Why the last write failed; undefined = it did not. */
   failure: string | undefined;
+  /** When its loop last came around (performance.now()); undefined = it does not run. */
+  turnedAt: number | undefined;
 }
 
 export function createFamilyRecord(family: IpFamily): FamilyRecord {
-  return { family, driver: undefined, unusable: undefined, isProgrammed: false, failure: undefined };
+  return { family, driver: undefined, unusable: undefined, isProgrammed: false, failure: undefined, turnedAt: undefined };
 }

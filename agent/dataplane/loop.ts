@@ -18,6 +18,8 @@ export interface DataplaneDeps {
   readonly onDrift: (missing: readonly string[]) => void;
   /** The kernel refused; `undefined` = it took what it refused before. */
   readonly onFailure?: (error: Error | undefined) => void;
+  /** It comes around: at least every few seconds, unless something hangs. */
+  readonly onTurn?: () => void;
   /** Milliseconds, for tests. */
   readonly now?: () => number;
 }
@@ -40,6 +42,7 @@ export async function dataplaneLoop(deps: DataplaneDeps, signal: AbortSignal): P
   let retryAt = 0;
   let verifiedAt = now();
   while (!isOver()) {
+    deps.onTurn?.();
     const timeoutMs = failures > 0 ? Math.max(0, retryAt - now()) : verifyIntervalMs;
     const update = await mailbox.take({ timeoutMs }, signal).catch(endOf(signal));
     if (isOver()) return;

@@ -8,6 +8,7 @@ const family = (name: "IPv4" | "IPv6", more: Partial<FamilyRecord> = {}, waiting
   ...createFamilyRecord(name),
   driver: "nftables: it works here",
   isProgrammed: true,
+  turnedAt: undefined,
   ...more,
   waitingMs,
 });

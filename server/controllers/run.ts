@@ -18,6 +18,8 @@ export interface Reconciler {
   /** Keys that wait, run or are to be tried again. */
   readonly pending: number;
   readonly failures: number;
+  /** For how long the oldest reconcile that runs has been running, in ms; 0 = none runs. */
+  readonly runningMs: number;
 }
 
 export interface ReconcilerOptions {
@@ -35,6 +37,7 @@ interface Work {
   revision: number;
   attempts: number;
   state: "waiting" | "running" | "delayed";
+  startedAt: number;
   /** Woken while it ran: the oldest commit of those. */
   again: number | undefined;
 }
@@ -96,6 +99,7 @@ export function createReconciler({ name, reconcile, log, signal, random = Math.r
   async function runOne(key: string, work: Work): Promise<void> {
     if (running++ === 0) idle = Promise.withResolvers<undefined>();
     work.state = "running";
+    work.startedAt = performance.now();
     let failed = false;
     try {
       await reconcile(key);
@@ -154,7 +158,7 @@ export function createReconciler({ name, reconcile, log, signal, random = Math.r
     wake: (key, revision) => {
       const work = works.get(key);
       if (!work) {
-        works.set(key, { revision, attempts: 0, state: "waiting", again: undefined });
+        works.set(key, { revision, attempts: 0, state: "waiting", startedAt: 0, again: undefined });
         queue.push(key);
         pump();
       } else if (work.state === "running") work.again = Math.min(work.again ?? Infinity, revision);
@@ -182,6 +186,13 @@ export function createReconciler({ name, reconcile, log, signal, random = Math.r
     settled: () => idle.promise,
     get pending() {
       return works.size;
+    },
+    get runningMs() {
+      const oldest = [...works.values()].reduce(
+        (at, { state, startedAt }) => (state === "running" ? Math.min(at, startedAt) : at),
+        Infinity,
+      );
+      return oldest === Infinity ? 0 : performance.now() - oldest;
     },
     get failures() {
       return failures;

@@ -30,11 +30,16 @@ export interface Controllers {
   readonly events: Pick<EventRecorder, "record" | "dropped">;
   /** What is still to be done, by controller; for probes and metrics. */
   pending(): Readonly<Record<string, number>>;
+  /** Which of them does not come to an end with something, where one does not. */
+  stuck(): string | undefined;
   /** Resolves when nothing that a commit up to `revision` caused is still to be done. */
   caughtUp(revision: number, signal: AbortSignal): Promise<void>;
   /** To be awaited after the signal aborted and before the store is closed. */
   ended(): Promise<void>;
 }
+
+/** A write takes milliseconds; a disk that hangs is no reason to start anew within seconds. */
+const STUCK_AFTER_MS = 60_000;
 
 /** Reads the fleet as it stands, then follows every commit, until the signal aborts. Resolves when all that there is has been looked at once. */
 export async function startControllers({ store, cluster, log, registry }: ControllerDeps, signal: AbortSignal): Promise<Controllers> {
@@ -98,6 +103,11 @@ export async function startControllers({ store, cluster, log, registry }: Contro
     },
     events,
     pending: () => ({ endpoints: endpoints.pending, nodeLease: leaseWrites.pending, workloadEnd: removals.pending }),
+    stuck: () => {
+      const names = { endpoints, "node-lease": leaseWrites, "workload-end": removals };
+      const [name, { runningMs = 0 } = {}] = Object.entries(names).find(([, one]) => one.runningMs > STUCK_AFTER_MS) ?? [];
+      return name && `the controller ${name} does not come to an end with something since ${Math.round(runningMs / 1000)} s`;
+    },
     caughtUp: (revision, waitSignal) => endpoints.caughtUp(revision, waitSignal),
     ended: async () => {
       await Promise.all([endpoints.settled(), leaseWrites.settled(), removals.settled(), events.stop()]);
