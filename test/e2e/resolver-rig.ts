@@ -43,7 +43,9 @@ export async function startFleetServer(host: Host): Promise<Api> {
 export async function joinMachine(machine: Machine, { api, server, name }: { api: Api; server: Host; name: string }): Promise<void> {
   const { body } = await api.call("POST", "/apis/fairlead.dev/v1/jointokens", { uses: 1 });
   const { token } = body as { token: string }; // as proto/agents.ts says
-  await machine.run(fairlead, ["agent", "join", `https://${server.ip}:7443`, "--token-file", "-", "--name", name], { input: token });
+  await machine.run(fairlead, ["agent", "join", `https://${server.ip}:7443`, "--token-file", "-", "--name", name, "--no-start"], {
+    input: token,
+  });
 }
 
 // As the C library of that machine finds it.
