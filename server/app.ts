@@ -16,6 +16,7 @@ import { reviewRoutes } from "./api/reviews.ts";
 import { resourceRoutes, type ResourceDeps } from "./api/resources.ts";
 import { guardRoutes, type App, type Authenticate } from "./api/route.ts";
 import { agentRoutes, type AgentsDeps } from "./api/agents.ts";
+import { createListener, type Listener } from "./listener.ts";
 import type { Metrics } from "./metrics.ts";
 
 /** The HTTP server with all its routes, from plain dependencies; it listens nowhere yet. */
@@ -45,15 +46,9 @@ const MAX_PARAM = 800;
 
 export function createApp(deps: AppDeps): App {
   const { tls, log, authenticate, metrics, polls } = deps;
+  const listener = createListener(tls, { headersMs: HEADERS_MS, requestMs: REQUEST_MS, idleMs: KEEP_ALIVE_MS });
   const app: App = Fastify({
-    https: {
-      ...tls,
-      minVersion: "TLSv1.2",
-      ALPNProtocols: ["http/1.1"],
-      handshakeTimeout: HEADERS_MS,
-      headersTimeout: HEADERS_MS,
-      connectionsCheckingInterval: 5000,
-    },
+    serverFactory: (handler) => listener.server.on("request", handler),
     loggerInstance: log,
     // One line a request, at debug, below.
     logController: new LogController({ disableRequestLogging: true }),
@@ -61,15 +56,13 @@ export function createApp(deps: AppDeps): App {
     forceCloseConnections: true,
     return503OnClosing: false, // in our own words, below
     bodyLimit: MAX_BODY_BYTES,
-    keepAliveTimeout: KEEP_ALIVE_MS,
-    requestTimeout: REQUEST_MS,
     routerOptions: { maxParamLength: MAX_PARAM },
     frameworkErrors: replyWithError,
     clientErrorHandler: answerUnreadable,
   });
   app.server.maxConnections = MAX_CONNECTIONS;
   app.decorateRequest("waits", false);
-  refuseWhenClosing(app, polls);
+  refuseWhenClosing(app, polls, listener);
   guardRoutes(app, authenticate);
   observe(app, metrics);
   acceptJsonBodies(app);
@@ -90,13 +83,13 @@ export function createApp(deps: AppDeps): App {
 }
 
 /** Those that wait get their answer, those that work finish; whoever comes now is told to come back. */
-function refuseWhenClosing(app: App, polls: Polls): void {
+function refuseWhenClosing(app: App, polls: Polls, listener: Listener): void {
   const open = new Set<ServerResponse>();
   let closing = false;
   let drained: (() => void) | undefined;
-  app.addHook("onRequest", (_request, reply, done) => {
+  app.addHook("onRequest", (request, reply, done) => {
     if (closing) {
-      void reply.header("Connection", "close");
+      if (request.raw.httpVersionMajor === 1) void reply.header("Connection", "close");
       done(new AppError("ServiceUnavailable", "the server is stopping", { retryAfterSeconds: 1 }));
       return;
     }
@@ -109,6 +102,7 @@ function refuseWhenClosing(app: App, polls: Polls): void {
   });
   app.addHook("preClose", async () => {
     closing = true;
+    listener.refuseNewStreams();
     polls.close();
     if (open.size === 0) return;
     await new Promise<void>((resolve) => {
@@ -126,7 +120,10 @@ function observe(app: App, metrics: Metrics): void {
     const seconds = reply.elapsedTime / 1000;
     metrics.observeRequest({ route, method: route === "" ? "" : method, code, seconds, waited: request.waits });
     const by = request.identity && userNameOf(request.identity);
-    request.log.debug({ method, path: pathOnly(request.url), code, ms: Math.round(reply.elapsedTime), by }, "request");
+    request.log.debug(
+      { method, path: pathOnly(request.url), http: request.raw.httpVersion, code, ms: Math.round(reply.elapsedTime), by },
+      "request",
+    );
     done();
   });
 }

@@ -1,6 +1,6 @@
-import type { Socket } from "node:net";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { AppError } from "#proto/error.ts";
+import { connectionOf, MAX_STREAMS } from "#server/listener.ts";
 import type { Identity } from "#server/trust/identity.ts";
 
 /** Requests that wait: long polls and watches. Counted and bounded, and all of them get their answer when the server closes. */
@@ -33,7 +33,7 @@ export interface PollLimits {
   readonly perConnection: number;
 }
 
-export const POLL_LIMITS: PollLimits = { total: 20_000, perConnection: 32 };
+export const POLL_LIMITS: PollLimits = { total: 20_000, perConnection: MAX_STREAMS };
 
 export interface PollsInput {
   readonly limits?: PollLimits | undefined;
@@ -44,18 +44,18 @@ export interface PollsInput {
 export function createPolls({ limits = POLL_LIMITS, revocationOf }: PollsInput = {}): Polls {
   const open = new Set<AbortController>();
   const counts = new Map<PollKind, number>();
-  const perSocket = new WeakMap<Socket, number>();
+  const perConnection = new WeakMap<object, number>();
   let closed = false;
 
-  const add = (what: PollKind, socket: Socket, difference: number): void => {
+  const add = (what: PollKind, connection: object, difference: number): void => {
     counts.set(what, (counts.get(what) ?? 0) + difference);
-    perSocket.set(socket, (perSocket.get(socket) ?? 0) + difference);
+    perConnection.set(connection, (perConnection.get(connection) ?? 0) + difference);
   };
 
   return {
     open: (what, request, reply) => {
-      const { socket } = request.raw;
-      if (open.size >= limits.total || (perSocket.get(socket) ?? 0) >= limits.perConnection)
+      const connection = connectionOf(request);
+      if (open.size >= limits.total || (perConnection.get(connection) ?? 0) >= limits.perConnection)
         throw new AppError("TooManyRequests", "too many requests wait for changes, please try again later", { retryAfterSeconds: 1 });
       request.waits = true;
       const controller = new AbortController();
@@ -64,7 +64,7 @@ export function createPolls({ limits = POLL_LIMITS, revocationOf }: PollsInput =
       if (closed || revoked?.aborted === true) abort();
       revoked?.addEventListener("abort", abort, { once: true });
       open.add(controller);
-      add(what, socket, 1);
+      add(what, connection, 1);
       reply.raw.once("close", abort);
       let released = false;
       return {
@@ -75,7 +75,7 @@ export function createPolls({ limits = POLL_LIMITS, revocationOf }: PollsInput =
           reply.raw.off("close", abort);
           revoked?.removeEventListener("abort", abort);
           open.delete(controller);
-          add(what, socket, -1);
+          add(what, connection, -1);
         },
       };
     },

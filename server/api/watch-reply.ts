@@ -175,7 +175,7 @@ async function pump(
   { signal, stalledAfterMs }: { signal: AbortSignal; stalledAfterMs: number },
 ): Promise<void> {
   for await (const line of lines) {
-    if (raw.destroyed) return;
+    if (signal.aborted) break;
     if (!raw.write(`${JSON.stringify(line)}\n`) && !(await drained(raw, signal, stalledAfterMs))) break;
   }
   // Ends cleanly for a reader that takes what it is sent; one that does not has nothing to lose.
