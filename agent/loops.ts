@@ -33,7 +33,15 @@ const MAX_ALIKE = 3;
 
 type Loop = (end: AbortSignal) => Promise<void>;
 
-/** All that runs, by name. Loops of one agent live and die together. */
+/** What needs nothing of the agent's state. */
+export function dnsLoopsOf({ config: { membership, log }, dns, tools }: Parts): Readonly<Record<string, Loop>> {
+  return {
+    dns: (end) => dns.run(end),
+    "dns address": (end) => keepDnsAddresses({ tools, addresses: membership.cluster.dnsIps, log }, end),
+  };
+}
+
+/** All else that runs, by name. Loops of one agent live and die together. */
 export function loopsOf({ parts, savedAt, startAnew }: LoopDeps): Readonly<Record<string, Loop>> {
   const { config, tools, trouble, kernel, dns, store, health, workloadFiles, replica, transport, applied } = parts;
   const { membership, connection, credentialsFile, log } = config;
@@ -74,9 +82,7 @@ export function loopsOf({ parts, savedAt, startAnew }: LoopDeps): Readonly<Recor
         },
         end,
       ),
-    dns: (end) => dns.run(end),
     "dns news": (end) => tellDnsProblems({ problems: () => dns.problems(), events: parts.events }, end),
-    "dns address": (end) => keepDnsAddresses({ tools, addresses: membership.cluster.dnsIps, log }, end),
     resolver: (end) => runResolver(parts, end),
     persistence: (end) => store.run(end),
     watch: (end) => watchLoop({ transport, replica, store, follow, applied, contact, log }, end),

@@ -83,6 +83,7 @@ export async function openParts(config: AgentConfig, tools: HostTools, signal: A
     upstreams: config.dnsUpstreams.length > 0 ? config.dnsUpstreams : undefined,
     stubs: config.dnsStubs,
     knownUpstreamsFile: upstreamsFile(stateDir),
+    image: { file: join(stateDir, "dns-zone"), node: nodeName },
     adopted: () => serversKept(resolverRecords),
     log,
   });

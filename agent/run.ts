@@ -2,7 +2,7 @@ import type { AgentConfig } from "./agent-config.ts";
 import type { Joined } from "./config.ts";
 import type { HostTools } from "./dataplane/exec.ts";
 import { removeDnsAddresses } from "./dns/address.ts";
-import { loopsOf } from "./loops.ts";
+import { dnsLoopsOf, loopsOf } from "./loops.ts";
 import { nextRunOf, sameFacts } from "./next-run.ts";
 import { refuseOverlap } from "./node/facts.ts";
 import { isSameNetwork } from "./node/network.ts";
@@ -26,9 +26,15 @@ export async function runAgent(config: AgentConfig, tools: HostTools, outer: Abo
   };
   const parts = await openParts(config, tools, signal);
   try {
-    // From what was heard last, before the network is asked for anything: a host that boots while the server is down serves at once.
-    const savedAt = await serveWhatWasKnown(parts, signal);
-    await runAll(signal, loopsOf({ parts, savedAt, startAnew }));
+    await runAll(signal, {
+      // At once: its thread has names of its own on disk.
+      ...dnsLoopsOf(parts),
+      "the agent": async (end) => {
+        // From what was heard last, before the network is asked for anything: a host that boots while the server is down serves at once.
+        const savedAt = await serveWhatWasKnown(parts, end);
+        await runAll(end, loopsOf({ parts, savedAt, startAnew }));
+      },
+    });
   } finally {
     await parts.transport.close();
   }

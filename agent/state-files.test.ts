@@ -15,7 +15,16 @@ async function aFolder(...files: string[]): Promise<string> {
   return folder;
 }
 
-const OURS = ["agent.sock", "upstreams.json", "sysctls.json", "replica/image", "replica/image.damaged", "replica/journal-12"];
+const OURS = [
+  "agent.sock",
+  "upstreams.json",
+  "sysctls.json",
+  "dns-zone",
+  "dns-zone.new",
+  "replica/image",
+  "replica/image.damaged",
+  "replica/journal-12",
+];
 
 test("a state folder with nothing of others in it goes, and is named as one", async () => {
   const folder = await aFolder(...OURS);

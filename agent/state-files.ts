@@ -6,7 +6,10 @@ import { join } from "node:path";
  * What this agent leaves in its state folder, by name: the only place that knows all of it. The operator names the folder, so there may be other things
  * in it, which are nobody's but the operator's.
  */
-const OWN_FILES: ReadonlySet<string> = new Set(["agent.sock", "sysctls.json", "sysctls.json.new", "upstreams.json", "upstreams.json.new"]);
+const OWN_FILES: ReadonlySet<string> = new Set([
+  "agent.sock",
+  ...["sysctls.json", "upstreams.json", "dns-zone"].flatMap((name) => [name, `${name}.new`]),
+]);
 const REPLICA = "replica";
 const OWN_REPLICA_FILE = /^(image|image\.new|image\.damaged|journal-\d+)$/;
 /** We write one with dashes, systemd one without. */

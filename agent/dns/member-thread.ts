@@ -17,6 +17,9 @@ export interface Member {
 
 export interface MemberDeps {
   readonly start: MemberStart;
+  /** For tests: another program, and another patience with it. */
+  readonly program?: URL | undefined;
+  readonly stuckMs?: number | undefined;
   readonly everything: () => Batch;
   readonly log: Pick<Logger, "info" | "warn">;
   readonly onReport: () => void;
@@ -25,14 +28,15 @@ export interface MemberDeps {
 
 /** What a member may take at most (10,000 services take 30): one that leaks ends, and not the host. */
 const LIMITS = { maxOldGenerationSizeMb: 1024, maxYoungGenerationSizeMb: 4 };
+const PROGRAM = new URL("./member.ts", import.meta.url);
 /** It reports each second; so long without one, and its thread is stuck. */
 const STUCK_MS = 10_000;
 const GRACE_MS = 1000;
 /** For draining. */
 const STOP_MS = 1000;
 
-export function startMember({ start, everything, log, onReport, onProbeBack }: MemberDeps): Member {
-  const worker = new Worker(new URL("./member.ts", import.meta.url), {
+export function startMember({ start, program = PROGRAM, stuckMs = STUCK_MS, everything, log, onReport, onProbeBack }: MemberDeps): Member {
+  const worker = new Worker(program, {
     name: "fairlead-dns",
     workerData: start,
     resourceLimits: LIMITS,
@@ -41,12 +45,12 @@ export function startMember({ start, everything, log, onReport, onProbeBack }: M
   let report: MemberReport = { stats: NO_STATS, problems: [], bound: [], stallMs: 0 };
   let why: string | undefined;
   const giveUp = (): void => {
-    why = `it did not answer for ${STUCK_MS / 1000} s`;
+    why = `it did not answer for ${stuckMs / 1000} s`;
     void worker.terminate();
   };
   // Not at once: where this thread was busy itself, the reports that wait are read first.
   const doubt = (): void => void (stuck = setTimeout(giveUp, GRACE_MS));
-  let stuck = setTimeout(doubt, STUCK_MS);
+  let stuck = setTimeout(doubt, stuckMs);
   const feed = new Feed((chunk) => worker.postMessage({ kind: "chunk", chunk } satisfies ToMember), everything);
 
   worker.on("message", (message: FromMember) => {
@@ -62,7 +66,7 @@ export function startMember({ start, everything, log, onReport, onProbeBack }: M
         return;
       case "report":
         clearTimeout(stuck);
-        stuck = setTimeout(doubt, STUCK_MS);
+        stuck = setTimeout(doubt, stuckMs);
         report = message.report;
         onReport();
     }

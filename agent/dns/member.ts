@@ -1,9 +1,10 @@
 import { parentPort, workerData } from "node:worker_threads";
 import type { FromMember, MemberStart, ToMember } from "./messages.ts";
 import { createDnsResponder } from "./responder.ts";
+import { createSavedZone } from "./saved-zone.ts";
 import { startStallMeter } from "./stall-meter.ts";
 
-/** The program of a member: the responder, told by messages what to answer. It holds no file and starts no program. */
+/** The program of a member: the responder, told by messages what to answer. It starts no program, and its only file is the zone for the next start. */
 
 const REPORT_MS = 1000;
 
@@ -22,6 +23,7 @@ const responder = createDnsResponder({
   log,
   onBound: report,
 });
+const saved = start.image && createSavedZone({ place: start.image, facts: start, responder, log });
 const stalls = start.measuresStalls ? startStallMeter() : undefined;
 
 function report(): void {
@@ -34,6 +36,7 @@ port.on("message", (message: ToMember) => {
     case "chunk":
       // In the next turn: the port hands out what arrives while it works in the same one, and the sockets would wait.
       void responder.take(message.chunk).then(() => setImmediate(tell, { kind: "taken" }));
+      if (start.image?.saves && message.chunk.synced) saved?.changed();
       return;
     case "sources":
       responder.allowSources(message.cidrs);
@@ -50,8 +53,9 @@ port.on("message", (message: ToMember) => {
 });
 
 const reporting = setInterval(report, REPORT_MS);
-await responder.run(stop.signal);
+await Promise.all([responder.run(stop.signal), start.image?.restores ? saved?.restore() : undefined]);
 clearInterval(reporting);
 stalls?.stop();
 report(); // the last counts
+await saved?.close();
 port.close(); // nothing else keeps the thread

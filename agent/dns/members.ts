@@ -3,6 +3,7 @@ import type { Logger } from "pino";
 import type { DnsChange } from "#agent/compile/dns-records.ts";
 import { backoffMs, pause } from "#proto/backoff.ts";
 import type { Batch } from "./feed.ts";
+import type { ImagePlace } from "./image.ts";
 import type { ListenAddress } from "./listen.ts";
 import { createSelfQuery } from "./self-query.ts";
 import { startMember, type Member } from "./member-thread.ts";
@@ -24,8 +25,12 @@ export interface DnsMembersOptions extends ResponderFacts {
   readonly knownUpstreamsFile?: string | undefined;
   /** Whom the original names that `fairlead dns install` keeps. */
   readonly adopted?: (() => Promise<readonly string[]>) | undefined;
+  /** Where the zone is kept for the next start; absent = nowhere. */
+  readonly image?: ImagePlace | undefined;
   /** For tests and benches. */
   readonly measuresStalls?: boolean;
+  readonly program?: URL;
+  readonly stuckMs?: number;
   readonly log: Pick<Logger, "info" | "warn">;
 }
 
@@ -98,7 +103,7 @@ export function createDnsMembers(options: DnsMembersOptions): DnsMembers {
   /** One after the other in this slot, until the signal. */
   async function keepMember(slot: (typeof slots)[number], signal: AbortSignal): Promise<void> {
     for (let failures = 0; !signal.aborted;) {
-      const { listen, domain, moreDomains, serviceCidrs, dnsIps, stubs, measuresStalls = false } = options;
+      const { listen, domain, moreDomains, serviceCidrs, dnsIps, stubs, image, measuresStalls = false } = options;
       const start = {
         listen,
         domain,
@@ -109,11 +114,15 @@ export function createDnsMembers(options: DnsMembersOptions): DnsMembers {
         allowedSources,
         reusePort: slots.length > 1,
         measuresStalls,
+        // Not twice: what ended this thread may be what it read.
+        image: image && { ...image, restores: failures === 0 && !applied.synced, saves: slot === slots[0] },
         loopToken,
       };
       const startedMs = performance.now();
       const member = startMember({
         start,
+        program: options.program,
+        stuckMs: options.stuckMs,
         everything,
         log,
         onReport,

@@ -1,4 +1,5 @@
 import type { DnsChange } from "#agent/compile/dns-records.ts";
+import type { ImagePlace } from "./image.ts";
 import type { ListenAddress } from "./listen.ts";
 import type { NameKey } from "./name.ts";
 import type { DnsStats, ResponderFacts } from "./responder.ts";
@@ -23,6 +24,8 @@ export interface MemberStart extends ResponderFacts {
   readonly reusePort: boolean;
   /** For tests and benches: the meter wakes the thread 500 times a second. */
   readonly measuresStalls: boolean;
+  /** The zone on disk. One member saves it; those that begin before the agent knows its state answer from it. */
+  readonly image: (ImagePlace & { readonly restores: boolean; readonly saves: boolean }) | undefined;
   /** Of all members: see Siblings. */
   readonly loopToken: string;
 }

@@ -19,6 +19,14 @@ export function keyOfName(text: string): NameKey | undefined {
   return key.length > MAX_NAME_OCTETS ? undefined : foldCase(key);
 }
 
+/** The reverse, of a key that was made of such a name. */
+export function dottedName(key: NameKey): string {
+  const labels: string[] = [];
+  for (let at = 0, length = key.charCodeAt(0); length > 0; at += length + 1, length = key.charCodeAt(at))
+    labels.push(key.slice(at + 1, at + 1 + length));
+  return labels.join(".");
+}
+
 /** Lower case for ASCII letters only (RFC 4343); `toLowerCase` alone would fold À into à. */
 export function foldCase(latin1: string): string {
   return /^[\x00-\x7f]*$/.test(latin1) ? latin1.toLowerCase() : latin1.replaceAll(/[A-Z]/g, (letter) => letter.toLowerCase());

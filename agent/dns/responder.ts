@@ -67,6 +67,10 @@ export interface DnsResponder {
   apply(changes: Iterable<DnsChange>, state: AppliedState): void;
   /** The same in pieces, with room for answers between them. */
   take(chunk: ZoneChunk): Promise<void>;
+  /** What was so when it was saved: answered until there is better, and what it does not name may exist. false = there is better. */
+  restore(changes: readonly DnsChange[]): boolean;
+  /** What it was told and has not been taken back, as it is when it is read. */
+  everything(): Iterable<DnsChange>;
   /** The prefixes that may ask, when the node's networks change. */
   allowSources(cidrs: readonly string[]): void;
   useUpstreams(upstreams: readonly Upstream[]): void;
@@ -112,6 +116,7 @@ export function createDnsResponder(options: DnsResponderOptions): DnsResponder {
   const dropped = new Map<string, number>();
   const places = createPlaces(listen, options);
   let revision = 0;
+  let isTold = false;
 
   const drop = (reason: string): void => void dropped.set(reason, (dropped.get(reason) ?? 0) + 1);
   const accepts = (address: string): boolean => sources.allows(address);
@@ -125,17 +130,25 @@ export function createDnsResponder(options: DnsResponderOptions): DnsResponder {
 
   return {
     apply(changes, state) {
+      isTold ||= state.synced;
       revision = state.revision;
       warnOf(zone.apply(changes, { all: state.all, synced: state.synced, serial: secondsNow() }));
     },
     async take({ changes, begins, ends, serial, synced, revision: next }) {
-      if (begins) zone.beginAll();
+      // What is not known whole takes nothing away.
+      if (begins && synced) zone.beginAll();
+      isTold ||= synced;
       warnOf(zone.say(changes, serial));
       if (!ends) return;
       while (!zone.endAll(GONE_PER_TURN)) await nextTurn();
       zone.synced = synced;
       revision = next;
     },
+    restore(changes) {
+      if (!isTold) warnOf(zone.say(changes, secondsNow()));
+      return !isTold;
+    },
+    everything: () => zone.everything(),
     allowSources: (cidrs) => sources.replace(cidrs),
     useUpstreams,
     probeCameBack: (key) => others.probeCameBack(key),

@@ -3,7 +3,7 @@ import { compileDnsDomain } from "#agent/compile/dns-records.ts";
 import { encodeSoa } from "./codec.ts";
 import type { RecordBody } from "./codec.ts";
 import { NameCache } from "./name-cache.ts";
-import { keyOfName, parentOf } from "./name.ts";
+import { dottedName, keyOfName, parentOf } from "./name.ts";
 import type { NameKey } from "./name.ts";
 import { TYPE } from "./protocol.ts";
 import { encodeSet, octetsOf, setOf } from "./record-set.ts";
@@ -142,6 +142,19 @@ export class ZoneIndex implements ZoneView {
     this.#unconfirmed = undefined;
     this.#version++;
     return true;
+  }
+
+  /** What was said and not taken back, by all but the domain itself. */
+  *everything(): Generator<DnsChange> {
+    for (const [source, { recordKeys, heldKeys }] of this.#said)
+      if (source !== DOMAIN_SOURCE)
+        yield { source, records: recordKeys.flatMap((key) => this.#recordsBy(source, key)), names: heldKeys.map(dottedName) };
+  }
+
+  #recordsBy(source: string, key: NameKey): DnsRecord[] {
+    const name = dottedName(key);
+    const own = (this.#nodes.get(key)?.records ?? []).filter((record) => record.source === source);
+    return own.map(({ source: _, ...data }) => ({ name, ...data }));
   }
 
   zoneOf(key: NameKey, labels: readonly number[]): number | undefined {

@@ -1,5 +1,5 @@
-import { crc32 } from "node:zlib";
 import { z } from "zod";
+import { lineOf } from "#agent/checked-line.ts";
 import { ClusterFacts, FOLLOWED_KINDS } from "#proto/agents.ts";
 
 /**
@@ -38,20 +38,4 @@ export type JournalLine = z.output<typeof JournalLine>;
 
 export function encodeLine(value: ImageHeader | Readonly<Omit<JournalLine, "deletes">>): string {
   return lineOf(JSON.stringify(value));
-}
-
-/** Of something that is JSON already. */
-export function lineOf(text: string): string {
-  return `${crc32(text).toString(16).padStart(8, "0")} ${text}\n`;
-}
-
-/** undefined when the line is damaged. */
-export function decodeLine(line: string): unknown {
-  const text = line.slice(9);
-  if (line[8] !== " " || crc32(text).toString(16).padStart(8, "0") !== line.slice(0, 8)) return undefined;
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

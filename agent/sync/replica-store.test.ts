@@ -5,7 +5,8 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { expect, onTestFinished, test } from "vitest";
 import type { Change, ClusterFacts } from "#proto/agents.ts";
 import { waitFor } from "#test/wait-for.ts";
-import { decodeLine, encodeLine, ImageHeader } from "./replica-format.ts";
+import { decodeLine } from "#agent/checked-line.ts";
+import { encodeLine, ImageHeader } from "./replica-format.ts";
 import { createReplicaStore, replay, type ReplicaStore } from "./replica-store.ts";
 import { createReplica, type Replica } from "./replica.ts";
 

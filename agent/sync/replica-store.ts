@@ -1,10 +1,11 @@
 import { mkdir, open, readdir, readFile, rename, rm, stat, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import type { Logger } from "pino";
+import { decodeLine, lineOf } from "#agent/checked-line.ts";
 import { backoffMs, pause } from "#proto/backoff.ts";
 import { AppError, describeError } from "#proto/error.ts";
 import type { FollowedObject } from "./packed-object.ts";
-import { decodeLine, encodeLine, IMAGE_FORMAT, ImageHeader, JournalLine, lineOf } from "./replica-format.ts";
+import { encodeLine, IMAGE_FORMAT, ImageHeader, JournalLine } from "./replica-format.ts";
 import type { ReplicaImage, ReplicaStep } from "./replica.ts";
 import { createWake } from "./wake.ts";
 

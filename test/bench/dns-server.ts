@@ -1,6 +1,7 @@
 // Our responder as the agent runs it, alone:  node test/bench/dns-server.ts --port 5301 --services 10000 [--members 2] [--upstream 5400] [--state FOLDER]
 // With --state, the services come from the agent's state on disk. Prints "ready" when all are answered. On standard input: "churn N" = N changes a second,
 // "churn 0" = none. Ends with its input.
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 import { pino } from "pino";
@@ -38,19 +39,21 @@ async function fromDisk(folder: string): Promise<() => Iterable<DnsChange>> {
   return () => everyDnsChange(replica.state);
 }
 
-const everything = values.state === undefined ? generated : await fromDisk(values.state);
+let everything: () => Iterable<DnsChange> = () => [];
 const members = createDnsMembers({
   ...DNS_FACTS,
   members: Number(values.members),
-  everything,
+  everything: () => everything(),
+  image: values.state === undefined ? undefined : { file: join(values.state, "dns-zone"), node: "h1" },
   listen: [{ address: "127.0.0.1", port: Number(values.port) }],
   allowedSources: [],
   upstreams: values.upstream === undefined ? [] : [{ address: "127.0.0.1", port: Number(values.upstream) }],
   log: quiet,
 });
 const stop = new AbortController();
-members.apply([], { revision: 1, synced: true, all: true });
 const running = members.run(stop.signal);
+everything = values.state === undefined ? generated : await fromDisk(values.state);
+members.apply([], { revision: 1, synced: true, all: true });
 await members.listening();
 await waitFor(() => members.stats().revision === 1, { what: "the members to have the zone", timeoutMs: 30_000 });
 process.stdout.write("ready\n");

@@ -16,13 +16,31 @@ export interface PerfOptions {
   /** Absent = as fast as it goes, 100 at once. */
   readonly perSecond?: number;
   readonly latencies?: boolean;
+  /** Absent = eight. */
+  readonly clients?: number;
   /** The processors that it may use; absent = all. */
   readonly cpu?: string;
 }
 
-/** The load of Debian's dnsperf: eight clients from ports of their own. A query that is not answered in 2 s is lost. */
-export async function dnsperf({ port, file, seconds, perSecond, latencies = false, cpu }: PerfOptions): Promise<Perf> {
-  const line = ["dnsperf", "-s", "127.0.0.1", "-p", String(port), "-d", file, "-l", String(seconds), "-c", "8", "-q", "100", "-t", "2"];
+/** The load of Debian's dnsperf: clients from ports of their own. A query that is not answered in 2 s is lost. */
+export async function dnsperf({ port, file, seconds, perSecond, latencies = false, clients = 8, cpu }: PerfOptions): Promise<Perf> {
+  const line = [
+    "dnsperf",
+    "-s",
+    "127.0.0.1",
+    "-p",
+    String(port),
+    "-d",
+    file,
+    "-l",
+    String(seconds),
+    "-c",
+    String(clients),
+    "-q",
+    "100",
+    "-t",
+    "2",
+  ];
   if (perSecond !== undefined) line.push("-Q", String(perSecond));
   if (latencies) line.push("-v");
   const [command = "", ...args] = cpu === undefined ? line : ["taskset", "-c", cpu, ...line];

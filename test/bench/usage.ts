@@ -1,12 +1,31 @@
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 
 const TICKS_PER_S = 100; // USER_HZ, the unit of /proc/PID/stat on every Linux architecture that Node runs on
 
 /** Processor time of a process and of the children that it has waited for, in ms (proc(5), fields 14 to 17). */
 export async function cpuMs(pid: number): Promise<number> {
-  const stat = await readFile(`/proc/${pid}/stat`, "utf8");
+  return ticksMs(await readFile(`/proc/${pid}/stat`, "utf8"), 15);
+}
+
+/** Of each thread of a process, by its number. */
+export async function threadsCpuMs(pid: number): Promise<ReadonlyMap<string, number>> {
+  const threads = await readdir(`/proc/${pid}/task`);
+  return new Map(
+    await Promise.all(
+      threads.map(async (thread) => [thread, ticksMs(await readFile(`/proc/${pid}/task/${thread}/stat`, "utf8"), 13)] as const),
+    ),
+  );
+}
+
+/** How long the machine's processors had nothing to do, all together, in ms. */
+export async function idleMs(): Promise<number> {
+  const [line = ""] = (await readFile("/proc/stat", "utf8")).split("\n");
+  return (Number(line.trim().split(/\s+/)[4]) * 1000) / TICKS_PER_S;
+}
+
+function ticksMs(stat: string, to: 13 | 15): number {
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" "); // the name may hold spaces; field 3 is the first after it
-  const ticks = fields.slice(11, 15).reduce((sum, field) => sum + Number(field), 0);
+  const ticks = fields.slice(11, to).reduce((sum, field) => sum + Number(field), 0);
   return (ticks * 1000) / TICKS_PER_S;
 }
 

@@ -1,6 +1,9 @@
 import { execa } from "execa";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { pino } from "pino";
 import { Registry } from "prom-client";
 import { expect, onTestFinished, test } from "vitest";
@@ -49,7 +52,7 @@ async function start(state: Map<string, DnsChange>, options: Partial<DnsMembersO
     log: pino({ level: "silent" }),
     ...options,
   });
-  members.apply([], { revision: 1, synced: true, all: true });
+  if (state.size > 0) members.apply([], { revision: 1, synced: true, all: true });
   const stopping = new AbortController();
   const running = members.run(stopping.signal);
   const stop = async (): Promise<void> => {
@@ -84,6 +87,46 @@ test("changes reach the names, and a member that ends is started again with all 
   await waitFor(async () => (await ask(at, nameOf("api"))) === "10.96.0.8", { what: "the names to be there again", timeoutMs: 10_000 });
   expect(await ask(at, nameOf("web"))).toBe("10.96.0.7");
   await waitFor(() => members.stats().revision === 3 && members.stats().running === 1, { what: "the report of the new member" });
+});
+
+test("a member that hangs is ended and started again", async () => {
+  const state = new Map([["web", service("web", "10.96.0.7")]]);
+  const program = new URL("../dns/hanging-member.ts", import.meta.url);
+  const { members, at } = await start(state, { program, stuckMs: 3000, measuresStalls: false });
+  expect(await ask(at, nameOf("web"))).toBe("10.96.0.7");
+  members.allowSources(["192.0.2.66/32"]);
+  await waitFor(() => members.stats().restarts === 1, { what: "the member to be ended", timeoutMs: 20_000 });
+  expect(members.problems().join()).toContain("the DNS responder ended (it did not answer for 3 s), and is started again");
+  await waitFor(async () => (await ask(at, nameOf("web"))) === "10.96.0.7", { what: "the name to be there again", timeoutMs: 10_000 });
+  expect(members.stats().restarts).toBe(1);
+});
+
+test("before the agent knows its state, what was saved is answered, and a name that is missing there may exist", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "fl-dns-"));
+  onTestFinished(() => rm(folder, { recursive: true, force: true }));
+  const image = { file: join(folder, "dns-zone"), node: "h1" };
+  const state = new Map([
+    ["web", service("web", "10.96.0.7")],
+    ["old", service("old", "10.96.0.8")],
+  ]);
+  const before = await start(state, { image, members: 2 });
+  await waitFor(() => before.members.stats().revision === 1, { what: "the names" });
+  await before.stop();
+
+  const next = new Map<string, DnsChange>(); // nothing is known yet
+  const { members, at, stop } = await start(next, { image, members: 2 });
+  for (let i = 0; i < 10; i++) await waitFor(async () => (await ask(at, nameOf("web"))) === "10.96.0.7", { what: "what was saved" }); // from either
+  expect(await ask(at, nameOf("old"))).toBe("10.96.0.8");
+  expect(await ask(at, nameOf("new"))).toBe("SERVFAIL");
+  next.set("web", service("web", "10.96.0.9"));
+  members.apply([], { revision: 2, synced: true, all: true });
+  await waitFor(() => members.stats().revision === 2, { what: "the state" });
+  expect(await ask(at, nameOf("web"))).toBe("10.96.0.9");
+  expect(await ask(at, nameOf("old"))).toBe("NXDOMAIN");
+  await stop();
+
+  const other = await start(new Map(), { image: { ...image, node: "h2" } });
+  expect(await ask(other.at, nameOf("web"))).toBe("SERVFAIL");
 });
 
 test("members that share an address all know all names, and a stop ends them", async () => {
