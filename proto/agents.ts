@@ -170,6 +170,8 @@ export const FleetStatus = z.object({
   startedAt: z.string(),
   cluster: ClusterFacts,
   counts: z.record(z.string(), z.int()),
+  /** Services with a selector that leads to nobody who is ready: how many, and the first of them by name. */
+  idleServices: z.object({ count: z.int(), first: z.array(z.string()) }).optional(),
   nodes: z.array(
     z.object({
       name: z.string(),

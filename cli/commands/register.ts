@@ -1,14 +1,13 @@
-import { backoffMs, pause } from "#proto/backoff.ts";
 import { orUndefined } from "#proto/client.ts";
-import { AppError, describeError, errorCodes, isAppError } from "#proto/error.ts";
-import { durationMs } from "#proto/meta.ts";
-import { paths } from "#proto/paths.ts";
+import { AppError } from "#proto/error.ts";
 import { applyObject, type Applied } from "../apply/apply-object.ts";
 import type { JsonObject } from "../apply/three-way.ts";
+import { follow } from "../follow.ts";
 import { waitUntilGone } from "../gone.ts";
 import { say, type GlobalOptions, type Invocation, type Io } from "../io.ts";
 import { checkOption, durationOption, labelOptions, portOption, wholeOption } from "../options.ts";
 import { lastRevision, waitUntilLive } from "../receipts.ts";
+import { renewOnce, renewUntil } from "../renew.ts";
 import { openSession, thisNode, warnTo, type Session } from "../session.ts";
 
 export interface RegisterOptions {
@@ -24,16 +23,17 @@ export interface RegisterOptions {
   readonly weight?: string;
   readonly ttl?: string;
   readonly renew?: true;
+  readonly follow?: true;
   readonly wait?: true;
   readonly timeout: string;
 }
 
 export async function register({ args, options, io }: Invocation<RegisterOptions>): Promise<number> {
-  const [name = "", ...more] = args;
-  if (more.length > 0) throw new AppError("Usage", `one name at a time: what is "${more.join(" ")}"?`);
+  const [name = "", ...command] = args;
   const timeoutMs = durationOption("--timeout", options.timeout);
-  const spec = specOf(options);
-  if (options.renew && options.ttl === undefined) throw new AppError("Usage", "--renew needs a --ttl", { hint: "--ttl 30s, for example" });
+  const ttl = options.ttl ?? (options.follow ? FOLLOW_TTL : undefined);
+  const spec = specOf({ ...options, ...(ttl !== undefined && { ttl }) });
+  checkTogether(options, command);
   if (options.port.length === 0)
     say(
       io,
@@ -48,14 +48,32 @@ export async function register({ args, options, io }: Invocation<RegisterOptions
     metadata: { name, ...(Object.keys(labels).length > 0 && { labels }) },
     spec: { node, ...spec },
   };
-  const put = async (): Promise<Applied> => putWorkload(session, io, { name, value, timeoutMs });
-  const { outcome, object } = await put();
+  const put = async (signal: AbortSignal): Promise<Applied> => putWorkload(session, io, { name, value, timeoutMs, signal });
+  if (options.follow && ttl !== undefined) return await follow(session, io, { name, ttl, put, command });
+  const { outcome, object } = await put(io.stop);
   io.out(`workload/${name} ${outcome === "created" ? "registered" : outcome}\n`);
   // Nothing was written that would have renewed it.
-  if (outcome === "unchanged" && options.ttl !== undefined) await renewOnce(session, io, { name, put });
+  if (outcome === "unchanged" && ttl !== undefined) await renewOnce(session, io, { name, put }, io.stop);
   if (options.wait) await waitUntilLive(session.client, io, { revision: lastRevision([object]), timeoutMs });
-  if (options.renew && options.ttl !== undefined) await renewUntilStopped(session, io, { name, ttl: options.ttl, put });
+  if (options.renew && ttl !== undefined) {
+    say(io, `renewing workload/${name} three times in each ${ttl}; a signal takes it out of service`);
+    await renewUntil(session, io, { name, ttl, put, isRegistered: true }, io.stop);
+  }
   return 0;
+}
+
+/** For who follows a program: after a power cut it is gone so soon. */
+const FOLLOW_TTL = "30s";
+
+function checkTogether({ follow: follows, renew, ttl }: RegisterOptions, command: readonly string[]): void {
+  if (follows && command.length === 0)
+    throw new AppError("Usage", "--follow needs a program", {
+      hint: "fairlead register web-1 --port http=8080 --follow -- ./web --listen :8080",
+    });
+  if (!follows && command.length > 0)
+    throw new AppError("Usage", `one name at a time: what is "${command.join(" ")}"?`, { hint: "a program to run is given with --follow" });
+  if (follows && renew) throw new AppError("Usage", "--follow renews by itself: leave out --renew");
+  if (renew && ttl === undefined) throw new AppError("Usage", "--renew needs a --ttl", { hint: "--ttl 30s, for example" });
 }
 
 /** The part of the manifest that the options say; what only the server can judge is left to it. Throws Usage. */
@@ -89,65 +107,17 @@ interface Put {
   readonly name: string;
   readonly value: JsonObject;
   readonly timeoutMs: number;
+  readonly signal: AbortSignal;
 }
 
 /** One that is just being removed cannot be changed back: it is ended at once, and made anew. */
-async function putWorkload(session: Session, io: Io, { name, value, timeoutMs }: Put): Promise<Applied> {
+async function putWorkload(session: Session, io: Io, { name, value, timeoutMs, signal }: Put): Promise<Applied> {
   const { client, namespace } = session;
-  const at = { namespace, signal: io.stop };
+  const at = { namespace, signal };
   const standing = await orUndefined(client.get("Workload", name, at));
   if (standing?.metadata.deletionTimestamp !== undefined) {
     await orUndefined(client.delete("Workload", name, { ...at, gracePeriodSeconds: 0 }));
     await waitUntilGone(session, io, [{ kind: "Workload", name, namespace, uid: standing.metadata.uid }], timeoutMs);
   }
-  return applyObject(session, { kind: "Workload", name, namespace, value }, { onWarning: warnTo(io), signal: io.stop });
-}
-
-/** Three chances to renew in each TTL. A workload that was lost meanwhile (the server was away for longer) is registered again. */
-async function renewUntilStopped(
-  { client, namespace }: Session,
-  io: Io,
-  { name, ttl, put }: { readonly name: string; readonly ttl: string; readonly put: () => Promise<Applied> },
-): Promise<void> {
-  const everyMs = durationMs(ttl) / 3;
-  say(io, `renewing workload/${name} every ${Math.round(everyMs)} ms; a signal takes it out of service`);
-  for (let failures = 0; ;) {
-    await pause(failures === 0 ? everyMs : Math.min(everyMs, backoffMs(failures, Math.random())), io.stop);
-    if (io.stop.aborted) break;
-    try {
-      await renewOnce({ client, namespace }, io, { name, put });
-      if (failures > 0) say(io, `renewed workload/${name} again`);
-      failures = 0;
-    } catch (error) {
-      if (isStop(io)) break;
-      if (isAppError(error) && isFinal(error)) throw error;
-      if (failures++ === 0) say(io, `cannot renew workload/${name}, trying on: ${describeError(error)}`);
-    }
-  }
-  await orUndefined(client.delete("Workload", name, { namespace, signal: AbortSignal.timeout(3000) }));
-  say(io, `workload "${name}" deregistered`);
-}
-
-async function renewOnce(
-  { client, namespace }: Pick<Session, "client" | "namespace">,
-  io: Io,
-  { name, put }: { readonly name: string; readonly put: () => Promise<Applied> },
-): Promise<void> {
-  try {
-    await client.transport.send({ method: "POST", path: paths.renew(namespace, name), body: {}, signal: io.stop, timeoutMs: 10_000 });
-  } catch (error) {
-    if (!isAppError(error, "NotFound")) throw error;
-    await put();
-    say(io, `workload/${name} was lost; registered it again`);
-  }
-}
-
-function isStop(io: Io): boolean {
-  return io.stop.aborted;
-}
-
-/** What trying again cannot mend: no permission, a bad request. */
-function isFinal({ code }: AppError): boolean {
-  const { status } = errorCodes[code];
-  return status >= 400 && status < 500 && code !== "TooManyRequests" && code !== "Conflict";
+  return applyObject(session, { kind: "Workload", name, namespace, value }, { onWarning: warnTo(io), signal });
 }

@@ -285,7 +285,7 @@ const fleet = (nodes: object[]) =>
 const host = { name: "vm-1", ready: true, addresses: ["10.0.0.1"], applied: 42, behind: 0, lastHeardMs: 300, problems: [] };
 
 test("status says that all is well when it is", () => {
-  const text = renderStatus(fleet([host]), "https://10.0.0.5:7443", NOW);
+  const text = renderStatus(fleet([host]), { server: "https://10.0.0.5:7443", now: NOW, warnings: [] });
   expect(text).toMatch(/Nodes: +1 of 1 ready/);
   expect(text).toMatch(/vm-1 +yes +0 +300ms +10\.0\.0\.1 +none\nAll is well\.\n$/);
 });
@@ -301,7 +301,7 @@ test("status names what is wrong on which host", () => {
     "node vm-2: nat table flushed",
     "node vm-3 is not ready: not heard since the server started",
   ]);
-  expect(renderStatus(status, "s", NOW).match(/nat table flushed/g)).toHaveLength(1);
+  expect(renderStatus(status, { server: "s", now: NOW, warnings: [] }).match(/nat table flushed/g)).toHaveLength(1);
 });
 
 test("status tells of the mass-failure brake once, and of what else is wrong there", () => {
@@ -311,5 +311,5 @@ test("status tells of the mass-failure brake once, and of what else is wrong the
     "2 hosts silent, kept: mass-failure brake, see `fairlead get events` (vm-2, vm-3)",
     "node vm-3: disk full",
   ]);
-  expect(renderStatus(status, "s", NOW)).toMatch(/vm-2 +kept /);
+  expect(renderStatus(status, { server: "s", now: NOW, warnings: [] })).toMatch(/vm-2 +kept /);
 });

@@ -13,6 +13,16 @@ export function declareFleet({ program, bind }: Tree): void {
   examples(status, ["fairlead status", "fairlead status -o json"]);
   bind(status, async () => (await import("../commands/status.ts")).status);
 
+  const up = program
+    .command("up")
+    .summary("make this host a fleet of one: server and agent")
+    .description(
+      "Start server and agent on this host, joined to each other. Where their systemd units are installed, as services, now and at each boot; else\nhere, until a signal comes. Doing it again is harmless. Settings stand in /etc/fairlead/server.yaml.",
+    )
+    .option("--foreground", "here, even where the units are installed");
+  examples(up, ["sudo fairlead up", "sudo fairlead up --foreground"]);
+  bind(up, async () => (await import("../commands/up.ts")).up);
+
   const token = program
     .command("token")
     .summary("join tokens: create, list, delete")

@@ -6,9 +6,10 @@ export function declareWorkloads({ program, bind }: Tree): void {
     .command("register")
     .summary("make a program on this host an endpoint")
     .description(
-      "Tell the fleet of something that listens on a host. Doing it again with other options changes it; what is no longer given is removed.",
+      "Tell the fleet of something that listens on a host. Doing it again with other options changes it; what is no longer given is removed.\nWith --follow: registers it, runs it, and takes it out of service when it ends, or before a signal that ends it is passed on. The exit code\nis the program's.",
     )
     .argument("<name>", "name of the workload")
+    .argument("[command...]", "with --follow: the program and its arguments, after --")
     .addOption(repeated("--label <key=value>", "label, by which services select it; may be repeated"))
     .addOption(
       repeated(
@@ -29,8 +30,9 @@ export function declareWorkloads({ program, bind }: Tree): void {
     .option("--address <ip>", "where it listens; default: the node's own first address")
     .option("--node <name>", "the host that it runs on; default: this one")
     .option("--weight <number>", "share of new connections relative to the others (1); 0 = none")
-    .option("--ttl <duration>", "gone unless renewed in this time")
+    .option("--ttl <duration>", "gone unless renewed in this time (with --follow: 30s)")
     .option("--renew", "stay and renew it; on a signal take it out of service and end")
+    .option("--follow", "run a program, and be registered for as long as it runs")
     .addOption(waitOption())
     .addOption(timeoutOption());
   examples(register, [
@@ -38,6 +40,7 @@ export function declareWorkloads({ program, bind }: Tree): void {
     "fairlead register db-1 --port 5432 --check tcp:5432 --check-interval 2s --wait",
     "fairlead register web-big --label app=web --port http=8080 --weight 3",
     "fairlead register job-7 --label app=job --port 9000 --ttl 30s --renew",
+    "fairlead register web-2 --label app=web --port http=8080 --check http:/healthz --follow -- /usr/bin/web --listen :8080",
   ]);
   bind(register, async () => (await import("../commands/register.ts")).register);
 

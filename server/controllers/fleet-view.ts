@@ -22,6 +22,8 @@ export interface FleetView {
   sliceNames(service: ObjectKey): readonly string[];
   /** Services that there are, and those that only have slices left. */
   serviceKeys(): ReadonlySet<ObjectKey>;
+  /** Services with a selector that nobody matches who is ready, in order. */
+  idleServices(): readonly ObjectKey[];
   workloadsOn(node: string): readonly ObjectKey[];
 }
 
@@ -124,6 +126,21 @@ export function createFleetView(): FleetView {
     } else slices.add(service, slice.metadata.name); // written by the controller itself: nothing follows from it
   }
 
+  function matching(namespace: string, selector: Labels): WorkloadFacts[] {
+    const sets = Object.entries(selector).map(([label, value]) => byLabel.of(pair(namespace, label, value)));
+    const [fewest] = sets.toSorted((a, b) => a.size - b.size);
+    const found: WorkloadFacts[] = [];
+    for (const key of fewest ?? []) {
+      const workload = workloads.get(key);
+      if (workload && matchesSelector(selector, workload.labels)) found.push(workload);
+    }
+    return found;
+  }
+
+  function isServing({ node, passesChecks, terminating, weight }: WorkloadFacts): boolean {
+    return passesChecks && !terminating && weight > 0 && nodes.get(node)?.serving === true;
+  }
+
   return {
     apply: (changes) => {
       const touched = new Set<ObjectKey>();
@@ -135,18 +152,12 @@ export function createFleetView(): FleetView {
       }
       return touched;
     },
-    workloadsFor: (service) => {
-      const namespace = service.metadata.namespace ?? "";
-      const { selector } = service.spec;
-      const sets = Object.entries(selector ?? {}).map(([label, value]) => byLabel.of(pair(namespace, label, value)));
-      const [fewest] = sets.toSorted((a, b) => a.size - b.size);
-      const found: WorkloadFacts[] = [];
-      for (const key of fewest ?? []) {
-        const workload = workloads.get(key);
-        if (workload && matchesSelector(selector, workload.labels)) found.push(workload);
-      }
-      return found;
-    },
+    workloadsFor: (service) => matching(service.metadata.namespace ?? "", service.spec.selector ?? {}),
+    idleServices: () =>
+      [...selectors]
+        .filter(([, { namespace, selector }]) => Object.keys(selector).length > 0 && !matching(namespace, selector).some(isServing))
+        .map(([key]) => key)
+        .toSorted(),
     node: (name) => nodes.get(name),
     nodeNames: () => [...nodes.keys()].toSorted(),
     sliceNames: (service) => [...slices.of(service)],

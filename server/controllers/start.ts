@@ -2,7 +2,7 @@ import type { Logger } from "pino";
 import type { Registry } from "prom-client";
 import type { ClusterFacts } from "#proto/agents.ts";
 import type { AnyObject, KindName } from "#proto/kinds.ts";
-import { keyOf } from "#proto/meta.ts";
+import { keyOf, type ObjectKey } from "#proto/meta.ts";
 import type { Store, StoredChange } from "../store/store.ts";
 import { tellConflicts } from "./address-conflicts.ts";
 import { createEventRecorder, type EventRecorder } from "./events.ts";
@@ -28,6 +28,8 @@ export interface Controllers {
   /** An object was written as it stands: who registers a Workload again is still there. */
   followAgain(object: AnyObject): void;
   readonly events: Pick<EventRecorder, "record" | "dropped">;
+  /** Services that lead to nobody who is ready. */
+  idleServices(): readonly ObjectKey[];
   /** What is still to be done, by controller; for probes and metrics. */
   pending(): Readonly<Record<string, number>>;
   /** Which of them does not come to an end with something, where one does not. */
@@ -102,6 +104,7 @@ export async function startControllers({ store, cluster, log, registry }: Contro
       if (object.kind === "Workload") ends.renew(keyOf(object));
     },
     events,
+    idleServices: () => view.idleServices(),
     pending: () => ({ endpoints: endpoints.pending, nodeLease: leaseWrites.pending, workloadEnd: removals.pending }),
     stuck: () => {
       const names = { endpoints, "node-lease": leaseWrites, "workload-end": removals };

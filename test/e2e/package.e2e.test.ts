@@ -60,14 +60,14 @@ test("an agent that has not joined does not fail, it is not started", async () =
   expect((await tree.run("systemctl", ["is-active", "fairlead-agent"], { reject: false })).stdout).toBe("inactive");
 });
 
-test("the server is one command, joining is one command, and both units are ready when they say so", async () => {
-  await tree.run("systemctl", ["enable", "--now", "--quiet", "fairlead-server"]);
+test("`fairlead up` makes a fleet of one, and both units are ready when they say so", async () => {
+  const up = await tree.run("fairlead", ["up"], { timeoutMs: 60_000 });
+  expect(up.stdout).toMatch(/another host joins with: .*sudo fairlead agent join https:\/\/\S+:7443 --token-file FILE/);
   const owner = await tree.run("sh", [
     "-c",
     "stat -c %U /var/lib/fairlead/server/store.db; ps -o user= $(systemctl show fairlead-server --property=MainPID --value)",
   ]);
   expect(owner.stdout).toBe("fairlead\nfairlead");
-  await join1();
   const status = await tree.run("systemctl", ["show", "fairlead-agent", "--property=ActiveState,UnitFileState,StatusText,Type"]);
   expect(status.stdout).toMatch(/^Type=notify$/m);
   expect(status.stdout).toMatch(/^ActiveState=active$/m);
@@ -223,12 +223,6 @@ async function dpkg(verb: string, what: string): Promise<void> {
     env: { DEBIAN_FRONTEND: "noninteractive" },
   });
   expect({ exitCode, said: exitCode === 0 ? "" : `${stdout}\n${stderr}` }).toEqual({ exitCode: 0, said: "" });
-}
-
-async function join1(): Promise<void> {
-  const script = "fairlead token create 2>/dev/null | fairlead agent join https://$1:7443 --token-file -";
-  const { stdout } = await tree.run("sh", ["-euc", script, "sh", fleet.hosts[0].ip], { timeoutMs: 60_000 });
-  expect(stdout).toContain("fairlead-agent.service runs, and will at each boot");
 }
 
 const mainPid = (unit: string): Promise<string> => property(unit, "MainPID");

@@ -162,6 +162,45 @@ test("with --ttl --renew a workload lives as long as it is renewed, and leaves o
   ).toEqual([]);
 });
 
+/** A program's own words come through as they are, so `--follow`'s are told from them by what they say. */
+const following = (name: string, script: string) =>
+  startCli(server, ["register", name, "--port", "9000", "--ttl", "1s", "--follow", "--", "sh", "-c", script], { kubeconfig: nodeConfig });
+
+test("--follow: the program is registered for as long as it runs, and its exit code is the command's", async () => {
+  const script = `while [ ! -e ${join(server.folder, "enough")} ]; do sleep 0.05; done; exit 7`;
+  const running = following("followed", script);
+  await waitFor(async () => (await cli("get wl followed")).exitCode === 0, { what: "followed", timeoutMs: 10_000 });
+  const until = performance.now() + 2500; // more than two TTLs
+  await waitFor(() => performance.now() > until, { what: "two TTLs", timeoutMs: 5000 });
+  expect((await cli("get wl followed")).exitCode).toBe(0);
+  await writeFile(join(server.folder, "enough"), "");
+  const { exitCode, stderr } = await running;
+  expect(exitCode).toBe(7);
+  expect(stderr).toBe('workload/followed registered\nworkload "followed" deregistered\n');
+});
+
+test("--follow: a signal is passed on when nobody is led to the program any more", async () => {
+  const running = following("leaver", "trap 'echo told; exit 3' TERM; echo up; while :; do sleep 0.05; done");
+  let out = "";
+  running.stdout.on("data", (chunk: Buffer) => (out += chunk.toString()));
+  await waitFor(() => out === "up\n", { what: "the program" });
+  await waitFor(async () => (await cli("get wl leaver")).exitCode === 0, { what: "leaver", timeoutMs: 10_000 });
+  running.kill("SIGTERM");
+  await waitFor(() => out === "up\ntold\n", { what: "the signal to be passed on", timeoutMs: 10_000 });
+  const inService = (await server.client.list("Workload")).items.filter(({ metadata }) => metadata.deletionTimestamp === undefined);
+  expect(inService.map(({ metadata }) => metadata.name)).not.toContain("leaver");
+  expect((await running).exitCode).toBe(3);
+});
+
+test("--follow: what can never be registered is not started, and an unknown program is exit code 127", async () => {
+  const refused = await startCli(server, ["register", "x", "--node", "vm-2", "--follow", "--", "echo", "ran"], { kubeconfig: nodeConfig });
+  expect(refused).toMatchObject({ exitCode: 5, stdout: "" });
+  const unknown = await startCli(server, ["register", "y", "--port", "1", "--follow", "--", "no-such-program"], { kubeconfig: nodeConfig });
+  expect(unknown.exitCode).toBe(127);
+  expect(unknown.stderr).toContain("error: no-such-program: no such command\n");
+  expect((await cli("register z --follow")).stderr).toContain("--follow needs a program");
+});
+
 test("apply --wait returns when all nodes have it, and names those that are late", async () => {
   const manifest = (port: number) => `apiVersion: v1\nkind: Service\nmetadata: { name: waited }\nspec: { ports: [{ port: ${port} }] }\n`;
   expect(await cli("apply -f - --wait", { input: manifest(80) })).toMatchObject({
@@ -188,4 +227,17 @@ test("status names a host that fell silent and that the brake keeps, as it is th
     { what: "vm-1 to be missed", timeoutMs: 15_000 },
   );
   expect(sick.stdout).toMatch(/vm-1 +kept [^]*Something is wrong:[^]*1 host silent, kept: mass-failure brake.*\(vm-1\)/);
+});
+
+test("--follow: without a server the program runs, and it is registered when the server is there", async () => {
+  await server.stop();
+  const script = `echo up; while [ ! -e ${join(server.folder, "late")} ]; do sleep 0.05; done`;
+  const running = following("late", script);
+  let out = "";
+  running.stdout.on("data", (chunk: Buffer) => (out += chunk.toString()));
+  await waitFor(() => out === "up\n", { what: "the program", timeoutMs: 10_000 });
+  await server.start();
+  await waitFor(async () => (await cli("get wl late")).exitCode === 0, { what: "late", timeoutMs: 15_000 });
+  await writeFile(join(server.folder, "late"), "");
+  expect((await running).exitCode).toBe(0);
 });

@@ -281,7 +281,7 @@ describe("env and run", () => {
 describe("the rest", () => {
   test("status, version, config path, completion and help", async () => {
     expect(await cli("status")).toMatchObject({ exitCode: 0 });
-    expect((await cli("status")).stdout).toMatch(/^Server: +https:\/\/127\.0\.0\.1:\d+, version [^]*All is well\.\n$/);
+    expect((await cli("status")).stdout).toMatch(/^Server: +https:\/\/127\.0\.0\.1:\d+, version [^]*All (is|hosts are) well\.\n$/);
     expect((await cli("version --server")).stdout).toMatch(/^fairlead \d[^]*\nserver +\d/);
     expect((await cli("--version")).stdout).toMatch(/^fairlead \d/);
     expect((await cli("config path")).stdout).toBe(`${server.kubeconfig}\n`);

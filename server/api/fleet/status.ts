@@ -7,14 +7,18 @@ import { VERSION } from "#server/version.ts";
 
 export interface StatusDeps {
   readonly store: Store;
-  readonly controllers: Pick<Controllers, "leases" | "receipts">;
+  readonly controllers: Pick<Controllers, "leases" | "receipts" | "idleServices">;
   readonly cluster: ClusterFacts;
   readonly counts: ObjectCounts;
   readonly startedAt: string;
 }
 
+/** At a glance. */
+const MAX_NAMED = 10;
+
 export async function fleetStatus({ store, controllers, cluster, counts, startedAt }: StatusDeps): Promise<FleetStatus> {
   const { items } = await store.list({ kind: "Node" });
+  const idle = controllers.idleServices();
   return {
     version: VERSION,
     epoch: store.epoch,
@@ -22,6 +26,7 @@ export async function fleetStatus({ store, controllers, cluster, counts, started
     startedAt,
     cluster,
     counts: counts.current(),
+    idleServices: { count: idle.length, first: idle.slice(0, MAX_NAMED) },
     nodes: items.flatMap((node) => (node.kind === "Node" ? [nodeStatus(node, controllers)] : [])),
   };
 }
