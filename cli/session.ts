@@ -22,7 +22,7 @@ export async function openSession(options: GlobalOptions, io: Io): Promise<Sessi
   const checked = DnsLabel.safeParse(namespace);
   if (!checked.success)
     throw new AppError("Usage", `"${namespace}" is not a namespace: it ${checked.error.issues[0]?.message ?? "is not a name"}`);
-  const client = createClient({ server: context.server, ca: context.ca, token: context.token });
+  const client = createClient({ server: context.server, ca: context.ca, token: context.token }, { fieldManager: "fairlead" });
   return {
     client,
     context,

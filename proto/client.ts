@@ -53,12 +53,16 @@ export interface Client {
 
 const PAGE = 500;
 
-export function createClient(connection: Connection): Client {
-  const transport = openTransport(connection);
-  return clientOver(transport);
+export function createClient(connection: Connection, options: ClientOptions = {}): Client {
+  return clientOver(openTransport(connection), options);
 }
 
-export function clientOver(transport: Transport): Client {
+export interface ClientOptions {
+  /** The name under which the server notes what this client writes (metadata.managedFields). Absent: it begins no such notes. */
+  readonly fieldManager?: string | undefined;
+}
+
+export function clientOver(transport: Transport, { fieldManager }: ClientOptions = {}): Client {
   async function get<Kind extends KindName>(kind: Kind, name: string, at: At = {}): Promise<ObjectOf<Kind>> {
     const { body } = await transport.send({
       path: pathOf(kind, { namespace: at.namespace, name: checkedName(kind, name) }),
@@ -92,7 +96,7 @@ export function clientOver(transport: Transport): Client {
     const { body, warnings } = await transport.send({
       method: call.method,
       path: pathOf(kind, { namespace: options.namespace, name: call.name, subresource: options.subresource }),
-      query: { fieldManager: "fairlead", dryRun: options.dryRun === true ? "All" : undefined },
+      query: { fieldManager, dryRun: options.dryRun === true ? "All" : undefined },
       body: call.body,
       contentType: call.contentType,
       signal: options.signal,

@@ -21,18 +21,37 @@ export interface KindFacts<Schema extends z.ZodType = z.ZodType> {
   readonly hasStatus: boolean;
   /** Whether metadata.generation counts changes of the spec; Kubernetes does so for some kinds only. */
   readonly hasGeneration: boolean;
-  /** The lists that a strategic merge patch merges; absent: the kind takes no such patch, as Kubernetes' custom resources do not. */
-  readonly mergeKeys?: MergeKeys;
+  /** How its lists and maps are merged. */
+  readonly merging: Merging;
   readonly schema: Schema;
 }
 
 /**
- * Path of a list (`spec.ports`) → the field that tells its items apart, or SET_OF_VALUES; other lists are replaced whole. As `patchMergeKey` in Kubernetes' API
- * types.
+ * Path of a list or object (`spec.ports`; items of a list add nothing) → how two versions of it become one, as the markers in Kubernetes' API types say.
+ * Lists that are not here are replaced whole, and objects field by field. Serves strategic merge patch, server-side apply and OpenAPI.
  */
-export type MergeKeys = Readonly<Record<string, string>>;
-export const SET_OF_VALUES = "";
-const META_KEYS: MergeKeys = { "metadata.ownerReferences": "uid", "metadata.finalizers": SET_OF_VALUES };
+export type Merging = Readonly<Record<string, MergeRule>>;
+export type MergeRule =
+  /** `keys` tell its items apart for server-side apply (none: to that the list is one value), `patchKey` for a strategic merge patch. */
+  | {
+      readonly type: "map";
+      readonly keys: readonly string[];
+      readonly patchKey: string;
+      readonly keyDefaults?: Readonly<Record<string, string>>;
+    }
+  /** A list of different values. */
+  | { readonly type: "set" }
+  /** An object that is one value to server-side apply. */
+  | { readonly type: "atomic" };
+
+const META: Merging = {
+  "metadata.ownerReferences": { type: "map", keys: ["uid"], patchKey: "uid" },
+  "metadata.finalizers": { type: "set" },
+};
+const CONDITIONS: MergeRule = { type: "map", keys: ["type"], patchKey: "type" };
+/** Kubernetes' own mistake is kept: a patch finds a port by its number alone, though DNS has one of TCP and one of UDP. */
+const PORTS: MergeRule = { type: "map", keys: ["port", "protocol"], patchKey: "port", keyDefaults: { protocol: "TCP" } };
+const ATOMIC: MergeRule = { type: "atomic" };
 
 export const kinds = {
   Namespace: define({
@@ -46,7 +65,7 @@ export const kinds = {
     namespaced: false,
     hasStatus: true,
     hasGeneration: false,
-    mergeKeys: { ...META_KEYS, "status.conditions": "type" },
+    merging: { ...META, "status.conditions": CONDITIONS },
     schema: Namespace,
   }),
   Service: define({
@@ -60,7 +79,7 @@ export const kinds = {
     namespaced: true,
     hasStatus: true,
     hasGeneration: false,
-    mergeKeys: { ...META_KEYS, "spec.ports": "port", "status.conditions": "type" },
+    merging: { ...META, "spec.ports": PORTS, "spec.selector": ATOMIC, "status.conditions": CONDITIONS },
     schema: Service,
   }),
   EndpointSlice: define({
@@ -74,7 +93,7 @@ export const kinds = {
     namespaced: true,
     hasStatus: false,
     hasGeneration: true,
-    mergeKeys: META_KEYS,
+    merging: META,
     schema: EndpointSlice,
   }),
   Workload: define({
@@ -88,6 +107,7 @@ export const kinds = {
     namespaced: true,
     hasStatus: true,
     hasGeneration: true,
+    merging: { ...META, "spec.ports": PORTS },
     schema: Workload,
   }),
   Node: define({
@@ -101,7 +121,13 @@ export const kinds = {
     namespaced: false,
     hasStatus: true,
     hasGeneration: false,
-    mergeKeys: { ...META_KEYS, "status.addresses": "type", "status.conditions": "type" },
+    merging: {
+      ...META,
+      "spec.podCIDRs": { type: "set" },
+      // A host with two families has two addresses of one type, so the type tells nothing apart.
+      "status.addresses": { type: "map", keys: [], patchKey: "type" },
+      "status.conditions": CONDITIONS,
+    },
     schema: Node,
   }),
   Event: define({
@@ -115,7 +141,7 @@ export const kinds = {
     namespaced: true,
     hasStatus: false,
     hasGeneration: false,
-    mergeKeys: META_KEYS,
+    merging: { ...META, involvedObject: ATOMIC, related: ATOMIC },
     schema: Event,
   }),
 } as const;

@@ -83,6 +83,7 @@ export const ObjectMeta = z.looseObject({
   labels: Labels.optional(),
   annotations: Annotations.optional(),
   finalizers: z.array(z.string()).optional(),
+  managedFields: z.array(z.looseObject({})).optional(),
 });
 export type ObjectMeta = z.output<typeof ObjectMeta>;
 

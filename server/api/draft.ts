@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from "node:util";
 import { AppError } from "#proto/error.ts";
 import { apiVersionOf, kinds, type AnyObject, type KindName } from "#proto/kinds.ts";
 import { fault, invalid, parseObject } from "#proto/parse.ts";
-import { isJsonObject, withoutNulls, type JsonObject } from "./json-body.ts";
+import { isHollow, isJsonObject, withoutNulls, type JsonObject } from "./json-body.ts";
 
 /** What a client sent, made into what may stand in the store: the server's own fields come from the server. Pure but for uid and clock. */
 
@@ -21,7 +21,7 @@ export interface Place {
   readonly name: string | undefined;
 }
 
-/** Metadata that only the server writes; `managedFields` and `selfLink` are Kubernetes' own and mean nothing here. */
+/** Metadata that only the server writes; `selfLink` is Kubernetes' own and means nothing here, `managedFields` go another way (ownership/track.ts). */
 const SERVERS_OWN: ReadonlySet<string> = new Set([
   "uid",
   "resourceVersion",
@@ -106,8 +106,9 @@ function wishOf(object: AnyObject): unknown {
   return { ...object, metadata: undefined, status: undefined };
 }
 
+/** Lists and maps that are empty are none, as Kubernetes writes them. */
 function clientsPart(metadata: JsonObject): JsonObject {
-  return Object.fromEntries(Object.entries(metadata).filter(([key]) => !SERVERS_OWN.has(key)));
+  return Object.fromEntries(Object.entries(metadata).filter(([key, value]) => !SERVERS_OWN.has(key) && !isHollow(value)));
 }
 
 function serversPart({ metadata }: AnyObject): JsonObject {

@@ -1,5 +1,4 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
-import type { KindFacts } from "#proto/kinds.ts";
 import { AppError, describeError, errorCodes, isAppError, toStatus } from "#proto/error.ts";
 
 /** Any error → one JSON shape, Kubernetes' Status. What is not meant for the caller (stack, path, SQL) goes to the log only. */
@@ -43,13 +42,11 @@ export function methodNotAllowed(): AppError {
 }
 
 export const STRATEGIC_PATCH = "application/strategic-merge-patch+json";
-const PATCH_TYPES: readonly string[] = ["application/json-patch+json", "application/merge-patch+json"];
-export const ALL_PATCH_TYPES: readonly string[] = [...PATCH_TYPES, STRATEGIC_PATCH];
-
-/** Which patches a kind takes. */
-export function patchTypesOf({ mergeKeys }: Pick<KindFacts, "mergeKeys">): readonly string[] {
-  return mergeKeys ? ALL_PATCH_TYPES : PATCH_TYPES;
-}
+/** Of PATCH, but for server-side apply. */
+export const PATCH_TYPES: readonly string[] = ["application/json-patch+json", "application/merge-patch+json", STRATEGIC_PATCH];
+/** Server-side apply. The body may be YAML, hence its name; clients send JSON. */
+export const APPLY_PATCH = "application/apply-patch+yaml";
+export const ALL_PATCH_TYPES: readonly string[] = [...PATCH_TYPES, APPLY_PATCH];
 
 export function unsupportedMediaType(accepted: readonly string[]): AppError {
   return new AppError(

@@ -1,19 +1,21 @@
 import { AppError } from "#proto/error.ts";
-import { ALL_PATCH_TYPES, unsupportedMediaType } from "./error-reply.ts";
+import { ALL_PATCH_TYPES, APPLY_PATCH, unsupportedMediaType } from "./error-reply.ts";
 import { parseProtobufBody, PROTOBUF } from "./protobuf/body.ts";
 import type { App } from "./route.ts";
 
 /** Bodies: JSON and its patch formats. What could harm the code that walks them (depth, `__proto__`) stops here. */
 
 const MAX_DEPTH = 100;
+/** A text of 35 kB in YAML (`? ? ? …`) holds a reader for minutes; all clients send JSON, which is YAML. */
+const NO_YAML = "send the configuration as JSON, as `kubectl apply --server-side` does with YAML files";
 /** What a whole object may come as. */
 export const jsonOrProtobuf: readonly string[] = ["application/json", PROTOBUF];
 
 export function acceptJsonBodies(app: App): void {
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser(["application/json", ...ALL_PATCH_TYPES], { parseAs: "string" }, (_request, text, done) => {
+  app.addContentTypeParser(["application/json", ...ALL_PATCH_TYPES], { parseAs: "string" }, (request, text, done) => {
     try {
-      done(null, parseJsonBody(String(text)));
+      done(null, parseJsonBody(String(text), request.headers["content-type"]?.startsWith(APPLY_PATCH) === true ? NO_YAML : undefined));
     } catch (error) {
       done(error as Error); // only Errors are thrown there
     }
@@ -41,7 +43,7 @@ export function acceptJsonBodies(app: App): void {
 }
 
 /** undefined for an empty body. Duplicate keys: the last one counts, as everywhere in JavaScript and Go. */
-export function parseJsonBody(text: string): unknown {
+export function parseJsonBody(text: string, hint?: string): unknown {
   if (text.trim() === "") return undefined;
   let value: unknown;
   try {
@@ -49,6 +51,7 @@ export function parseJsonBody(text: string): unknown {
   } catch (cause) {
     throw new AppError("BadRequest", `the body of the request is not valid JSON: ${cause instanceof Error ? cause.message : ""}`, {
       cause,
+      hint,
     });
   }
   checkShape(value, 0);
@@ -71,6 +74,11 @@ export type JsonObject = Readonly<Record<string, unknown>>;
 
 export function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** An object or list with nothing in it. */
+export function isHollow(value: unknown): boolean {
+  return Array.isArray(value) ? value.length === 0 : isJsonObject(value) && Object.keys(value).length === 0;
 }
 
 /** Kubernetes takes null for absent; in lists it stands for itself, and is refused by the schema. */

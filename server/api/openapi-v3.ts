@@ -15,7 +15,7 @@ type Json = Record<string, unknown>;
 const Pod = z
   .looseObject({ metadata: z.looseObject({}), spec: z.looseObject({}), status: z.looseObject({}) })
   .describe("A Workload, to be read as a Pod.");
-const documented: readonly KindFacts[] = [...kindNames.map((name) => kinds[name]), { ...POD_KIND, schema: Pod }];
+const documented: readonly KindFacts[] = [...kindNames.map((name) => kinds[name]), { ...POD_KIND, merging: {}, schema: Pod }];
 
 export function openApiV3Routes(app: App): void {
   const documents = groupVersions().map((groupVersion) => {

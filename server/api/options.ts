@@ -1,8 +1,10 @@
 import { z } from "zod";
-import { AppError } from "#proto/error.ts";
+import { AppError, type Cause } from "#proto/error.ts";
 import type { KindName } from "#proto/kinds.ts";
-import type { IncludeObject } from "./table.ts";
+import { fault } from "#proto/parse.ts";
 import { parseFieldSelector, parseLabelSelector, type FieldRequirement, type LabelRequirement } from "#proto/selector.ts";
+import { MAX_MANAGER_BYTES } from "./ownership/owners.ts";
+import type { IncludeObject } from "./table.ts";
 
 /** The query parameters of Kubernetes' verbs. Unknown ones are ignored, as clients send `timeout`, `pretty` and others. */
 
@@ -43,6 +45,8 @@ export type ListQuery = z.output<typeof ListQuery>;
 export const WriteQuery = z.object({
   dryRun: z.preprocess((value) => (Array.isArray(value) || value === undefined ? value : [value]), z.array(z.string()).optional()),
   fieldValidation: text,
+  fieldManager: text,
+  force: text,
 });
 export type WriteQuery = z.output<typeof WriteQuery>;
 
@@ -81,10 +85,42 @@ export type FieldValidation = "Strict" | "Warn" | "Ignore";
 export interface WriteOptions {
   readonly dryRun: boolean;
   readonly fieldValidation: FieldValidation;
+  /** By which name the writer has its fields. */
+  readonly fieldManager?: string | undefined;
 }
 
-export function writeOptions({ dryRun, fieldValidation }: WriteQuery): WriteOptions {
+export function writeOptions({ dryRun, fieldValidation, fieldManager, force }: WriteQuery): WriteOptions {
+  if (force !== undefined) throw invalidOption("force", "FieldValueForbidden", "may not be specified for non-apply patch");
+  return { ...commonOptions({ dryRun, fieldValidation }), fieldManager: checkedManager(fieldManager) };
+}
+
+export interface ApplyOptions extends WriteOptions {
+  readonly fieldManager: string;
+  readonly force: boolean;
+}
+
+/** Of a server-side apply. */
+export function applyOptions({ dryRun, fieldValidation, fieldManager, force }: WriteQuery): ApplyOptions {
+  const manager = checkedManager(fieldManager);
+  if (manager === undefined) throw invalidOption("fieldManager", "FieldValueRequired", "is required for apply patch");
+  return { ...commonOptions({ dryRun, fieldValidation }), fieldManager: manager, force: force === "true" || force === "1" };
+}
+
+function commonOptions({ dryRun, fieldValidation }: Pick<WriteQuery, "dryRun" | "fieldValidation">) {
   return { dryRun: isDryRun(dryRun ?? []), fieldValidation: parseFieldValidation(fieldValidation) };
+}
+
+/** undefined for none. */
+function checkedManager(name = ""): string | undefined {
+  if (Buffer.byteLength(name) > MAX_MANAGER_BYTES)
+    throw invalidOption("fieldManager", "FieldValueInvalid", `may not be more than ${MAX_MANAGER_BYTES} bytes`);
+  if (/\p{C}/u.test(name)) throw invalidOption("fieldManager", "FieldValueInvalid", "should only contain printable characters");
+  return name === "" ? undefined : name;
+}
+
+function invalidOption(field: string, reason: Cause["reason"], why: string): AppError {
+  const cause = fault(field, why, { reason });
+  return new AppError("Invalid", `PatchOptions.meta.k8s.io "" is invalid: ${field}: ${cause.message}`, { causes: [cause] });
 }
 
 export interface Selection {

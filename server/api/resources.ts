@@ -5,11 +5,21 @@ import { apiVersionOf, kindNames, kinds, type KindFacts, type KindName } from "#
 import type { Verb } from "#server/trust/identity.ts";
 import { authorize } from "./authorize.ts";
 import { deleteCollection, deleteObject, type Deleted } from "./delete.ts";
-import { patchTypesOf, STRATEGIC_PATCH, unsupportedMediaType } from "./error-reply.ts";
+import { ALL_PATCH_TYPES, APPLY_PATCH, STRATEGIC_PATCH, unsupportedMediaType } from "./error-reply.ts";
 import { isJsonObject, jsonOrProtobuf } from "./json-body.ts";
 import { jsonPatch } from "./json-patch.ts";
 import { mergePatch } from "./merge-patch.ts";
-import { DeleteBody, deleteOptions, DeleteQuery, ListQuery, ReadQuery, selectionOf, writeOptions, WriteQuery } from "./options.ts";
+import {
+  applyOptions,
+  DeleteBody,
+  deleteOptions,
+  DeleteQuery,
+  ListQuery,
+  ReadQuery,
+  selectionOf,
+  writeOptions,
+  WriteQuery,
+} from "./options.ts";
 import { getObject, listObjects } from "./read.ts";
 import { declareRoute, type App, type Call, type Params } from "./route.ts";
 import { listAnswer, objectAnswer } from "./shown.ts";
@@ -17,7 +27,7 @@ import { strategicPatch } from "./strategic-patch.ts";
 import { viewOf } from "./view.ts";
 import { addWarnings } from "./warnings.ts";
 import { replyWithWatch, type WatchDeps } from "./watch-reply.ts";
-import { createObject, patchObject, replaceObject, type Change, type WriteDeps, type Written } from "./write.ts";
+import { applyObject, createObject, patchObject, replaceObject, type Change, type WriteDeps, type Written } from "./write.ts";
 
 /** Kubernetes' routes for every kind of the table. */
 
@@ -83,7 +93,8 @@ function collectionRoutes(app: App, deps: ResourceDeps, kind: KindName): void {
     answer: schema,
     handler: async ({ params, query, body, request, reply }, identity) => {
       objectOnly(request.headers["content-type"]);
-      return answerWrite(reply, await createObject(deps, { ...placeOf(kind, params), identity, options: writeOptions(query) }, body));
+      const write = { ...placeOf(kind, params), identity, options: writeOptions(query), userAgent: request.headers["user-agent"] };
+      return answerWrite(reply, await createObject(deps, write, body));
     },
   });
   // As in Kubernetes, namespaces go one at a time.
@@ -156,7 +167,8 @@ function writeRoutes(app: App, deps: ResourceDeps, kind: KindName, subresource?:
     handler: async ({ params, query, body, request, reply }, identity) => {
       objectOnly(request.headers["content-type"]);
       const mayCreate = (): void => authorize(identity, allow(kind, "create"), { params, method: "PUT", url: request.url });
-      const write = { ...placeOf(kind, params), identity, options: writeOptions(query), subresource };
+      const userAgent = request.headers["user-agent"];
+      const write = { ...placeOf(kind, params), identity, options: writeOptions(query), subresource, userAgent };
       return answerWrite(reply, await replaceObject(deps, write, body, mayCreate));
     },
   });
@@ -166,13 +178,17 @@ function writeRoutes(app: App, deps: ResourceDeps, kind: KindName, subresource?:
     summary: `Change ${what}`,
     permission: allow(kind, "patch", subresource),
     query: WriteQuery,
-    accepts: patchTypesOf(kinds[kind]),
+    accepts: ALL_PATCH_TYPES,
     describesBody: z.looseObject({}),
     answer: schema,
     handler: async ({ params, query, body, request, reply }, identity) => {
+      const write = { ...placeOf(kind, params), identity, subresource, userAgent: request.headers["user-agent"] };
+      if (mediaType(request.headers["content-type"]) === APPLY_PATCH) {
+        const mayCreate = (): void => authorize(identity, allow(kind, "create"), { params, method: "PATCH", url: request.url });
+        return answerWrite(reply, await applyObject(deps, { ...write, options: applyOptions(query) }, body, mayCreate));
+      }
       const change = changeOf(kind, request.headers["content-type"], body);
-      const write = { ...placeOf(kind, params), identity, options: writeOptions(query), subresource };
-      return answerWrite(reply, await patchObject(deps, write, change));
+      return answerWrite(reply, await patchObject(deps, { ...write, options: writeOptions(query) }, change));
     },
   });
 }
@@ -195,13 +211,12 @@ function deletionAnswer(kind: KindName, { object, gone }: Deleted): unknown {
 }
 
 function changeOf(kind: KindName, contentType: string | undefined, patch: unknown): Change {
-  const { mergeKeys } = kinds[kind] as KindFacts;
   const type = mediaType(contentType);
   if (type === "application/json-patch+json") return (current) => jsonPatch(current, patch);
-  const strategic = type === STRATEGIC_PATCH && mergeKeys;
-  if (type !== "application/merge-patch+json" && !strategic) throw unsupportedMediaType(patchTypesOf(kinds[kind]));
+  if (type !== "application/merge-patch+json" && type !== STRATEGIC_PATCH) throw unsupportedMediaType(ALL_PATCH_TYPES);
   if (!isJsonObject(patch)) throw new AppError("BadRequest", "a merge patch must be a JSON object");
-  return strategic ? (current) => strategicPatch(current, patch, strategic) : (current) => mergePatch(current, patch);
+  const { merging } = kinds[kind];
+  return type === STRATEGIC_PATCH ? (current) => strategicPatch(current, patch, merging) : (current) => mergePatch(current, patch);
 }
 
 /** A patch is no object. */

@@ -1,6 +1,7 @@
 import { FOLLOWED_KINDS, type ClusterFacts } from "#proto/agents.ts";
 import { kinds, type AnyObject } from "#proto/kinds.ts";
 import type { Store } from "#server/store/store.ts";
+import { forHosts } from "#server/watch/for-hosts.ts";
 import { formatToken, parseToken, type Position } from "./continue-token.ts";
 
 /**
@@ -110,7 +111,7 @@ async function readPage(
           more = true;
           break;
         }
-        const text = JSON.stringify(item);
+        const text = JSON.stringify(forHosts(item));
         texts.push(text);
         bytes += Buffer.byteLength(text);
         after = { namespace: namespaceOf(item), name: item.metadata.name };

@@ -4,7 +4,7 @@ import { isAppError } from "#proto/error.ts";
 import { kinds } from "#proto/kinds.ts";
 import { strategicPatch } from "./strategic-patch.ts";
 
-const keys = kinds.Service.mergeKeys ?? {};
+const keys = kinds.Service.merging;
 const http = { name: "http", port: 80, targetPort: 8080 };
 const dns = { name: "dns", port: 53, protocol: "UDP" };
 const current = {
@@ -151,3 +151,18 @@ function spec(more: object): unknown {
 function without(object: object, key: string): object {
   return Object.fromEntries(Object.entries(object).filter(([one]) => one !== key));
 }
+
+test("a large patch takes time in proportion to its size", () => {
+  const timeOf = (count: number): number => {
+    const ports = Array.from({ length: count }, (_, i) => ({ port: i, name: `p${i}` }));
+    const finalizers = ports.map(({ name }) => name);
+    const directives = { "$setElementOrder/ports": ports.toReversed(), ports: ports.map((port) => ({ ...port, targetPort: 1 })) };
+    const start = process.cpuUsage().user;
+    const made = strategicPatch({ spec: { ports }, metadata: { finalizers } }, { spec: directives }, keys);
+    strategicPatch(made, { metadata: { "$deleteFromPrimitiveList/finalizers": finalizers, $retainKeys: finalizers } }, keys);
+    return process.cpuUsage().user - start;
+  };
+  timeOf(2000);
+  const small = Math.min(timeOf(2000), timeOf(2000), timeOf(2000));
+  expect(Math.min(timeOf(16_000), timeOf(16_000)) / small).toBeLessThan(24); // 8 times as much; 64 times it would be if it were quadratic
+});

@@ -1,18 +1,18 @@
 import { AppError } from "#proto/error.ts";
-import { SET_OF_VALUES, type MergeKeys } from "#proto/kinds.ts";
+import type { Merging } from "#proto/kinds.ts";
 import { isJsonObject, type JsonObject } from "./json-body.ts";
 
 /**
  * Kubernetes' strategic merge patch: a merge patch (RFC 7386) that merges the lists it knows a key of, item by item. Pure; arguments are not changed. Rules:
  * kubernetes/community, "Strategic Merge Patch" (directives $patch, $setElementOrder, $deleteFromPrimitiveList, $retainKeys).
  */
-export function strategicPatch(current: unknown, patch: JsonObject, keys: MergeKeys): unknown {
-  const merged = mergeObject(isJsonObject(current) ? current : {}, patch, { keys, path: "" });
+export function strategicPatch(current: unknown, patch: JsonObject, merging: Merging): unknown {
+  const merged = mergeObject(isJsonObject(current) ? current : {}, patch, { merging, path: "" });
   return merged ?? {};
 }
 
 interface At {
-  readonly keys: MergeKeys;
+  readonly merging: Merging;
   /** Of the value in the object, `spec.ports`; items of a list add nothing. */
   readonly path: string;
 }
@@ -29,9 +29,9 @@ function mergeObject(current: JsonObject, patch: JsonObject, at: At): JsonObject
   if (directive === "replace") return withoutDirectives(patch);
   if (directive !== undefined && directive !== "merge")
     throw bad(at, `${PATCH}: ${JSON.stringify(directive)} is none of delete, merge, replace`);
-  const retained = stringsOf(patch[RETAIN], at, RETAIN);
+  const retained = patch[RETAIN] === undefined ? undefined : new Set(stringsOf(patch[RETAIN], at, RETAIN));
   const merged: Record<string, unknown> = Object.fromEntries(
-    Object.entries(current).filter(([key]) => retained === undefined || retained.includes(key)),
+    Object.entries(current).filter(([key]) => retained === undefined || retained.has(key)),
   );
   for (const key of keysTouched(patch)) {
     const value = mergeField(key, merged[key], patch, at);
@@ -52,27 +52,28 @@ function keysTouched(patch: JsonObject): ReadonlySet<string> {
 }
 
 /** undefined: there shall be no such field. */
-function mergeField(key: string, current: unknown, patch: JsonObject, { keys, path }: At): unknown {
-  const at: At = { keys, path: path === "" ? key : `${path}.${key}` };
+function mergeField(key: string, current: unknown, patch: JsonObject, { merging, path }: At): unknown {
+  const at: At = { merging, path: path === "" ? key : `${path}.${key}` };
   const said = patch[key];
   if (said === null) return undefined;
-  const mergeKey = keys[at.path];
+  const rule = Object.hasOwn(merging, at.path) ? merging[at.path] : undefined;
   const deletions = patch[`${DELETE_FROM}${key}`];
   if (Array.isArray(said) || deletions !== undefined || (said === undefined && Array.isArray(current))) {
-    if (mergeKey === undefined) return said ?? current;
+    if (rule === undefined || rule.type === "atomic") return said ?? current;
     const order = patch[`${ORDER}${key}`];
     const list = Array.isArray(current) ? (current as readonly unknown[]) : [];
     const changes = said === undefined ? [] : listOf(said, at);
-    if (mergeKey === SET_OF_VALUES)
+    if (rule.type === "set")
       return ordered(mergeSet(list, changes, deletions === undefined ? [] : listOf(deletions, at)), order, (item) => item, at);
-    return ordered(mergeList(list, changes, mergeKey, at), order, (item) => keyOf(item, mergeKey), at);
+    return ordered(mergeList(list, changes, rule.patchKey, at), order, (item) => keyOf(item, rule.patchKey), at);
   }
   if (!isJsonObject(said)) return said ?? current;
   return mergeObject(isJsonObject(current) ? current : {}, said, at);
 }
 
 function mergeSet(current: readonly unknown[], added: readonly unknown[], deleted: readonly unknown[]): unknown[] {
-  return [...new Set([...current, ...added])].filter((item) => !deleted.includes(item));
+  const gone = new Set(deleted);
+  return [...new Set([...current, ...added])].filter((item) => !gone.has(item));
 }
 
 /** What directives say comes first, as in Kubernetes: replace makes the rest of the patch the list; delete takes out every item with that key. */
@@ -89,12 +90,13 @@ function mergeList(current: readonly unknown[], changes: readonly unknown[], mer
   if (items.some((item) => item[PATCH] === "replace")) return plain.map(withoutDirectives);
   const deleted = new Set(items.filter((item) => item[PATCH] === "delete").map((item) => item[mergeKey]));
   const merged = current.filter((item) => !deleted.has(keyOf(item, mergeKey)));
+  // Where several items have one key, the first is meant.
+  const places = new Map(merged.map((item, i) => [keyOf(item, mergeKey), i] as const).toReversed());
   for (const change of plain) {
-    const found = merged.findIndex((item) => keyOf(item, mergeKey) === change[mergeKey]);
-    const existing = found === -1 ? undefined : merged[found];
-    const next = mergeObject(isJsonObject(existing) ? existing : {}, change, at);
-    if (found === -1) merged.push(next);
-    else merged[found] = next;
+    const place = places.get(change[mergeKey]) ?? merged.length;
+    const existing = merged[place];
+    merged[place] = mergeObject(isJsonObject(existing) ? existing : {}, change, at);
+    places.set(change[mergeKey], place);
   }
   return merged;
 }
@@ -102,8 +104,12 @@ function mergeList(current: readonly unknown[], changes: readonly unknown[], mer
 /** Items that the order names come in that order; the others stay behind the one that they came after. */
 function ordered(items: readonly unknown[], order: unknown, identify: (item: unknown) => unknown, at: At): unknown[] {
   if (order === undefined) return [...items];
-  const wanted = listOf(order, at).map(identify);
-  const rank = (item: unknown): number => wanted.indexOf(identify(item));
+  const wanted = new Map(
+    listOf(order, at)
+      .map((item, i) => [identify(item), i] as const)
+      .toReversed(),
+  );
+  const rank = (item: unknown): number => wanted.get(identify(item)) ?? -1;
   const named = items.filter((item) => rank(item) !== -1).toSorted((a, b) => rank(a) - rank(b));
   const result: unknown[] = [];
   let next = 0;
@@ -125,8 +131,7 @@ function listOf(value: unknown, at: At): readonly unknown[] {
   throw bad(at, "must be a list");
 }
 
-function stringsOf(value: unknown, at: At, what: string): readonly string[] | undefined {
-  if (value === undefined) return undefined;
+function stringsOf(value: unknown, at: At, what: string): readonly string[] {
   if (Array.isArray(value) && value.every((one) => typeof one === "string")) return value;
   throw bad(at, `${what} must be a list of names`);
 }

@@ -13,7 +13,8 @@ import type { Identity } from "#server/trust/identity.ts";
 import { userNameOf } from "./authorize.ts";
 import { draftOf, newObject, replacedObject, withGeneration, withStatus, type Draft, type Place } from "./draft.ts";
 import { tooLarge } from "./error-reply.ts";
-import type { WriteOptions } from "./options.ts";
+import type { ApplyOptions, WriteOptions } from "./options.ts";
+import { applyTo, tracksOfWrite, withTracks, type Tracker } from "./ownership/track.ts";
 
 /** The way of a write: draft → validation → admission → store. What is unconditional is tried again when somebody else was faster. */
 
@@ -34,6 +35,8 @@ export interface WriteRequest extends Place {
   readonly identity: Identity;
   readonly options: WriteOptions;
   readonly subresource?: "status" | undefined;
+  /** The writer's program, by which its fields are known when it gives no name of its own. */
+  readonly userAgent?: string | undefined;
 }
 
 export interface Written {
@@ -48,7 +51,12 @@ export const MAX_OBJECT_BYTES = 1024 * 1024;
 /** Each attempt loses only to a write that succeeded. */
 const MAX_ATTEMPTS = 32;
 
-export async function createObject(deps: WriteDeps, request: WriteRequest, input: unknown): Promise<Written> {
+export async function createObject(
+  deps: WriteDeps,
+  request: WriteRequest,
+  input: unknown,
+  tracks: Tracker = tracksOfWrite,
+): Promise<Written> {
   const { kind, namespace, identity, options } = request;
   const draft = draftOf(request, input);
   if ((draft.metadata["resourceVersion"] ?? "") !== "")
@@ -61,8 +69,9 @@ export async function createObject(deps: WriteDeps, request: WriteRequest, input
       const admitted = await deps.admission.admit({ kind, operation: "create", identity, previous: undefined, next });
       const key = keyOfObject(kind, admitted.object);
       if (options.dryRun && (await deps.store.get(key))) throw alreadyExists(key);
-      const write: Write = { op: "put", object: sized(admitted.object), expect: "create", claims: admitted.claims };
-      const object = await commit(deps, request, admitted, { verb: "created", writes: [...namespaceStands, write] }).catch(
+      const made = sized(withTracks(admitted.object, tracks({ ...request, draft, next, stands: admitted.object, now: deps.now() })));
+      const write: Write = { op: "put", object: made, expect: "create", claims: admitted.claims };
+      const object = await commit(deps, request, { object: made }, { verb: "created", writes: [...namespaceStands, write] }).catch(
         (error: unknown) => {
           // Another name is drawn when the random one was taken.
           if (isAppError(error, "AlreadyExists") && draft.metadata["name"] === undefined) throw new Raced(error);
@@ -100,6 +109,43 @@ export async function patchObject(deps: WriteDeps, request: WriteRequest, change
   });
 }
 
+/** Server-side apply: `input` is what its manager wants of the object, which is made where there is none. */
+export async function applyObject(
+  deps: WriteDeps,
+  request: WriteRequest & { readonly options: ApplyOptions },
+  input: unknown,
+  mayCreate: () => void,
+): Promise<Written> {
+  const config = draftOf(request, input);
+  if (config.metadata["managedFields"] !== undefined) throw new AppError("BadRequest", "metadata.managedFields must be nil");
+  const key = keyOf(request);
+  return writeInTurn(deps, key, async () => {
+    const current = await deps.store.get(key);
+    if (current) checkPreconditions(key, current, config);
+    else if (request.subresource !== undefined || (config.metadata["uid"] ?? "") !== "") throw notFound(key);
+    const { object, tracks } = applyTo(request, current, config, deps.now());
+    const warnings = unknownFieldWarnings(request.kind, config.body, request.options, []);
+    const quiet = { ...request, options: { ...request.options, fieldValidation: "Ignore" as const } };
+    const written = current
+      ? await update(deps, quiet, current, draftOf(request, object), [], tracks)
+      : await createApplied(deps, quiet, object, tracks, mayCreate);
+    return { ...written, warnings: [...warnings, ...written.warnings] };
+  });
+}
+
+async function createApplied(
+  deps: WriteDeps,
+  request: WriteRequest,
+  object: unknown,
+  tracks: Tracker,
+  mayCreate: () => void,
+): Promise<Written> {
+  mayCreate();
+  return createObject(deps, request, object, tracks).catch((error: unknown) => {
+    throw isAppError(error, "AlreadyExists") ? new Raced(error) : error;
+  });
+}
+
 function writeInTurn<T>({ inTurn }: WriteDeps, { kind, namespace, name }: StoreKey, attempt: () => Promise<T>): Promise<T> {
   return inTurn(`${kind}/${namespace}/${name}`, () => withRetries(attempt));
 }
@@ -110,6 +156,7 @@ async function update(
   current: AnyObject,
   draft: Draft,
   known: readonly string[],
+  tracks: Tracker = tracksOfWrite,
 ): Promise<Written> {
   const { kind, identity, options, subresource } = request;
   checkPreconditions(keyOf(request), current, draft);
@@ -118,7 +165,8 @@ async function update(
   const next = subresource === "status" ? withStatus(kind, current, draft) : replacedObject(kind, current, draft);
   return inTurnOfNetworks(deps, current, next, async () => {
     const admitted = await deps.admission.admit({ kind, operation, identity, previous: current, next });
-    const object = sized(withGeneration(kind, current, admitted.object));
+    const stands = withGeneration(kind, current, admitted.object);
+    const object = sized(withTracks(stands, tracks({ ...request, draft, current, next, stands, now: deps.now() })));
     const write: Write = { op: "put", object, expect: Number(current.metadata.resourceVersion), claims: admitted.claims };
     const stored = await commit(deps, request, { ...admitted, object }, { verb: "changed", writes: [write], current });
     return { object: stored, created: false, warnings: [...warnings, ...admitted.warnings] };

@@ -2,6 +2,7 @@ import { FOLLOWED_KINDS } from "#proto/agents.ts";
 import type { KindName } from "#proto/kinds.ts";
 import { neverHappened } from "#server/store/errors.ts";
 import type { Store, StoredChange } from "#server/store/store.ts";
+import { forHosts } from "./for-hosts.ts";
 import type { Hub } from "./hub.ts";
 
 /**
@@ -80,7 +81,7 @@ export function createFeed({ store, hub }: { readonly store: Store; readonly hub
     const known = texts.get(change);
     if (known !== undefined) return known;
     const { revision, type, key, object } = change;
-    const text = JSON.stringify({ revision, type: type === "DELETED" ? "DELETE" : "PUT", kind: key.kind, object });
+    const text = JSON.stringify({ revision, type: type === "DELETED" ? "DELETE" : "PUT", kind: key.kind, object: forHosts(object) });
     texts.set(change, text);
     return text;
   }

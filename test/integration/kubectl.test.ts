@@ -57,6 +57,24 @@ kind: Service
 metadata: { name: pruned, labels: { pruned: "yes" } }
 spec: { ports: [{ port: 80 }] }
 `,
+  "ssa.yaml": ssa({
+    labels: "{ tier: front }",
+    ports: "[{ name: http, port: 80, targetPort: http }, { name: dns, port: 53, protocol: UDP }]",
+  }),
+  "ssa-other.yaml": ssa({ ports: "[{ port: 80, targetPort: 9090 }]" }),
+  "ssa-less.yaml": ssa({ ports: "[{ name: http, port: 80 }]" }),
+  "ssa-affinity.yaml": `apiVersion: v1
+kind: Service
+metadata: { name: ssa }
+spec: { sessionAffinity: None }
+`,
+  "migrated.yaml": ssa({ name: "migrated", ports: "[{ port: 80 }]" }),
+  "migrated-81.yaml": ssa({ name: "migrated", ports: "[{ port: 80, targetPort: 81 }]" }),
+  "wl-ssa.yaml": `apiVersion: fairlead.dev/v1
+kind: Workload
+metadata: { name: ssa, labels: { app: ssa } }
+spec: { node: vm-1, ports: [{ name: http, port: 8080 }] }
+`,
   "pod.yaml": `apiVersion: v1
 kind: Pod
 metadata: { name: p }
@@ -73,6 +91,11 @@ metadata: { name: typo }
 spec: { ports: [{ port: 80, bogus: 1 }], selectr: {} }
 `,
 };
+
+function ssa({ name = "ssa", labels, ports }: { readonly name?: string; readonly labels?: string; readonly ports: string }): string {
+  const metadata = `{ name: ${name}${labels === undefined ? "" : `, labels: ${labels}`} }`;
+  return `apiVersion: v1\nkind: Service\nmetadata: ${metadata}\nspec: { ports: ${ports} }\n`;
+}
 
 function run(args: string, env: Readonly<Record<string, string>> = {}) {
   return execa(kubectl, words(args), {
@@ -161,8 +184,8 @@ const session: Row[] = [
   { run: "get wl web-1 -o jsonpath={.metadata.generation}", out: "1" },
   { run: "get wl", out: new RegExp(String.raw`^NAME +NODE +ADDRESS +PORTS +READY +AGE\nweb-1 +vm-1 +\S+ +8080/TCP +True +${AGE}$`) },
   { run: `patch wl web-1 --type=merge -p '{"spec":{"weight":3}}'`, out: "workload.fairlead.dev/web-1 patched" },
-  { run: `patch wl web-1 -p '{"spec":{"weight":4}}'`, code: 1, err: /application\/merge-patch\+json/ },
-  { run: "describe wl web-1", out: /Weight: +3/ },
+  { run: `patch wl web-1 -p '{"spec":{"weight":4}}'`, out: "workload.fairlead.dev/web-1 patched" },
+  { run: "describe wl web-1", out: /Weight: +4/ },
   { run: "get pods", out: new RegExp(String.raw`^NAME +READY +STATUS +RESTARTS +AGE\nweb-1 +1/1 +Running +0 +${AGE}$`) },
   { run: "get po -o wide -l app=web", out: /192\.168\.56\.11 +vm-1$/ },
   { run: "get pods --field-selector spec.nodeName=vm-2", err: /No resources found/ },
@@ -213,6 +236,46 @@ const session: Row[] = [
     run: "apply -f pruned.yaml --prune --prune-allowlist=core/v1/Service -l pruned=yes",
     out: "service/pruned unchanged\nservice/typo pruned",
   },
+  { run: "apply --server-side -f ssa.yaml", out: "service/ssa serverside-applied" },
+  { run: "apply --server-side -f ssa.yaml", out: "service/ssa serverside-applied" },
+  { run: "get svc ssa -o yaml", out: /^(?![^]*managedFields)/ },
+  { run: "get svc ssa --show-managed-fields -o jsonpath={.metadata.managedFields[*].manager}", out: "kubectl" },
+  { run: "diff --server-side -f ssa.yaml", out: "" },
+  {
+    run: "diff --server-side --field-manager=other --force-conflicts -f ssa-other.yaml",
+    code: 1,
+    out: /^-\s+targetPort: http\n\+\s+targetPort: 9090$/m,
+  },
+  {
+    run: "apply --server-side --field-manager=other -f ssa-other.yaml",
+    code: 1,
+    err: /^error: Apply failed with 1 conflict: conflict with "kubectl": \.spec\.ports\[port=80,protocol="TCP"\]\.targetPort\n.*--force-conflicts/s,
+  },
+  { run: "apply --server-side --field-manager=other --force-conflicts -f ssa-other.yaml", out: "service/ssa serverside-applied" },
+  { run: "apply --server-side -f ssa.yaml", code: 1, err: /1 conflict: conflict with "other": / },
+  { run: `patch svc ssa --type=merge -p '{"spec":{"sessionAffinity":"ClientIP"}}'`, out: "service/ssa patched" },
+  {
+    run: "apply --server-side --field-manager=third -f ssa-affinity.yaml",
+    code: 1,
+    err: /1 conflict: conflict with "kubectl-patch" using v1: \.spec\.sessionAffinity$/m,
+  },
+  { run: "apply --server-side -f ssa-less.yaml --force-conflicts", out: "service/ssa serverside-applied" },
+  { run: "get svc ssa -o jsonpath={.spec.ports[*].port}{.metadata.labels}{.spec.sessionAffinity}", out: "80ClientIP" },
+  { run: "apply --server-side --dry-run=server -f ssa.yaml --force-conflicts", out: "service/ssa serverside-applied (server dry run)" },
+  { run: "get svc ssa -o jsonpath={.spec.ports[*].port}", out: "80" },
+  // From client-side apply to server-side and back: kubectl moves what it had.
+  { run: "apply -f migrated.yaml", out: "service/migrated created" },
+  { run: "apply --server-side -f migrated-81.yaml", out: "service/migrated serverside-applied" },
+  { run: "get svc migrated -o jsonpath={.spec.ports[*].targetPort}", out: "81" },
+  {
+    run: "get svc migrated --show-managed-fields -o jsonpath={.metadata.managedFields[*].manager}",
+    out: "kubectl kubectl-last-applied",
+  },
+  { run: "apply -f migrated-81.yaml", out: "service/migrated unchanged" },
+  { run: "apply --server-side -f wl-ssa.yaml", out: "workload.fairlead.dev/ssa serverside-applied" },
+  { run: "apply --server-side -f wl-ssa.yaml", out: "workload.fairlead.dev/ssa serverside-applied" },
+  { run: "get wl ssa -o jsonpath={.metadata.generation}", out: "1" },
+  { run: "delete svc ssa migrated", out: 'service "ssa" deleted\nservice "migrated" deleted' },
   { run: "delete svc web2 --dry-run=server", out: 'service "web2" deleted (server dry run)' },
   { run: "get svc web2 -o name", out: "service/web2" },
   { run: "delete svc web2 db", out: 'service "web2" deleted\nservice "db" deleted' },
