@@ -39,6 +39,7 @@ test.for([
   const inputs: string[] = [];
   const tools: KernelTools = {
     has: () => Promise.resolve(true),
+    read: () => Promise.resolve(undefined),
     run(_file, args, { input } = {}) {
       if (args.includes(refused)) return Promise.reject(new Error("refused"));
       if (typeof input === "string") inputs.push(input);

@@ -17,6 +17,7 @@ function toolsWith(listing: string, { installed = true, family = "IPv4" }: { ins
   const warnings: string[] = [];
   const tools: KernelTools = {
     has: async () => installed,
+    read: async () => undefined,
     run: async (file, args, { input } = {}) => {
       ran.push([file, ...args].join(" "), ...(input ?? "").split("\n").filter((line) => line !== ""));
       return { stdout: file === "ip" ? JSON.stringify([{ addr_info: [{ local: "172.30.0.1" }] }]) : listing, stderr: "", exitCode: 0 };
@@ -66,7 +67,7 @@ test("a tool that takes no commands from a file is asked one by one, a hundred t
     return { stdout: listing, stderr: "", exitCode: 0 };
   };
   const log = { info: () => undefined, warn: (fields: object) => warned.push(fields), error: () => undefined };
-  const flows = openFlowCleaner({ family: "IPv4", tools: { has: async () => true, run }, log });
+  const flows = openFlowCleaner({ family: "IPv4", tools: { has: async () => true, read: async () => undefined, run }, log });
   await flows.afterChange([{ previous: dns(endpoints), next: dns(["10.2.1.1"]) }], signal);
   expect(deletions).toBe(100);
   expect(warned).toEqual([{ kindsOfFlows: 50 }]);
@@ -82,7 +83,7 @@ function aHost(problems: (string | undefined)[] = []) {
     return { stdout: host.listing, stderr: "", exitCode: 0 };
   };
   const log = { info: () => undefined, warn: () => undefined, error: () => undefined };
-  const tools = { has: async () => true, run };
+  const tools = { has: async () => true, read: async () => undefined, run };
   const flows = openFlowCleaner({ family: "IPv4", tools, log, now: () => host.clock, onProblem: (problem) => problems.push(problem) });
   return { host, flows };
 }
@@ -212,7 +213,11 @@ test("that the tool is missing is a problem of the host while there are UDP fron
   const problems: (string | undefined)[] = [];
   const flows = openFlowCleaner({
     family: "IPv4",
-    tools: { has: async () => isInstalled, run: async () => ({ stdout: "", stderr: "", exitCode: 0 }) },
+    tools: {
+      has: async () => isInstalled,
+      read: async () => undefined,
+      run: async () => ({ stdout: "", stderr: "", exitCode: 0 }),
+    },
     log: { info: () => undefined, warn: () => undefined, error: () => undefined },
     onProblem: (problem) => problems.push(problem),
     lookEveryMs: 1,

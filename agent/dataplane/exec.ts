@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import type { Writable } from "node:stream";
 import { execa } from "execa";
@@ -25,6 +26,8 @@ export interface KernelTools {
   run(file: string, args: readonly string[], options?: ToolOptions): Promise<ToolResult>;
   /** Is there such a program, and does it start? */
   has(file: string): Promise<boolean>;
+  /** A file of the kernel (/proc) as the tools see it, without its last newline; undefined where it is not. */
+  read(file: string): Promise<string | undefined>;
 }
 
 /** Runs of one tool with one input each, the next of which is always begun already. */
@@ -152,8 +155,20 @@ export function openKernelTools({ enter = [] }: { readonly enter?: readonly stri
     };
   };
 
+  /** In our own network namespace it takes no process. */
+  const read: KernelTools["read"] = async (file) => {
+    if (enter.length === 0)
+      return readFile(file, "utf8").then(
+        (text) => text.trimEnd(),
+        () => undefined,
+      );
+    const { exitCode, stdout } = await run("cat", [file], { accept: [1] });
+    return exitCode === 0 ? stdout : undefined;
+  };
+
   return {
     run,
+    read,
     standby,
     follow,
     has: (file) =>

@@ -30,7 +30,6 @@ export async function setSysctls({ sysctls, log, family, more }: SettingsDeps, h
  * Is TCP out of its window let through (nf_conntrack_tcp_be_liberal)? Then the kernel calls none INVALID for its sequence number, and none is dropped.
  * Where connection tracking is not there yet, no.
  */
-export async function isTcpLiberal(tools: KernelTools, signal: AbortSignal): Promise<boolean> {
-  const { stdout } = await tools.run("cat", ["/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal"], { signal, accept: [1] });
-  return stdout.trim() === "1";
+export async function isTcpLiberal(tools: Pick<KernelTools, "read">): Promise<boolean> {
+  return (await tools.read("/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal")) === "1";
 }

@@ -43,6 +43,7 @@ function recorded(onInput: (input: string, tools: KernelTools) => Promise<void>)
   const log = { info: () => undefined, warn: () => undefined, error: () => undefined };
   const told: KernelTools = {
     has: (file) => tools.has(file),
+    read: (file) => tools.read(file),
     run: async (file, args, options) => {
       if (file === "nft" && args.join(" ") === "-f -") await onInput(options?.input ?? "", tools);
       return tools.run(file, args, options);

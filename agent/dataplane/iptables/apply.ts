@@ -68,10 +68,9 @@ export async function listHooks(
 }
 
 /** Legacy tables that are there; listing one that is not makes it, and an empty one costs every packet a little. */
-export async function legacyTables(tools: KernelTools, family: IpFamily, signal: AbortSignal): Promise<ReadonlySet<string>> {
-  const file = family === "IPv4" ? "/proc/net/ip_tables_names" : "/proc/net/ip6_tables_names";
-  const { stdout } = await tools.run("cat", [file], { signal, accept: [1] });
-  return new Set(stdout.split("\n").filter((name) => name !== ""));
+export async function legacyTables(tools: Pick<KernelTools, "read">, family: IpFamily): Promise<ReadonlySet<string>> {
+  const names = (await tools.read(family === "IPv4" ? "/proc/net/ip_tables_names" : "/proc/net/ip6_tables_names")) ?? "";
+  return new Set(names.split("\n").filter((name) => name !== ""));
 }
 
 function restoreProgram({ kind, words }: Target): string {

@@ -14,7 +14,7 @@ export async function cleanupTables(
   const removed: string[] = [];
   for (const kind of kinds) {
     const target = { kind, words };
-    for (const table of await tablesOf(tools, target, signal)) {
+    for (const table of await tablesOf(tools, target)) {
       const listing = await list(tools, target, table, signal);
       const ours = namesOfOurs(target, table, listing);
       if (ours.length === 0) continue;
@@ -32,9 +32,9 @@ export async function cleanupTables(
 /** nat first: what is translated no more is still refused. */
 const TABLES: readonly TableName[] = ["nat", "filter"];
 
-async function tablesOf(tools: KernelTools, { kind, words }: Target, signal: AbortSignal): Promise<readonly TableName[]> {
+async function tablesOf(tools: KernelTools, { kind, words }: Target): Promise<readonly TableName[]> {
   if (kind === "nft") return TABLES;
-  const there = await legacyTables(tools, words.family, signal);
+  const there = await legacyTables(tools, words.family);
   return TABLES.filter((table) => there.has(table));
 }
 

@@ -52,7 +52,7 @@ async function foreignRules(
   { kind, family }: { readonly kind: IptablesKind; readonly family: IpFamily },
   signal: AbortSignal,
 ): Promise<number> {
-  if (kind === "legacy" && (await legacyTables(tools, family, signal)).size === 0) return 0;
+  if (kind === "legacy" && (await legacyTables(tools, family)).size === 0) return 0;
   let sum = 0;
   for (const table of ["nat", "filter"] as const) sum += (await list(tools, { kind, words: wordsOf(family) }, table, signal)).foreignRules;
   return sum;

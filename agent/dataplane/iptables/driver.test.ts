@@ -15,6 +15,7 @@ function aHost(more: Partial<IptablesDriverDeps> = {}) {
   const host = { refuse: 0, restored, warnings };
   const tools: KernelTools = {
     has: async (file) => !file.includes("legacy"),
+    read: async () => undefined,
     run: async (file, _args, { input = "" } = {}) => {
       if (file.endsWith("-restore")) {
         if (host.refuse-- > 0) throw new AppError("KernelRejected", "refused");
@@ -55,7 +56,8 @@ test("an update needs a sync before it, and one more after the kernel has refuse
 });
 
 test("a host without iptables is told what to install", async () => {
-  const { driver } = aHost({ tools: { has: async () => false, run: () => Promise.reject(new Error("nothing is installed")) } });
+  const nothing = { has: async () => false, read: async () => undefined, run: () => Promise.reject(new Error("nothing is installed")) };
+  const { driver } = aHost({ tools: nothing });
   expect(await driver.probe(signal)).toEqual({
     usable: false,
     why: "neither iptables-nft nor iptables-legacy is installed",

@@ -7,7 +7,7 @@ import { frontendChanges, frontendsOf } from "../frontends.ts";
 import type { DataplaneLog } from "../log.ts";
 import { isTcpLiberal, setSysctls } from "../settings.ts";
 import type { Sysctls } from "../sysctl.ts";
-import { list, openRestorer, type IptablesKind, type Restorer, type RestoreTools } from "./apply.ts";
+import { list, openRestorer, type IptablesKind, type Restorer, type RestoreTools, type Target } from "./apply.ts";
 import { canaries } from "./canaries.ts";
 import { cleanupTables } from "./cleanup.ts";
 import { detectIptables, type IptablesFound } from "./detect.ts";
@@ -51,6 +51,8 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
     return deps.kind === undefined ? found : { ...found, kind: deps.kind, why: "the configuration says so" };
   };
 
+  const restorerOf = (kind: IptablesKind): Restorer => (restorer ??= openRestorer(tools, { kind, words }));
+
   return {
     name: "iptables",
     family,
@@ -59,15 +61,9 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
       try {
         const { kind, why, warning } = await kindOf(signal);
         if (warning !== undefined) log.warn({ kind }, warning);
-        const missing = await missingParts(tools, { kind, words }, signal);
-        if (missing && missing.length > 0)
-          return {
-            usable: false,
-            why: `the kernel lacks what ${words.program}-${kind} needs: ${missing.join(", ")}`,
-            hint: "install the kernel's full set of modules (Debian: linux-image-amd64 and not -cloud; linux-modules-extra on Ubuntu)",
-          };
-        if (!missing) for (const table of ["nat", "filter"] as const) await list(tools, { kind, words }, table, signal);
-        return { usable: true, detail: `${words.program}-${kind}: ${why}` };
+        const probed = await probe(tools, { kind, words, why }, signal);
+        if (probed.usable) restorerOf(kind).prepare(); // to fork costs the more, the larger this process is: it is still small
+        return probed;
       } catch (cause) {
         if (!(cause instanceof AppError)) throw cause;
         return { usable: false, why: cause.message, hint: cause.hint ?? "see agent/dataplane/README.md" };
@@ -78,12 +74,12 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
       held = undefined;
       const { kind, installed } = await kindOf(signal);
       const target = { kind, words };
-      restorer ??= openRestorer(tools, target);
-      restorer.prepare();
+      const writer = restorerOf(kind);
+      writer.prepare();
       const [nat, filter, liberal, , rules] = await Promise.all([
         list(tools, target, "nat", signal),
         list(tools, target, "filter", signal),
-        isTcpLiberal(tools, signal),
+        isTcpLiberal(tools),
         setSysctls({ ...deps, family }, table.host, signal),
         (async () => rulesOf(table, { family }))(), // the last: while the tools look
       ]);
@@ -92,7 +88,7 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
       looking.promise.catch(() => undefined); // heard below, unless the write fails first
       const look = (): void => looking.resolve(cleanupTables(tools, { ...leftovers, dryRun: true }, signal));
       // The look comes while the kernel takes the text in, when this process has nothing else to do.
-      await restorer.restore(followed(planSync(rules, { nat, filter, liberal }, nextCanary()), look));
+      await writer.restore(followed(planSync(rules, { nat, filter, liberal }, nextCanary()), look));
       // Leftovers of a run that used the other kind would translate too; after ours are in place, so that there is always one.
       if ((await looking.promise).length > 0)
         for (const what of await cleanupTables(tools, { ...leftovers, dryRun: false }, signal)) log.info({ what }, "removed leftover");
@@ -130,6 +126,23 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
     },
   };
 }
+
+async function probe(
+  tools: RestoreTools,
+  { kind, words, why }: Target & { readonly why: string },
+  signal: AbortSignal,
+): Promise<ProbeResult> {
+  const missing = await missingParts(tools, { kind, words }, signal);
+  if (missing && missing.length > 0)
+    return {
+      usable: false,
+      why: `the kernel lacks what ${words.program}-${kind} needs: ${missing.join(", ")}`,
+      hint: "install the kernel's full set of modules (Debian: linux-image-amd64 and not -cloud; linux-modules-extra on Ubuntu)",
+    };
+  if (!missing) for (const table of ["nat", "filter"] as const) await list(tools, { kind, words }, table, signal);
+  return { usable: true, detail: `${words.program}-${kind}: ${why}` };
+}
+
 function* followed(pieces: Iterable<string>, atEnd: () => void): Generator<string> {
   yield* pieces;
   atEnd();

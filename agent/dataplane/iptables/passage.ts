@@ -14,7 +14,7 @@ import { openInspector, type Inspector } from "./inspect.ts";
 import { healthJumps, oursJumps, TRANSLATED } from "./jumps.ts";
 import { acceptingOurs } from "./plan.ts";
 import { chainsOf } from "./render-host.ts";
-import { isInRange } from "./service-range.ts";
+import { isInRange, whereIn } from "./service-range.ts";
 import { intact, TablePlan } from "./table-plan.ts";
 import { wordsOf, type Words } from "./words.ts";
 
@@ -158,6 +158,7 @@ function planOf(
     table: "filter",
     words,
     trees: [...trees, health],
+    whereOf: whereIn(host),
     fixedChains: () => new Map([[ours, [...rules(), intact(words, "filter", ours)]]]),
     jumps: () => [...oursJumps(words, { translated, invalid: false }), ...(health.isThere ? healthJumps(words, host) : [])],
   });
@@ -172,7 +173,7 @@ async function kindsInNeed(
   const needed = new Set<IptablesKind>();
   for (const kind of ["nft", "legacy"] as const) {
     if (wanted !== undefined && kind !== wanted) continue;
-    if (kind === "legacy" && !(await legacyTables(tools, words.family, signal)).has("filter")) continue;
+    if (kind === "legacy" && !(await legacyTables(tools, words.family)).has("filter")) continue;
     if (!(await tools.has(`${words.program}-${kind}-restore`))) continue;
     try {
       const { foreignRules, dropping } = await list(tools, { kind, words }, "filter", signal);

@@ -11,6 +11,7 @@ const target = { kind: "nft", words: wordsOf("IPv4") } as const;
 function aKernelWithout(parts: readonly RegExp[], more: Partial<KernelTools> = {}): KernelTools {
   return {
     has: async () => true,
+    read: async () => undefined,
     run: async (_file, args, { input = "" } = {}) => {
       expect(args[0]).toBe("--net"); // never in the host's own namespace
       if (parts.some((part) => part.test(input))) throw new AppError("KernelRejected", "line 3 failed");

@@ -10,12 +10,11 @@ import { openDevice } from "./device.ts";
 import { openDrains } from "./drain.ts";
 import { openEdge, programOf } from "./edge.ts";
 import { openInspector, type Inspector } from "./inspect.ts";
-import { hasHashedAffinity } from "./legs.ts";
 import { arpRequirements, IPVS_REQUIREMENTS } from "./requirements.ts";
-import { HASHES, isScheduler } from "./schedulers.ts";
-import { Marks } from "./state.ts";
+import { openSchedulers } from "./kernel-schedulers.ts";
+import { Marks } from "./marks.ts";
 import { openWriter, type Written } from "./writer.ts";
-import { probeIpvs, tryScheduler } from "./trials.ts";
+import { probeIpvs } from "./trials.ts";
 import { raiseIdleTimeout } from "./timeouts.ts";
 
 export interface IpvsDriverDeps extends DriverDeps {
@@ -78,7 +77,7 @@ export function createIpvsDriver(deps: IpvsDriverDeps): DataplaneDriver {
         if (warning !== undefined) log.warn({}, warning);
       }
       isIdleTimeSet = true;
-      const isLiberal = await isTcpLiberal(deps.tools, signal);
+      const isLiberal = await isTcpLiberal(deps.tools);
       const healthPorts = healthPortsOf(table.services.values());
       const options = {
         kind,
@@ -132,63 +131,6 @@ export function createIpvsDriver(deps: IpvsDriverDeps): DataplaneDriver {
       for (const kind of ["nft", "legacy"] as const) if (await tools.has(`${programOf(family)}-${kind}-restore`)) kinds.push(kind);
       const removed = await cleanupIpvs({ tools, edge, family, kinds, procNet, dryRun }, signal);
       return [...removed, ...(await deps.sysctls.restore({ dryRun }))];
-    },
-  };
-}
-
-interface Schedulers {
-  /** The probe has found the two that the driver chooses by itself. */
-  hasOwn(): void;
-  /** Asks the kernel for each that it was not asked for. */
-  learn(frontends: readonly Frontend[], signal: AbortSignal): Promise<void>;
-  readonly has: (name: string) => boolean;
-  /** A module may have been installed since. */
-  forgetMissing(): void;
-}
-
-const OWN = ["rr", "wrr"];
-
-function openSchedulers({ tools, family, log }: IpvsDriverDeps): Schedulers {
-  const known = new Map<string, boolean>();
-  const told = new Set<string>();
-  const tell = (id: string, problem: string): void => {
-    if (told.size > 1000 || told.has(problem)) return;
-    told.add(problem);
-    log.warn({ service: id }, problem);
-  };
-  return {
-    hasOwn: () => OWN.forEach((name) => known.set(name, true)),
-    has: (name) => known.get(name) ?? false,
-    forgetMissing: () => {
-      for (const [name, isThere] of known) if (!isThere) known.delete(name);
-    },
-    async learn(frontends, signal) {
-      const asked = new Map(frontends.flatMap(({ scheduler, id }) => (scheduler === undefined ? [] : [[scheduler, id] as const])));
-      for (const scheduler of OWN) {
-        if (known.has(scheduler)) continue;
-        const why = await tryScheduler(tools, { family, scheduler }, signal);
-        if (why !== undefined)
-          throw new AppError("KernelRejected", `the kernel has no virtual servers: ${why}`, { hint: `modprobe ip_vs_${scheduler}` });
-        known.set(scheduler, true);
-      }
-      for (const [scheduler, id] of asked) {
-        if (!isScheduler(scheduler))
-          tell(id, `there is no scheduler ${JSON.stringify(scheduler.slice(0, 40))}: rr, or wrr where weights differ, takes its place`);
-        else if (!known.has(scheduler)) {
-          const why = await tryScheduler(tools, { family, scheduler }, signal);
-          known.set(scheduler, why === undefined);
-          if (why !== undefined)
-            tell(
-              id,
-              `the kernel has no scheduler ${scheduler} (module ip_vs_${scheduler}): rr, or wrr where weights differ, takes its place`,
-            );
-        }
-      }
-      const hashed = frontends.find(hasHashedAffinity);
-      for (const scheduler of hashed ? HASHES : [])
-        if (!known.has(scheduler)) known.set(scheduler, (await tryScheduler(tools, { family, scheduler }, signal)) === undefined);
-      if (hashed && !HASHES.some((scheduler) => known.get(scheduler)))
-        tell(hashed.id, "the kernel has no ip_vs_mh and no ip_vs_sh: there is no affinity but at ClusterIPs");
     },
   };
 }

@@ -7,10 +7,11 @@ import { canaries } from "../iptables/canaries.ts";
 import { addressLines, EXTERNAL_LINES, NO_EXTERNAL_LINES, sourceOf, type DeviceEdge, type DeviceLook } from "./device.ts";
 import type { Edge } from "./edge.ts";
 import { oursOf, type RuleListing } from "./listing.ts";
+import type { Marks } from "./marks.ts";
 import { digitOf, PREFIX, type SetName } from "./names.ts";
 import { rulesOf, type RuleOptions, type Rules, type TableName } from "./render.ts";
 import { renderTable } from "./rules-text.ts";
-import { IpvsState, type Held, type Marks, type Steps } from "./state.ts";
+import { IpvsState, type Held, type Steps } from "./state.ts";
 import { setLines } from "./trials.ts";
 
 /** Writes into the kernel, in an order in which no connection falls between. */

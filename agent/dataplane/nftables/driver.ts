@@ -70,7 +70,7 @@ export function createNftablesDriver(deps: NftablesDriverDeps): DataplaneDriver 
       held = undefined;
       inspector.pause();
       await setSysctls(deps, table.host, signal);
-      const liberal = await isTcpLiberal(tools, signal);
+      const liberal = await isTcpLiberal(tools);
       const existing = await findExisting(tools, words, signal);
       const replace = async (found: Existing): Promise<Held> => {
         const planned = heldOf(table, family, { liberal });
