@@ -1,4 +1,4 @@
-import { heightOf, membersOf, sorted, weightOf, type Member, type Prefix, type Split, type TreeNode } from "./tree-node.ts";
+import { heightOf, membersOf, ordered, type Member, type Ordered, type Prefix, type Run, type Split, type TreeNode } from "./tree-node.ts";
 
 /**
  * Numbers of a fixed width by their leading bits: a node whose members have few rules is a leaf, any other one branches at the first bits in which
@@ -60,10 +60,8 @@ export class BitTree<M extends Member> {
 
   /** Many new members at once, where there is none yet; no two of them have the same value. */
   fill(members: readonly M[]): void {
-    const root = this.#root;
     if (!this.isEmpty) throw new Error("there are members already");
-    root.weight = weightOf(members);
-    this.#build(root, sorted(members), 0);
+    this.#build(this.#root, { all: ordered(members), run: { from: 0, to: members.length } }, 0);
   }
 
   /** Another member with the value and the weight of one that is there: nobody's text changes. */
@@ -165,46 +163,51 @@ export class BitTree<M extends Member> {
       this.#overfull.delete(node);
       return;
     }
-    const members = sorted(membersOf(node));
+    const all = ordered(membersOf(node));
     if ("children" in node.body) for (const child of node.body.children.values()) this.#dropAll(child);
-    this.#build(node, members, depth);
+    this.#build(node, { all, run: { from: 0, to: all.members.length } }, depth);
   }
 
-  /** `members` in order: then the first and the last one say what all have in common. */
-  #build(node: TreeNode<M>, members: readonly M[], depth: number): void {
+  /** Of members in order, the first and the last one say what all between them have in common. */
+  #build(node: TreeNode<M>, { all, run }: { readonly all: Ordered<M>; readonly run: Run }, depth: number): void {
     this.#mark(node);
-    const [first] = members;
-    const isFull = node.weight > this.#shape.capacity && members.length > 1;
+    const { from, to } = run;
+    node.weight = (all.weightBefore[to] ?? 0) - (all.weightBefore[from] ?? 0);
+    const [first, last] = [all.members[from], all.members[to - 1]];
+    const isFull = node.weight > this.#shape.capacity && to - from > 1;
     if (isFull && depth >= this.#shape.maxDepth) this.#overfull.add(node);
     else this.#overfull.delete(node);
-    if (!first || !isFull || depth >= this.#shape.maxDepth) {
-      node.body = { members: new Map(members.map((member) => [member.value, member])) };
+    if (!first || !last || !isFull || depth >= this.#shape.maxDepth) {
+      node.body = { members: new Map(all.members.slice(from, to).map((member) => [member.value, member])) };
       return;
     }
-    const bits = this.#splitAt(first.value, members.at(-1)?.value ?? first.value);
+    const bits = this.#splitAt(first.value, last.value);
     const children = new Map<bigint, TreeNode<M>>();
-    for (const part of this.#partsOf(members, bits)) {
-      const child = this.#nodeAt({ base: this.#cut(part[0].value, bits), bits });
-      child.weight = weightOf(part);
-      children.set(child.prefix.base, child);
-      this.#build(child, part, depth + 1);
+    for (const { base, run: part } of this.#partsOf({ all, run }, bits)) {
+      const child = this.#nodeAt({ base, bits });
+      children.set(base, child);
+      this.#build(child, { all, run: part }, depth + 1);
     }
     node.body = { bits, children };
   }
 
-  /** Those in a row that agree in their leading bits. */
-  #partsOf(sorted: readonly M[], bits: number): readonly (readonly [M, ...M[]])[] {
+  /** Those in a row that agree in their leading bits: each part's end is looked for by halves, not member by member. */
+  *#partsOf(
+    { all: { members }, run }: { readonly all: Ordered<M>; readonly run: Run },
+    bits: number,
+  ): Generator<{ base: bigint; run: Run }> {
     const size = 1n << BigInt(this.#options.width - bits);
-    const parts: [M, ...M[]][] = [];
-    let end = 0n;
-    for (const member of sorted) {
-      if (member.value < end) parts.at(-1)?.push(member);
-      else {
-        parts.push([member]);
-        end = this.#cut(member.value, bits) + size;
+    for (let { from } = run; from < run.to;) {
+      const base = this.#cut(members[from]?.value ?? 0n, bits);
+      let [low, to] = [from + 1, run.to];
+      while (low < to) {
+        const middle = (low + to) >>> 1;
+        if ((members[middle]?.value ?? 0n) < base + size) low = middle + 1;
+        else to = middle;
       }
+      yield { base, run: { from, to } };
+      from = to;
     }
-    return parts;
   }
 
   #isFull({ weight, body }: TreeNode<M>): boolean {

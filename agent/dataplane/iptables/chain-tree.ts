@@ -1,5 +1,6 @@
 import type { Frontend } from "#agent/compile/table.ts";
 import { BitTree, type TreeShape } from "./bit-tree.ts";
+import type { Where } from "./service-range.ts";
 import type { Member, Prefix, TreeNode } from "./tree-node.ts";
 
 /**
@@ -33,11 +34,13 @@ export interface ChainTreeOptions {
   readonly chainOf: (prefix: Prefix) => string;
   /** The words that match what has this prefix. */
   readonly matchOf: (prefix: Prefix) => string;
-  /** Has this tree anything to say about it? */
+  /** Of which frontends it is. */
+  readonly at: Where;
+  /** Has this tree anything to say about one that is there? */
   readonly concerns: (frontend: Frontend) => boolean;
   /** Of the frontends with the same key, by protocol and port. */
   readonly rulesOf: (frontends: readonly Frontend[]) => PlaceRules;
-  /** How many rules a frontend has in its leaf, where it has none elsewhere; undefined = `rulesOf` knows. Costs less, and refuses unfit words too. */
+  /** How many rules a frontend has in its leaf, where it has none elsewhere; undefined = `rulesOf` knows. Costs less. */
   readonly weightOf?: (frontend: Frontend) => number | undefined;
   /** The root begins and ends with these. */
   readonly first?: readonly string[];
@@ -72,8 +75,13 @@ export class ChainTree {
     return this.#options.presence === "always" || !this.#tree.isEmpty;
   }
 
-  concerns(frontend: Frontend | undefined): frontend is Frontend {
-    return frontend !== undefined && this.#options.concerns(frontend);
+  get at(): Where {
+    return this.#options.at;
+  }
+
+  /** Of one that is where this tree is. */
+  concerns(frontend: Frontend): boolean {
+    return this.#options.concerns(frontend);
   }
 
   put(frontend: Frontend): void {
@@ -86,12 +94,9 @@ export class ChainTree {
   putAll(frontends: readonly Frontend[]): void {
     if (frontends.length < 2 || !this.#tree.isEmpty) for (const frontend of frontends) this.put(frontend);
     else {
-      const byKey = new Map<bigint, readonly Frontend[]>();
-      for (const frontend of frontends) {
-        const key = this.#options.keyOf(frontend);
-        byKey.set(key, withFrontend(byKey.get(key) ?? [], frontend));
-      }
-      this.#tree.fill(Array.from(byKey, ([value, held]) => this.#placeOf(value, held)));
+      const places: Place[] = [];
+      for (const { value, frontends: all } of this.#byKey(frontends)) places.push(this.#placeOf(value, all));
+      this.#tree.fill(places);
     }
   }
 
@@ -136,6 +141,19 @@ export class ChainTree {
     if (frontends.length === 0) this.#tree.delete(value);
     else if (!held || !sameLines(before.leaf(), after.leaf()) || !sameLines(before.last(), after.last())) this.#tree.set(place);
     else this.#tree.exchange(place);
+  }
+
+  /** In order. Most keys have one frontend. */
+  #byKey(frontends: readonly Frontend[]): readonly { readonly value: bigint; frontends: readonly Frontend[] }[] {
+    const keyed = frontends.map((frontend) => ({ value: this.#options.keyOf(frontend), frontends: [frontend] as readonly Frontend[] }));
+    keyed.sort((a, b) => (a.value < b.value ? -1 : a.value > b.value ? 1 : 0));
+    const places: typeof keyed = [];
+    for (const next of keyed) {
+      const last = places.at(-1);
+      if (last?.value === next.value) for (const frontend of next.frontends) last.frontends = withFrontend(last.frontends, frontend);
+      else places.push(next);
+    }
+    return places;
   }
 
   /** Where nothing was before. */

@@ -122,16 +122,21 @@ export function commentWord(text: string): string {
 }
 
 /** Refuses what could not be written, before a tool has been given anything: the rules are made while it already reads. */
-export function checkWords({ id, address, protocol, port, backends }: Frontend): void {
+export function checkWords({ id, address, protocol, port, backends, outside, sourceRanges, affinitySeconds }: Frontend): void {
   commentWord(id);
   if (!Object.hasOwn(PROTOCOLS, protocol)) throw unfit("protocol", protocol);
   portWord(port);
   if (address !== "") ipWord(address);
-  for (const backend of backends) {
-    ipWord(backend.address);
-    portWord(backend.port);
-    if (!Number.isInteger(backend.weight) || backend.weight < 1) throw unfit("weight", String(backend.weight));
-  }
+  for (const backend of backends) checkBackend(backend);
+  for (const backend of outside?.backends ?? []) checkBackend(backend);
+  for (const range of sourceRanges ?? []) cidrWord(range);
+  if (affinitySeconds !== undefined) secondsWord(affinitySeconds);
+}
+
+function checkBackend({ address, port, weight }: Backend): void {
+  ipWord(address);
+  portWord(port);
+  if (!Number.isInteger(weight) || weight < 1) throw unfit("weight", String(weight));
 }
 
 function fitting(name: string, shorter: () => string): string {

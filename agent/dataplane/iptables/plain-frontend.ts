@@ -1,5 +1,4 @@
 import type { Frontend } from "#agent/compile/table.ts";
-import { checkWords } from "./names.ts";
 
 /** A service with more endpoints has its chain apart, so that its neighbours' packets pass one rule of it and a change writes only it. */
 export const MAX_BACKENDS_IN_LEAF = 8;
@@ -9,9 +8,7 @@ export function isPlain({ outside, sourceRanges, affinitySeconds, backends }: Fr
   return outside === undefined && sourceRanges === undefined && affinitySeconds === undefined && backends.length <= MAX_BACKENDS_IN_LEAF;
 }
 
-/** How many rules it has there; undefined where it is not plain. Refuses unfit words. */
+/** How many rules it has there; undefined where it is not plain. */
 export function plainWeight(frontend: Frontend): number | undefined {
-  if (!isPlain(frontend)) return undefined;
-  checkWords(frontend);
-  return frontend.backends.length;
+  return isPlain(frontend) ? frontend.backends.length : undefined;
 }

@@ -7,11 +7,12 @@ import { followHealth, healthTree } from "./health-ports.ts";
 import { addressTree, portTree } from "./trees.ts";
 import { isNeighbour } from "../neighbour.ts";
 import { jumpsOf } from "./jumps.ts";
+import { checkWords } from "./names.ts";
 import { hasEndpoints, isRefusing, isVirtual, recognizing, refusing, translating, type Ground } from "./render-frontend.ts";
 import { chainsOf, invalidRules, masqueradeRules, neighbourRules, oursRules, unallocatedRules, undeliveredRules } from "./render-host.ts";
 import type { TableName } from "./render.ts";
 import { plainWeight } from "./plain-frontend.ts";
-import { isOutside } from "./service-range.ts";
+import { whereIn } from "./service-range.ts";
 import { intact, TablePlan } from "./table-plan.ts";
 import { wordsOf, type Words } from "./words.ts";
 
@@ -55,9 +56,10 @@ export function rulesOf({ host, services }: ForwardingTable, { family }: { reado
     nat: natPlan(ground, neighbours),
     filter: filterPlan(ground, { settings, health }),
   };
+  for (const frontend of frontends) checkWords(frontend);
   for (const frontend of frontends) countNeighbours(rules, frontend, "add");
-  rules.nat.put(frontends);
   rules.filter.put(frontends);
+  rules.nat.putLater(frontends); // it is the larger one, and filter is written first
   followHealth(
     health,
     [...services.values()].filter(({ healthCheck }) => healthCheck).map((next) => ({ next })),
@@ -78,6 +80,7 @@ export function* planSync(rules: Rules, found: Found, canary: string): Generator
 /** Only what the changes touch; "" when nothing in the kernel changes. Moves `rules` to the state after it. */
 export function applyChanges(rules: Rules, changes: readonly FrontendChange[], canary: string): string {
   const { nat, filter, neighbours } = rules;
+  for (const { next } of changes) if (next) checkWords(next);
   // A frontend is refused before it is translated no more, and translated before it is refused no more: no packet falls between.
   filter.putNext(changes);
   const before = filter.changes(canary);
@@ -95,13 +98,13 @@ function natPlan(ground: Ground, neighbours: UseCount): TablePlan {
   const { words, host } = ground;
   const chains = chainsOf(words);
   const guard = (chain: string): string => intact(words, "nat", chain);
-  const isOther = isOutside(host);
   const rulesOfPlace = (frontends: readonly Frontend[]) => translating(ground, frontends);
   const ours = (frontends: readonly Frontend[]) => recognizing(words, frontends, `-j ${chains.postrouting}`);
   const services = addressTree(words, {
     root: chains.services,
     tag: "",
-    concerns: (frontend) => frontend.address !== "" && !isOther(frontend) && hasEndpoints(frontend),
+    at: "range",
+    concerns: hasEndpoints,
     rulesOf: rulesOfPlace,
     weightOf: plainWeight,
     // The whole range is ours: no node port and no rule of others is for it, also where the host itself has such an address (DNS).
@@ -111,7 +114,8 @@ function natPlan(ground: Ground, neighbours: UseCount): TablePlan {
   const external = addressTree(words, {
     root: chains.external,
     tag: "EXT-",
-    concerns: (frontend) => isOther(frontend) && (isVirtual(frontend) || hasEndpoints(frontend)),
+    at: "outside",
+    concerns: (frontend) => isVirtual(frontend) || hasEndpoints(frontend),
     rulesOf: rulesOfPlace,
     weightOf: plainWeight,
     last: [guard(chains.external)],
@@ -119,25 +123,20 @@ function natPlan(ground: Ground, neighbours: UseCount): TablePlan {
   const nodePorts = portTree(words, {
     root: chains.nodePorts,
     tag: "NODE-",
-    concerns: (frontend) => frontend.address === "" && hasEndpoints(frontend),
+    concerns: hasEndpoints,
     rulesOf: rulesOfPlace,
     weightOf: plainWeight,
     first: [`-d ${words.loopback} -j RETURN`],
     last: [guard(chains.nodePorts)],
   });
-  const ourAddresses = addressTree(words, { root: chains.ourAddresses, tag: "OUR-", concerns: isOther, rulesOf: ours, of: "connection" });
-  const ourPorts = portTree(words, {
-    root: chains.ourPorts,
-    tag: "OUR-",
-    concerns: ({ address }) => address === "",
-    rulesOf: ours,
-    of: "connection",
-  });
+  const ourAddresses = addressTree(words, { ...OURS, root: chains.ourAddresses, at: "outside", rulesOf: ours });
+  const ourPorts = portTree(words, { ...OURS, root: chains.ourPorts, rulesOf: ours });
   const presentOurs = () => ({ external: ourAddresses.isThere, nodePorts: ourPorts.isThere });
   return new TablePlan({
     table: "nat",
     words,
     trees: [services, external, nodePorts, ourAddresses, ourPorts],
+    whereOf: whereIn(host),
     fixedChains: () => {
       const near = [...neighbours.words()];
       return new Map<string, readonly string[]>([
@@ -154,12 +153,12 @@ function filterPlan(ground: Ground, { settings, health }: Pick<Rules, "settings"
   const { words, host } = ground;
   const chains = chainsOf(words);
   const guard = (chain: string): string => intact(words, "filter", chain);
-  const isOther = isOutside(host);
   const rulesOfPlace = (frontends: readonly Frontend[]) => refusing(ground, frontends);
   const rejects = addressTree(words, {
     root: chains.rejects,
     tag: "",
-    concerns: (frontend) => frontend.address !== "" && !isOther(frontend) && isRefusing(frontend),
+    at: "range",
+    concerns: isRefusing,
     rulesOf: rulesOfPlace,
     last: [...unallocatedRules(words), guard(chains.rejects)],
     presence: "always",
@@ -167,14 +166,15 @@ function filterPlan(ground: Ground, { settings, health }: Pick<Rules, "settings"
   const external = addressTree(words, {
     root: chains.external,
     tag: "EXT-",
-    concerns: (frontend) => isOther(frontend) && (isVirtual(frontend) || isRefusing(frontend)),
+    at: "outside",
+    concerns: (frontend) => isVirtual(frontend) || isRefusing(frontend),
     rulesOf: rulesOfPlace,
     last: [guard(chains.external)],
   });
   const nodePorts = portTree(words, {
     root: chains.nodePorts,
     tag: "NODE-",
-    concerns: (frontend) => frontend.address === "" && isRefusing(frontend),
+    concerns: isRefusing,
     rulesOf: rulesOfPlace,
     first: [`-d ${words.loopback} -j RETURN`],
     last: [guard(chains.nodePorts)],
@@ -185,6 +185,7 @@ function filterPlan(ground: Ground, { settings, health }: Pick<Rules, "settings"
     table: "filter",
     words,
     trees: [rejects, external, nodePorts, health, ...ourTrees],
+    whereOf: whereIn(host),
     fixedChains: () => {
       const { external: some, nodePorts: ports } = present();
       const invalid = settings.liberal ? [] : invalidRules(words, host);
@@ -202,19 +203,15 @@ function filterPlan(ground: Ground, { settings, health }: Pick<Rules, "settings"
   });
 }
 
+/** All places there, by where connections were going. */
+const OURS = { tag: "OUR-", concerns: () => true, of: "connection" } as const;
+
 /** filter: what finds out whether a translated connection is ours, and accepts it. */
 export function acceptingOurs({ words, host }: Ground): { readonly trees: readonly ChainTree[]; readonly rules: () => string[] } {
   const chains = chainsOf(words);
-  const isOther = isOutside(host);
   const accept = (frontends: readonly Frontend[]) => recognizing(words, frontends, "-j ACCEPT");
-  const addresses = addressTree(words, { root: chains.ourAddresses, tag: "OUR-", concerns: isOther, rulesOf: accept, of: "connection" });
-  const ports = portTree(words, {
-    root: chains.ourPorts,
-    tag: "OUR-",
-    concerns: ({ address }) => address === "",
-    rulesOf: accept,
-    of: "connection",
-  });
+  const addresses = addressTree(words, { ...OURS, root: chains.ourAddresses, at: "outside", rulesOf: accept });
+  const ports = portTree(words, { ...OURS, root: chains.ourPorts, rulesOf: accept });
   const present = () => ({ external: addresses.isThere, nodePorts: ports.isThere });
   return { trees: [addresses, ports], rules: () => oursRules(words, host, { present: present(), verdict: "-j ACCEPT" }) };
 }

@@ -3,7 +3,6 @@ import type { Backend, Frontend, HostTable, OutsideChoice } from "#agent/compile
 import type { PlaceRules } from "./chain-tree.ts";
 import {
   affinityList,
-  checkWords,
   cidrWord,
   cidrWords,
   commentWord,
@@ -29,7 +28,6 @@ export interface Ground {
 export function translating(ground: Ground, frontends: readonly Frontend[]): PlaceRules {
   const { words } = ground;
   const served = frontends.filter(hasEndpoints);
-  for (const frontend of served) checkWords(frontend);
   const own = served.flatMap((frontend) => (isPlain(frontend) ? [] : choosing(ground, frontend)));
   const leafOf = (frontend: Frontend): readonly string[] => {
     const match = `${matchOf(words, frontend)} ${commentOf(frontend)}`;
@@ -91,6 +89,7 @@ export function hasEndpoints({ backends, outside }: Frontend): boolean {
 
 /** Does filter say of it more than of an undeclared port of a virtual address? */
 export function isRefusing(frontend: Frontend): boolean {
+  if (frontend.sourceRanges === undefined && frontend.outside === undefined && frontend.backends.length > 0) return false; // most
   const wanted = isVirtual(frontend) ? ["drop"] : ["drop", "reject"];
   return (
     frontend.sourceRanges !== undefined || emptyVerdicts(frontend).some((verdict) => verdict !== undefined && wanted.includes(verdict))

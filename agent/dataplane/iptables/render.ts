@@ -35,16 +35,23 @@ export interface ChainSum {
 
 export const NO_RULES: ChainSum = { rules: 0, sum: 0 };
 
-/** Of a rule as it is written or printed, from `start` on. Quotes do not count: iptables-save leaves out those that are not needed. */
+/** Of a rule as it is written or printed, from `start` on. */
 export function addRule({ rules, sum }: ChainSum, text: string, start = 0): ChainSum {
+  return { rules: rules + 1, sum: sumWith(sum, text, start) };
+}
+
+export function sumOf(rules: readonly string[]): ChainSum {
+  let sum = 0;
+  for (const rule of rules) sum = sumWith(sum, rule, 0);
+  return { rules: rules.length, sum };
+}
+
+/** Quotes do not count: iptables-save leaves out those that are not needed. */
+function sumWith(sum: number, text: string, start: number): number {
   let next = Math.imul(sum ^ 10, 16_777_619);
   for (let i = start; i < text.length; i++) {
     const code = text.charCodeAt(i);
     if (code !== 34) next = Math.imul(next ^ code, 16_777_619);
   }
-  return { rules: rules + 1, sum: next };
-}
-
-export function sumOf(rules: readonly string[]): ChainSum {
-  return rules.reduce((sum, rule) => addRule(sum, rule), NO_RULES);
+  return next;
 }

@@ -7,10 +7,12 @@ export function isInRange(host: HostTable, address: string): boolean {
   return isIn(rangesOf(host), address);
 }
 
-/** Is it at an address that is no virtual IP? Node ports are at none. */
-export function isOutside(host: HostTable): (frontend: Frontend) => boolean {
+/** Where clients connect to it: at a virtual IP, at an address outside of the ranges, or at a port of the host's. */
+export type Where = "range" | "outside" | "nodePort";
+
+export function whereIn(host: HostTable): (frontend: Frontend) => Where {
   const ranges = rangesOf(host);
-  return ({ address }) => address !== "" && !isIn(ranges, address);
+  return ({ address }) => (address === "" ? "nodePort" : isIn(ranges, address) ? "range" : "outside");
 }
 
 function isIn(ranges: Ranges, address: string): boolean {

@@ -5,6 +5,7 @@ import type { ChainEdits, ChainTree } from "./chain-tree.ts";
 import { hookLines, hookRewrite, isOurChain, type Listing } from "./listing.ts";
 import { renderSection, sumOf, type ChainSum, type TableName } from "./render.ts";
 import { chainsOf, DOCKER_USER, type Jump } from "./render-host.ts";
+import type { Where } from "./service-range.ts";
 import type { Words } from "./words.ts";
 
 /** One table of iptables: its trees, its other chains and its jumps; what the kernel holds of them, and the text that brings it to the next state. */
@@ -13,6 +14,7 @@ export interface TableOptions {
   readonly table: TableName;
   readonly words: Words;
   readonly trees: readonly ChainTree[];
+  readonly whereOf: (frontend: Frontend) => Where;
   /** Chains that are in no tree, as they are to be now. */
   readonly fixedChains: () => ReadonlyMap<string, readonly string[]>;
   /** In the order in which they must stand at the head of each hook. */
@@ -28,6 +30,7 @@ export class TablePlan {
   readonly #sums = new Map<string, ChainSum>();
   #canary = "";
   #hasDockerUser = false;
+  #later: readonly Frontend[] = [];
 
   constructor(options: TableOptions) {
     this.#options = options;
@@ -63,9 +66,15 @@ export class TablePlan {
   }
 
   put(frontends: readonly Frontend[]): void {
-    const concerned = this.#options.trees.map((tree) => ({ tree, all: new Array<Frontend>() }));
-    for (const frontend of frontends) for (const { tree, all } of concerned) if (tree.concerns(frontend)) all.push(frontend);
-    for (const { tree, all } of concerned) tree.putAll(all);
+    const { trees, whereOf } = this.#options;
+    const at: Record<Where, Frontend[]> = { range: [], outside: [], nodePort: [] };
+    for (const frontend of frontends) at[whereOf(frontend)].push(frontend);
+    for (const tree of trees) tree.putAll(at[tree.at].filter((frontend) => tree.concerns(frontend)));
+  }
+
+  /** The same, when the next text is asked for: whoever reads has another table to read until then. */
+  putLater(frontends: readonly Frontend[]): void {
+    this.#later = frontends;
   }
 
   /** Frontends that are to be here, besides what is. */
@@ -75,8 +84,10 @@ export class TablePlan {
 
   /** Frontends that are to be here no more. */
   removePrevious(changes: readonly FrontendChange[]): void {
+    const { trees, whereOf } = this.#options;
+    const isIn = (tree: ChainTree, frontend: Frontend): boolean => whereOf(frontend) === tree.at && tree.concerns(frontend);
     for (const { previous, next } of changes)
-      for (const tree of this.#options.trees) if (tree.concerns(previous) && !tree.concerns(next)) tree.remove(previous);
+      for (const tree of previous ? trees : []) if (previous && isIn(tree, previous) && !(next && isIn(tree, next))) tree.remove(previous);
   }
 
   /** Everything, over whatever of ours is there. Must be read to its end. */
@@ -105,6 +116,8 @@ export class TablePlan {
   }
 
   #take(): ChainEdits {
+    this.put(this.#later);
+    this.#later = [];
     const write = new Map<string, () => readonly string[]>();
     const remove: string[] = [];
     const fixed = this.#options.fixedChains();

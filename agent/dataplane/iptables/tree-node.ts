@@ -33,13 +33,24 @@ export function membersOf<M extends Member>(node: TreeNode<M>): M[] {
   return "members" in node.body ? [...node.body.members.values()] : [...node.body.children.values()].flatMap(membersOf);
 }
 
-/** By value. */
-export function sorted<M extends Member>(members: readonly M[]): readonly M[] {
-  return members.toSorted((a, b) => (a.value < b.value ? -1 : 1));
+/** By value, and how much those before each one weigh together; the last number is the weight of all. */
+export interface Ordered<M extends Member> {
+  readonly members: readonly M[];
+  readonly weightBefore: Float64Array;
 }
 
-export function weightOf(members: readonly Member[]): number {
-  return members.reduce((sum, { weight }) => sum + weight, 0);
+/** Some of them in a row: from the one at `from` on, up to the one before `to`. */
+export interface Run {
+  readonly from: number;
+  readonly to: number;
+}
+
+export function ordered<M extends Member>(unordered: readonly M[]): Ordered<M> {
+  const members = unordered.toSorted((a, b) => (a.value < b.value ? -1 : 1));
+  const weightBefore = new Float64Array(members.length + 1);
+  let sum = 0;
+  for (const [i, { weight }] of members.entries()) weightBefore[i + 1] = sum += weight;
+  return { members, weightBefore };
 }
 
 export function heightOf<M extends Member>(node: TreeNode<M>): number {

@@ -10,6 +10,7 @@ export interface TreeUse {
   readonly root: string;
   /** Stands in the names of the branches; no two trees of a table have the same for the same kind. */
   readonly tag: string;
+  readonly at: ChainTreeOptions["at"];
   readonly concerns: (frontend: Frontend) => boolean;
   readonly rulesOf: ChainTreeOptions["rulesOf"];
   readonly weightOf?: NonNullable<ChainTreeOptions["weightOf"]>;
@@ -30,7 +31,7 @@ export function addressTree(words: Words, { tag, of = "packet", presence = "whil
   return new ChainTree({ ...use, presence, width: words.width, keyOf: ({ address }) => addressKey(address), chainOf, matchOf });
 }
 
-export function portTree(words: Words, { tag, of = "packet", presence = "while-needed", ...use }: TreeUse): ChainTree {
+export function portTree(words: Words, { tag, of = "packet", presence = "while-needed", ...use }: Omit<TreeUse, "at">): ChainTree {
   const matchOf = (prefix: Prefix): string => {
     const { protocol, ports } = portRange(prefix);
     const word = protocolWord(protocol);
@@ -38,5 +39,5 @@ export function portTree(words: Words, { tag, of = "packet", presence = "while-n
     return of === "packet" ? `-p ${word} -m ${word} --dport ${ports}` : `-p ${word} -m conntrack --ctorigdstport ${ports}`;
   };
   const chainOf = (prefix: Prefix): string => portChain(words, tag, prefix);
-  return new ChainTree({ ...use, presence, width: PORT_KEY_BITS, keyOf: portKey, chainOf, matchOf });
+  return new ChainTree({ ...use, at: "nodePort", presence, width: PORT_KEY_BITS, keyOf: portKey, chainOf, matchOf });
 }
