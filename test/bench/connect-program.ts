@@ -4,7 +4,7 @@
 import { parseArgs } from "node:util";
 import { median, medianRatio } from "./bench.ts";
 import type { Connected, Target } from "./connector.ts";
-import { modesOf, type Mode } from "./modes.ts";
+import { bareTranslation, modesOf, type Mode } from "./modes.ts";
 import { openSandbox, type Sandbox } from "./sandbox.ts";
 import { HOST_IP, virtualIp } from "./ten-thousand.ts";
 
@@ -45,6 +45,10 @@ places.push({ name: "no_rules", sandbox: plain, target: direct });
 const empty = stack.use(await openSandbox());
 await empty.ask({ op: "emptyHook", mode });
 places.push({ name: "empty_hook", sandbox: empty, target: direct });
+const bare = stack.use(await openSandbox());
+await bare.ask({ op: "emptyHook", mode });
+await bare.ask({ op: "bare", told: bareTranslation(mode, [`${virtualIp(0)}:80`, `${HOST_IP}:${PORTS.last}`]) });
+places.push({ name: "bare_direct", sandbox: bare, target: direct }, { name: "bare", sandbox: bare, target: through(0, PORTS.last) });
 for (const size of SIZES) places.push(...(await hostWith(mode, size, stack)));
 
 const rounds = new Map<string, Connected[]>(places.map(({ name }) => [name, []]));
@@ -89,6 +93,7 @@ function figuresOf(): Record<string, number> {
   for (const size of SIZES)
     for (const position of size > 1 ? ["first", "last"] : ["last"])
       figures[`${position}_of_${size}_ratio`] = medianRatio(p50s(`${position}_of_${size}`), p50s(`direct_of_${size}`));
+  figures["bare_ratio"] = medianRatio(p50s("bare"), p50s("bare_direct"));
   figures["other_traffic_ratio"] = medianRatio(p50s(`direct_of_${Math.max(...SIZES)}`), p50s("empty_hook"));
   return figures;
 }

@@ -2,6 +2,7 @@ import type { DataplaneDriver } from "#agent/dataplane/driver.ts";
 import type { HostTools } from "#agent/dataplane/exec.ts";
 import { openDriver as selected } from "#agent/dataplane/select.ts";
 import { openSysctls } from "#agent/dataplane/sysctl.ts";
+import type { Told } from "./recording.ts";
 
 /** The data planes as the benches name them, and their real drivers. */
 export const MODES = ["nftables", "iptables_nft", "iptables_legacy", "ipvs"] as const;
@@ -34,6 +35,28 @@ export function emptyHookOf(mode: Mode): [string, readonly string[], { readonly 
   const chains = ["PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"].map((chain) => `:${chain} ACCEPT [0:0]\n`);
   const input = `*nat\n${chains.join("")}:NOBODY - [0:0]\n-A NOBODY -m conntrack --ctstate NEW\nCOMMIT\n`;
   return [`iptables-${mode === "iptables_nft" ? "nft" : "legacy"}-restore`, [], { input }];
+}
+
+/** Commands that make one place lead to another and nothing else: the least that a translation costs here. */
+export function bareTranslation(mode: Mode, [from, to]: readonly [string, string]): readonly Told[] {
+  const [address = "", port = ""] = from.split(":");
+  switch (mode) {
+    case "nftables": {
+      const rule = `ip daddr ${address} tcp dport ${port} dnat to ${to}`;
+      const input = `table ip bench { chain output { type nat hook output priority -100; ${rule}; }; }\n`;
+      return [{ file: "nft", args: ["-f", "-"], input }];
+    }
+    case "iptables_nft":
+    case "iptables_legacy": {
+      const rule = `-A OUTPUT -d ${address}/32 -p tcp -m tcp --dport ${port} -j DNAT --to-destination ${to}`;
+      return [{ file: `${mode.replace("_", "-")}-restore`, args: ["--noflush"], input: `*nat\n${rule}\nCOMMIT\n` }];
+    }
+    case "ipvs":
+      return [
+        { file: "ip", args: ["route", "add", "local", `${address}/32`, "dev", "lo", "src", to.split(":")[0] ?? ""], input: "" },
+        { file: "ipvsadm", args: ["-R"], input: `-A -t ${from} -s rr\n-a -t ${from} -r ${to} -m\n` },
+      ];
+  }
 }
 
 /** The programs without which a bench of these modes cannot begin. */

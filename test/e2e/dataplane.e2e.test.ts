@@ -145,7 +145,13 @@ describe.for(["nft", "legacy"] as const)("iptables-%s", (kind) => {
           await machine.run(`iptables-${kind}`, ["-t", "nat", "-X"]);
         },
       ],
-      ["one jump deleted", (machine) => machine.run(`iptables-${kind}`, ["-t", "nat", "-D", "OUTPUT", "1"])],
+      ["one jump deleted", (machine) => machine.run(`iptables-${kind}`, ["-t", "nat", "-D", "OUTPUT", "2"])],
+      [
+        "one jump deleted, and its spare",
+        async (machine) => {
+          for (let times = 0; times < 2; times++) await machine.run(`iptables-${kind}`, ["-t", "nat", "-D", "OUTPUT", "1"]);
+        },
+      ],
       [
         "an older rule set restored from a file",
         async (machine) => {
@@ -191,6 +197,14 @@ describe.for(["nft", "legacy"] as const)("iptables-%s", (kind) => {
       expect(drifts[0]?.join()).toMatch(/nat|filter/);
       expect((await askHttp(a, VIP)).answers).toEqual({ b: 1 });
       expect(errors).toEqual([]);
+    });
+
+    test("a jump that has a spare is missed by no connection, and comes back", async () => {
+      const { drifts } = await aRunningLoop();
+      await a.run(`iptables-${kind}`, ["-t", "nat", "-D", "OUTPUT", "1"]);
+      expect((await askHttp(a, VIP, { requests: 10 })).answers).toEqual({ b: 10 });
+      await waitFor(() => drifts.length > 0, { what: "the drift to be told", timeoutMs: 30_000, intervalMs: 200 });
+      expect(drifts[0]).toEqual(["nat OUTPUT: one of our jumps"]);
     });
 
     test("a rule that another program puts before ours is found by the slower look, and stands behind them then", async () => {

@@ -140,6 +140,8 @@ function matches({ packet, around }: Walk, { rule, option, state }: Question): b
       return option.value === "LOCAL" && isLocal(around, packet.source);
     case "--dst-type":
       return option.value === "LOCAL" && isLocal(around, state.address);
+    case "-i":
+      return (option.value === "lo") === (packet.origin === "host"); // asked in INPUT only
     case "-o":
       return (option.value === "lo") === isLocal(around, state.address);
     case "--rcheck":

@@ -24,17 +24,25 @@ export function oursJumps(words: Words, { translated, invalid }: { readonly tran
   return [
     { table: "filter", hook: "FORWARD", rule: to(withInvalid) },
     { table: "filter", hook: DOCKER_USER, rule: to(translated) },
-    { table: "filter", hook: "INPUT", rule: to(translated) },
+    // Whatever comes over lo is from this host to itself: there is no firewall that drops it, and each packet of it would pay.
+    { table: "filter", hook: "INPUT", rule: to(`! -i lo ${translated}`) },
   ];
 }
 
 export const TRANSLATED = "-m conntrack --ctstate DNAT";
 
+/**
+ * Into the tree of virtual IPs lead two jumps. The list of xt_recent is 1 % of a connection: the first one has none, and where somebody takes it away
+ * the second one, which is a spare until then, leads there. When that goes too, its list does.
+ */
 function natJumps(words: Words, host: HostTable, present: Present): Jump[] {
   const { services, external, nodePorts, ours } = chainsOf(words);
   const jump = jumper(words, "nat");
   const into = (hook: "PREROUTING" | "OUTPUT"): Jump[] => [
-    ...cidrWords(words, host.serviceCidrs).map((cidr) => jump(hook, `-d ${cidr}`, services)),
+    ...cidrWords(words, host.serviceCidrs).flatMap((cidr) => [
+      { table: "nat", hook, rule: `-d ${cidr} ${OURS} -j ${services}` } as const,
+      jump(hook, `-d ${cidr}`, services),
+    ]),
     ...(present.external ? [jump(hook, "", external)] : []),
     ...(present.nodePorts ? nodePortMatches(words, host).map((match) => jump(hook, match, nodePorts)) : []),
   ];

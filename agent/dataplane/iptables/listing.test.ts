@@ -8,6 +8,7 @@ import { wordsOf } from "./words.ts";
 const words = wordsOf("IPv4");
 const jumps = jumpsOf(words, aHostTable(), { table: "nat", present: { external: false, nodePorts: false } });
 const jump = (hook: string): string => `-A ${hook} ${jumps.find((one) => one.hook === hook)?.rule ?? ""}`;
+const all = (hook: string): string[] => jumps.filter((one) => one.hook === hook).map(({ rule }) => `-A ${hook} ${rule}`);
 const nat = (...rules: string[]) =>
   parseListing(
     words,
@@ -22,14 +23,20 @@ const nat = (...rules: string[]) =>
       "COMMIT",
     ].join("\n"),
   );
-const whole = [jump("PREROUTING"), jump("OUTPUT"), jump("POSTROUTING")];
+const whole = [...all("PREROUTING"), ...all("OUTPUT"), ...all("POSTROUTING")];
 const docker = "-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER";
 
 test("rules are ours by where they lead, not by what they say", () => {
   const listing = nat(...whole, docker, '-A DOCKER -m comment --comment "see -j FL-SERVICES" -j RETURN', "-A FL-SERVICES -j RETURN");
   expect(listing.foreignRules).toBe(2);
   expect(listing.chains).toEqual(new Map([["FL-SERVICES", sumOf(["-j RETURN"])]]));
-  expect(hookLines(words, listing, []).map((line) => line.slice(0, 15))).toEqual(["-D PREROUTING -", "-D OUTPUT -d 10", "-D POSTROUTING "]);
+  expect(hookLines(words, listing, []).map((line) => line.slice(0, 15))).toEqual([
+    "-D PREROUTING -",
+    "-D PREROUTING -",
+    "-D OUTPUT -d 10",
+    "-D OUTPUT -d 10",
+    "-D POSTROUTING ",
+  ]);
 });
 
 test("jumps that stand first, each once, are as they should be", () => {
@@ -37,12 +44,13 @@ test("jumps that stand first, each once, are as they should be", () => {
 });
 
 test.for([
-  { name: "a jump that is gone", rules: whole.slice(0, 2), says: "nat POSTROUTING: jump to FL-OURS" },
+  { name: "a jump that is gone", rules: whole.slice(0, 4), says: "nat POSTROUTING: jump to FL-OURS" },
+  { name: "a jump whose spare is there", rules: whole.toSpliced(2, 1), says: "nat OUTPUT: one of our jumps" },
   { name: "a rule that was put before ours", rules: [docker, ...whole], says: "nat PREROUTING: our jumps are not first any more" },
   { name: "a jump that stands there twice", rules: [...whole, jump("OUTPUT")], says: "nat OUTPUT: a jump of ours stands there twice" },
   {
     name: "a jump that matches something else",
-    rules: [...whole.slice(0, 2), "-A POSTROUTING -s 192.0.2.1/32 -j FL-OURS"],
+    rules: [...whole.slice(0, 4), "-A POSTROUTING -s 192.0.2.1/32 -j FL-OURS"],
     says: "nat POSTROUTING: a jump of ours was altered",
   },
 ])("$name is seen", ({ rules, says }) => {
@@ -76,10 +84,14 @@ test("a hook is written anew only when something changes in it, and then in its 
   expect(hookRewrite(jumps, jumps)).toEqual([]);
   expect(hookRewrite(jumps, more).map((line) => /^(\S+ \S+(?: \d)?).* (\S+)$/.exec(line)?.slice(1).join(" "))).toEqual([
     "-D PREROUTING FL-SERVICES",
+    "-D PREROUTING FL-SERVICES",
     "-I PREROUTING 1 FL-SERVICES",
-    "-I PREROUTING 2 FL-NODE-PORTS",
+    "-I PREROUTING 2 FL-SERVICES",
+    "-I PREROUTING 3 FL-NODE-PORTS",
+    "-D OUTPUT FL-SERVICES",
     "-D OUTPUT FL-SERVICES",
     "-I OUTPUT 1 FL-SERVICES",
-    "-I OUTPUT 2 FL-NODE-PORTS",
+    "-I OUTPUT 2 FL-SERVICES",
+    "-I OUTPUT 3 FL-NODE-PORTS",
   ]);
 });

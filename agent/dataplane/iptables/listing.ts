@@ -85,6 +85,7 @@ export function hookDrift(words: Words, { table, listing, wanted }: Wanted<reado
     const ours = rules.filter((rule) => isOurJump(words, rule));
     for (const jump of jumps)
       if (!ours.some((rule) => targetOf(rule) === targetOf(jump.rule))) missing.push(`${table} ${hook}: jump to ${targetOf(jump.rule)}`);
+    if (ours.length < jumps.length && missing.length === 0) missing.push(`${table} ${hook}: one of our jumps`);
     if (ours.length > jumps.length) missing.push(`${table} ${hook}: a jump of ours stands there twice`);
     const head = rules.slice(0, jumps.length);
     if (ours.length === jumps.length && !head.every((rule) => isOurJump(words, rule)))
