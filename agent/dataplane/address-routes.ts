@@ -11,8 +11,8 @@ import { createTeller } from "./teller.ts";
 
 /**
  * What a host without a default route needs for the range of virtual IPs (route.ts), it needs for addresses of load balancers and external ones too: a
- * route over lo for each that the kernel has no other way to. What comes or goes costs one process for all of it, and two where there was no way;
- * all are looked at as seldom as that is expensive.
+ * route over lo for each that the kernel has no other way to. What comes or goes costs one process for all of it, and two where there was no way.
+ * Whether another route leads there by now is looked at all the time; whether ours are still there, as seldom as that is expensive.
  */
 export interface AddressRoutes extends TableSink {
   /** Until the signal; the routes stay when it ends, as the rules do. Nothing is touched before the first table. */
@@ -27,6 +27,7 @@ export interface AddressRoutesDeps {
   /** What keeps the host from having the routes that it needs; undefined = nothing any more. */
   readonly onProblem?: (problem: unknown) => void;
   readonly lookEveryMs?: number;
+  readonly lookedAtOnce?: number;
 }
 
 const LOOK_EVERY_MS = 5000;
@@ -48,7 +49,7 @@ interface Changes {
 }
 
 export function createAddressRoutes(deps: AddressRoutesDeps): AddressRoutes {
-  const { log, onProblem, lookEveryMs = LOOK_EVERY_MS } = deps;
+  const { log, onProblem, lookEveryMs = LOOK_EVERY_MS, lookedAtOnce = LOOKED_AT_ONCE } = deps;
   const mailbox = createTableMailbox();
   const keeper = createKeeper(deps);
   const teller = createTeller({ log, onProblem, message: "cannot make routes to addresses of services" });
@@ -68,17 +69,20 @@ export function createAddressRoutes(deps: AddressRoutesDeps): AddressRoutes {
     put: (update) => mailbox.put(update),
     async run(signal) {
       let lookAt = performance.now();
+      let lookAtAllAt = lookAt;
       let timeoutMs = FOREVER_MS; // until the first table
       while (!signal.aborted) {
         const update = await mailbox.take({ timeoutMs }, signal).catch(() => undefined);
         if (isOver(signal)) return;
         if (update) keeper.put(update);
-        if (performance.now() < lookAt) await attempt(() => keeper.followChange(signal), signal);
-        else {
+        const now = performance.now();
+        if (update && now < lookAtAllAt) await attempt(() => keeper.followChange(signal), signal);
+        if (now >= lookAtAllAt) {
           await attempt(() => keeper.lookAtAll(signal), signal);
-          lookAt = performance.now() + lookEveryMs * Math.max(1, keeper.size() / LOOKED_AT_ONCE);
-        }
-        timeoutMs = Math.max(lookAt - performance.now(), 0);
+          lookAtAllAt = performance.now() + lookEveryMs * Math.max(1, keeper.size() / lookedAtOnce);
+        } else if (now >= lookAt) await attempt(() => keeper.lookAtOthers(signal), signal);
+        if (now >= lookAt) lookAt = performance.now() + lookEveryMs;
+        timeoutMs = Math.max(Math.min(lookAt, lookAtAllAt) - performance.now(), 0);
       }
     },
   };
@@ -89,6 +93,8 @@ interface Keeper extends TableSink {
   size(): number;
   followChange(signal: AbortSignal): Promise<Done>;
   lookAtAll(signal: AbortSignal): Promise<Done>;
+  /** Only whether somebody else's route leads by now to where ours do: one process, and none where there is none of ours. */
+  lookAtOthers(signal: AbortSignal): Promise<Done>;
 }
 
 function createKeeper(deps: AddressRoutesDeps): Keeper {
@@ -129,6 +135,16 @@ function createKeeper(deps: AddressRoutesDeps): Keeper {
     put: (update) => follower.put(update),
     size: () => [...wanted.words()].length,
     lookAtAll,
+    async lookAtOthers(signal) {
+      const known = ours;
+      if (!known) return lookAtAll(signal);
+      const there = byFamily([...known]);
+      const of = async (family: IpFamily): Promise<Done> => {
+        const isHeld = holderOf(family, await routes(deps.tools, flagOf({ family }), ["table", "main"], signal));
+        return { added: [], removed: (there.get(family) ?? []).filter(isHeld) };
+      };
+      return apply(known, { families: there.keys(), of }, signal);
+    },
     async followChange(signal) {
       const known = ours;
       if (!known) return lookAtAll(signal);

@@ -45,6 +45,7 @@ beforeAll(async () => {
   const real = openKernelTools({ enter: a.enter });
   tools = {
     has: (file) => real.has(file),
+    read: (file) => real.read(file),
     run: async (file, args, options) => {
       calls.push([file, ...args].join(" "));
       return real.run(file, args, options);
@@ -73,10 +74,10 @@ const ours = async ({ flag }: Of): Promise<string[]> => {
 };
 
 /** Runs until the test is over. */
-function keep(lookEveryMs = 60_000) {
+function keep(lookEveryMs = 60_000, more: { readonly lookedAtOnce?: number } = {}) {
   const end = new AbortController();
   const log = { info: () => undefined, warn: () => undefined, error: () => undefined };
-  const kept = createAddressRoutes({ tools, addresses: () => [a.ip, a.ip6], log, lookEveryMs });
+  const kept = createAddressRoutes({ tools, addresses: () => [a.ip, a.ip6], log, lookEveryMs, ...more });
   const running = kept.run(end.signal);
   const stop = async (): Promise<void> => {
     end.abort();
@@ -143,6 +144,17 @@ describe.for([v4, v6])("$family", (of) => {
     await waitFor(async () => (await ours(of)).length === 0, { what: "all routes to go where there is a default route" });
     await a.run("ip", [of.flag, "route", "delete", "default"]);
     await waitFor(async () => (await ours(of)).join() === of.external, { what: "the route to come back" });
+  });
+
+  test("however many there are, ours go soon when another way comes", async () => {
+    const kept = keep(20, { lookedAtOnce: 0.001 }); // all are looked at once in 40 s
+    kept.table(both(of));
+    await waitFor(async () => (await ours(of)).length === 2, { what: "the routes" });
+    await a.run("ip", [of.flag, "route", "add", "default", "via", of.gateway]);
+    onTestFinished(async () => {
+      await a.run("ip", [of.flag, "route", "delete", "default"]);
+    });
+    await waitFor(async () => (await ours(of)).length === 0, { what: "all routes to go where there is a default route" });
   });
 
   test("what an earlier run left goes when nobody wants it, and not before that is known", async () => {
