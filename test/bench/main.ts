@@ -13,6 +13,7 @@ const benches: Record<string, () => Promise<Bench>> = {
   switch: async () => (await import("./switch.ts")).switchModes,
   restart: async () => (await import("./restart.ts")).restart,
   dns: async () => (await import("./dns.ts")).dns,
+  footprint: async () => (await import("./footprint.ts")).footprint,
   "sync-10k": async () => (await import("./sync-10k.ts")).sync10k,
 };
 

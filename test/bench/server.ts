@@ -8,20 +8,24 @@ export const root = join(import.meta.dirname, "../..");
 export const fairlead = join(root, "fairlead");
 
 /** A real server on a fleet's host; resolves when it answers. */
-export async function startServer(host: Host, kubeconfig: string): Promise<Program> {
-  const server = await host.spawn(fairlead, [
-    "server",
-    "--listen",
-    "0.0.0.0:7443",
-    "--advertise",
-    host.ip,
-    "--data-dir",
-    join(dirname(kubeconfig), "server"), // on a disk: the /var/lib of a fleet's host is in memory, where fsync costs nothing
-    "--kubeconfig-out",
-    kubeconfig,
-    "--log-level",
-    "warn",
-  ]);
+export async function startServer(host: Host, kubeconfig: string, env: Record<string, string> = {}): Promise<Program> {
+  const server = await host.spawn(
+    fairlead,
+    [
+      "server",
+      "--listen",
+      "0.0.0.0:7443",
+      "--advertise",
+      host.ip,
+      "--data-dir",
+      join(dirname(kubeconfig), "server"), // on a disk: the /var/lib of a fleet's host is in memory, where fsync costs nothing
+      "--kubeconfig-out",
+      kubeconfig,
+      "--log-level",
+      "warn",
+    ],
+    { env },
+  );
   await waitFor(async () => (await host.run(fairlead, ["--kubeconfig", kubeconfig, "status"], { reject: false })).exitCode === 0, {
     what: "the server",
     timeoutMs: 30_000,
@@ -43,9 +47,9 @@ export async function joinFleet(host: Host, { server, kubeconfig }: Fleet): Prom
 }
 
 /** Joins a host and starts its agent; resolves when it runs. */
-export async function startAgent(host: Host, fleet: Fleet): Promise<Program> {
+export async function startAgent(host: Host, fleet: Fleet, env: Record<string, string> = {}): Promise<Program> {
   await joinFleet(host, fleet);
-  return host.spawn(fairlead, ["agent", "--log-level", "warn"]);
+  return host.spawn(fairlead, ["agent", "--log-level", "warn"], { env });
 }
 
 /** Server and credential of the admin, as the CLI reads them. */

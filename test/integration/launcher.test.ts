@@ -31,8 +31,8 @@ async function createCheckout(programs: Record<string, string> = { npm: fakeNpm 
   for (const tool of ["sh", "cat", "cmp", "cp", "dirname", "flock", "id", "mkdir", "readlink", "rm", "chmod", "sleep", "touch"])
     await symlink(`/usr/bin/${tool}`, join(bin, tool));
   for (const [name, text] of Object.entries(programs)) await program(join(bin, name), text);
-  const start = (args: string[], launcher = join(root, "fairlead")) =>
-    execa(launcher, args, { reject: false, extendEnv: false, env: { PATH: bin } });
+  const start = (args: string[], launcher = join(root, "fairlead"), env: Record<string, string> = {}) =>
+    execa(launcher, args, { reject: false, extendEnv: false, env: { PATH: bin, FAIRLEAD_MEMORY: "large", ...env } });
   const npmRuns = async () => (await readFile(join(root, "npm.log"), "utf8")).trim().split("\n").length;
   return { base, root, start, npmRuns };
 }
@@ -52,6 +52,14 @@ test.for(["server", "agent"])("%s is started by its own main, with Node's settin
   const { stdout } = await start([part, "--log-level", "a b"]);
   expect(stdout).toMatch(/^node --max-semi-space-size=\d+ --heap-growing-percent=\d+ --import /);
   expect(stdout.endsWith(` ${root}/${part}/main.ts --log-level a b`)).toBe(true);
+});
+
+test("on a machine with little memory both take less of it, also at the price of processor time", async () => {
+  const { start } = await createCheckout();
+  for (const part of ["server", "agent"])
+    expect((await start([part], undefined, { FAIRLEAD_MEMORY: "small" })).stdout).toMatch(
+      /^node --max-semi-space-size=[12] --heap-growing-percent=20 --optimize-for-size --import /,
+    );
 });
 
 test("a changed lockfile is installed, one that was only touched is not", async () => {
