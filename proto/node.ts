@@ -4,7 +4,9 @@ import { endpointAddressFault, parseCidr } from "./ip.ts";
 
 /** Node, core/v1: a host that runs an agent. */
 
+/** Where a host stands: trafficDistribution and the DNS order same-zone-first go by it. Set by the administrator. */
 export const ZONE_LABEL = "topology.kubernetes.io/zone";
+/** The name of the host itself. Set by the server. */
 export const HOSTNAME_LABEL = "kubernetes.io/hostname";
 
 export const NodeAddress = z.looseObject({

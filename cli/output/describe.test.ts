@@ -313,3 +313,28 @@ test("status tells of the mass-failure brake once, and of what else is wrong the
   ]);
   expect(renderStatus(status, { server: "s", now: NOW, warnings: [] })).toMatch(/vm-2 +kept /);
 });
+
+test("status lists services that lead to nobody, and then does not say that all is well", () => {
+  const status = { ...fleet([host]), idleServices: { count: 12, first: ["default/mail", "shop/web"] } };
+  const text = renderStatus(status, { server: "s", now: NOW, warnings: [] });
+  expect(text).toMatch(/lead to nobody who is ready.*:\n +NAME\n +default\/mail\n +shop\/web\n +… and 10 more\n/);
+  expect(text).toMatch(/All hosts are well\.\n$/);
+});
+
+test("status shows the last five warnings, the newest last", () => {
+  const warnings = Array.from({ length: 7 }, (_, i) =>
+    parseObject("Event", {
+      apiVersion: "v1",
+      kind: "Event",
+      metadata: { name: `e${i}` },
+      involvedObject: { kind: "Node", name: `vm-${i}` },
+      reason: "RulesRepaired",
+      message: "put back",
+      type: "Warning",
+      lastTimestamp: `2026-01-01T23:50:0${i}Z`,
+    }),
+  );
+  const text = renderStatus(fleet([host]), { server: "s", now: NOW, warnings: warnings.toReversed() });
+  expect(text).toContain("Warnings of the last hour, the last 5 of 7 (`fairlead get events -A`)");
+  expect(text.match(/node\/vm-\d/g)).toEqual(["node/vm-2", "node/vm-3", "node/vm-4", "node/vm-5", "node/vm-6"]);
+});

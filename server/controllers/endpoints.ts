@@ -138,6 +138,7 @@ function hintsFor({ spec }: Service, nodeName: string, zone: string | undefined)
   return spec.trafficDistribution === "PreferSameNode" ? { ...forZones, forNodes: [{ name: nodeName }] } : forZones;
 }
 
+/** On the slices of a headless service, as Kubernetes sets it. */
 const HEADLESS_LABEL = "service.kubernetes.io/headless";
 /** Names a proxy of the user's that is to serve this service instead of the host's own. */
 const PROXY_LABEL = "service.kubernetes.io/service-proxy-name";

@@ -63,3 +63,25 @@ test("services of another namespace are not concerned", () => {
   });
   expect([...view.apply([{ type: "ADDED", object: elsewhere }])]).toEqual([]);
 });
+
+test("services that lead to nobody: no workload, not ready, drained, of no weight, or on a host that is lost", () => {
+  const view = createFleetView();
+  const all = [
+    aNode("n1", "HeartbeatReceived"),
+    aNode("n2", "HeartbeatLost"),
+    ...[1, 2, 3, 4, 5, 6].map(aService),
+    aWorkload(1, { spec: { node: "n1" } }),
+    aWorkload(2, { spec: { node: "n2" } }),
+    aWorkload(3, { spec: { node: "n1", drain: true } }),
+    aWorkload(4, { spec: { node: "n1", weight: 0 } }),
+    aWorkload(5, { spec: { node: "n1", checks: [{ tcp: { port: 80 } }] }, status: { ready: false } }),
+    parseObject("Service", {
+      apiVersion: "v1",
+      kind: "Service",
+      metadata: { name: "by-hand", namespace: "default" },
+      spec: { ports: [{ port: 80 }] },
+    }),
+  ];
+  view.apply(all.map((object) => ({ type: "ADDED", object })));
+  expect(view.idleServices()).toEqual(["s2", "s3", "s4", "s5", "s6"].map((name) => `default/${name}`));
+});

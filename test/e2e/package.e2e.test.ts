@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { buildDeb, layOutTree } from "#tools/package/deb.ts";
-import { helpPages } from "#tools/package/help-pages.ts";
+import { helpPages } from "#tools/reference/help-pages.ts";
 import { layOutProgram } from "#tools/package/program-files.ts";
 import { createFleet, type Fleet, type Host } from "../fleet/fleet.ts";
 import { openSystemdTree, type SystemdTree } from "../fleet/systemd-tree.ts";

@@ -13,7 +13,7 @@ Version: ${version}
 Architecture: ${architecture}
 Maintainer: The Fairlead authors <fairlead@example.com>
 Installed-Size: ${installedKib}
-Depends: libc6 (>= 2.28), libstdc++6, perl-base, passwd, init-system-helpers, iproute2, iptables
+Depends: libc6 (>= 2.34), libstdc++6, perl-base, passwd, init-system-helpers, iproute2, iptables
 Recommends: conntrack
 Suggests: nftables, ipvsadm, ipset, bash-completion, man-db
 Section: net

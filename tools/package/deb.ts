@@ -5,7 +5,7 @@ import { gzipSync } from "node:zlib";
 import { completionScript } from "#cli/completion/scripts.ts";
 import { modelOf } from "#cli/completion/model.ts";
 import type { Architecture } from "./architectures.ts";
-import { commandLine } from "./help-pages.ts";
+import { commandLine } from "../reference/help-pages.ts";
 import { renderControl } from "./control.ts";
 import { renderManual, type HelpPage } from "./roff.ts";
 

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { ARCHITECTURES, isArchitecture } from "./architectures.ts";
 import { buildDeb, buildTar, layOutTree, type Manuals, type Release } from "./deb.ts";
-import { helpPages } from "./help-pages.ts";
+import { helpPages } from "../reference/help-pages.ts";
 import { layOutProgram } from "./program-files.ts";
 
 const root = join(import.meta.dirname, "../..");

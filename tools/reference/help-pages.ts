@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { createProgram } from "#cli/program/program.ts";
 import type { Io } from "#cli/io.ts";
 import type { Command } from "commander";
-import type { HelpPage } from "./roff.ts";
+import type { HelpPage } from "../package/roff.ts";
 
 // The help text of every command: those of the command line are asked here, those with a main of their own by the launcher.
 
