@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { DnsLabel, DnsSubdomain, metaWith, PortNumber, Protocol } from "./meta.ts";
+import { ObjectReference } from "./event.ts";
+import { API_VERSION_TEXT, DnsLabel, DnsSubdomain, KIND_TEXT, metaWith, PortNumber, Protocol } from "./meta.ts";
 import { endpointAddressFault, parseIp } from "./ip.ts";
 
 /** EndpointSlice, discovery.k8s.io/v1. */
@@ -17,56 +18,82 @@ const EndpointAddress = z.string().superRefine((text, context) => {
 });
 
 export const Endpoint = z.looseObject({
-  /** Interchangeable addresses of one endpoint; only the first is used. */
-  addresses: z.array(EndpointAddress).min(1).max(100),
-  /** nil ready and serving mean true, nil terminating means false. */
+  addresses: z
+    .array(EndpointAddress)
+    .min(1)
+    .max(100)
+    .describe("Interchangeable addresses of one endpoint, 1 to 100; only the first is used."),
   conditions: z
-    .looseObject({ ready: z.boolean().optional(), serving: z.boolean().optional(), terminating: z.boolean().optional() })
-    .default({}),
-  hostname: DnsLabel.optional(),
-  nodeName: DnsSubdomain.optional(),
-  zone: z.string().optional(),
-  /** Ours: share of new connections relative to the others; Kubernetes' clients ignore it. */
-  weight: z.int().min(0).max(65_535).optional(),
-  targetRef: z
-    .looseObject({ kind: z.string().optional(), namespace: z.string().optional(), name: z.string().optional(), uid: z.string().optional() })
-    .optional(),
+    .looseObject({
+      ready: z.boolean().optional().describe("Whether it takes new connections. Default: true."),
+      serving: z.boolean().optional().describe("Whether it answers, also while it terminates. Default: as ready."),
+      terminating: z
+        .boolean()
+        .optional()
+        .describe("Whether it is about to go; used for new connections only where no other is ready. Default: false."),
+    })
+    .default({})
+    .describe("How it is."),
+  hostname: DnsLabel.optional().describe("Its own name in DNS under that of the service: HOSTNAME.SERVICE.NAMESPACE.svc.DOMAIN."),
+  nodeName: DnsSubdomain.optional().describe("The Node that it is on; needed by the policy Local."),
+  zone: z.string().optional().describe("The zone that it is in."),
+  weight: z
+    .int()
+    .min(0)
+    .max(65_535)
+    .optional()
+    .describe(
+      "Its share of new connections relative to the others, 0 to 65535; 0 takes none. Ours; Kubernetes' clients ignore it. Default: 1.",
+    ),
+  targetRef: ObjectReference.optional().describe("The Workload that it is."),
   hints: z
     .looseObject({
-      forZones: z.array(z.looseObject({ name: z.string() })).optional(),
-      forNodes: z.array(z.looseObject({ name: z.string() })).optional(),
+      forZones: z
+        .array(z.looseObject({ name: z.string().describe("The name of the zone.") }))
+        .optional()
+        .describe("The zones whose senders should prefer it."),
+      forNodes: z
+        .array(z.looseObject({ name: z.string().describe("The name of the Node.") }))
+        .optional()
+        .describe("The Nodes whose senders should prefer it."),
     })
-    .optional(),
+    .optional()
+    .describe("Who should prefer it."),
+  deprecatedTopology: z.record(z.string(), z.string()).optional().describe("Kubernetes' own, of former times. Kept, not acted on."),
 });
 export type Endpoint = z.output<typeof Endpoint>;
 
 export const EndpointPort = z.looseObject({
-  /** The name of the Service's port that it belongs to; "" or absent for the only, unnamed one. */
-  name: z.union([z.literal(""), DnsLabel]).optional(),
-  protocol: Protocol.default("TCP"),
-  port: PortNumber.optional(),
-  appProtocol: z.string().optional(),
+  name: z
+    .union([z.literal(""), DnsLabel])
+    .optional()
+    .describe("The name of the Service's port that it belongs to; empty or absent for the only, unnamed one."),
+  protocol: Protocol.default("TCP").describe("TCP, UDP or SCTP. Default: TCP."),
+  port: PortNumber.optional().describe("The port of the endpoints, 1 to 65535."),
+  appProtocol: z.string().optional().describe("What is spoken over the port. Kept, not acted on."),
 });
 export type EndpointPort = z.output<typeof EndpointPort>;
 
 export const EndpointSlice = z
   .looseObject({
-    apiVersion: z.literal("discovery.k8s.io/v1"),
-    kind: z.literal("EndpointSlice"),
+    apiVersion: z.literal("discovery.k8s.io/v1").describe(API_VERSION_TEXT),
+    kind: z.literal("EndpointSlice").describe(KIND_TEXT),
     metadata: metaWith(DnsSubdomain),
-    addressType: z.enum(["IPv4", "IPv6"]),
+    addressType: z.enum(["IPv4", "IPv6"]).describe("The family of all its addresses: IPv4 or IPv6."),
     endpoints: z
       .array(Endpoint)
       .max(1000)
       .nullable()
       .default([])
-      .transform((endpoints) => endpoints ?? []),
+      .transform((endpoints) => endpoints ?? [])
+      .describe("The endpoints; 1000 at most."),
     ports: z
       .array(EndpointPort)
       .max(100)
       .nullable()
       .default([])
-      .transform((ports) => ports ?? []),
+      .transform((ports) => ports ?? [])
+      .describe("The ports that each of the endpoints has; 100 at most."),
   })
   .superRefine((slice, context) => {
     for (const [i, endpoint] of slice.endpoints.entries())
@@ -88,7 +115,10 @@ export const EndpointSlice = z
         });
       names.add(name);
     }
-  });
+  })
+  .describe(
+    "Endpoints of a service, which the label kubernetes.io/service-name names. Those of a selector are written by the server; for a service without one, write your own.",
+  );
 export type EndpointSlice = z.output<typeof EndpointSlice>;
 export type EndpointSliceInput = z.input<typeof EndpointSlice>;
 

@@ -67,29 +67,84 @@ export const Annotations = z
     "must be no more than 262144 bytes in total",
   );
 
+const NAME_TEXT = "The name, unique among the objects of its kind and namespace; cannot be changed.";
+const METADATA_TEXT = "Name, labels and what else every kind has. Kubernetes' ObjectMeta.";
+/** For the apiVersion, kind, spec and status of each kind. */
+export const API_VERSION_TEXT = "The group and version of this form of the object.";
+export const KIND_TEXT = "The kind of the object.";
+
+const OwnerReference = z.looseObject({
+  apiVersion: z.string().optional().describe("The owner's apiVersion."),
+  kind: z.string().optional().describe("The owner's kind."),
+  name: z.string().optional().describe("The owner's name."),
+  uid: z.string().optional().describe("The owner's uid, which tells the entries apart."),
+  controller: z.boolean().optional().describe("Whether the owner manages this object. Kept, not acted on."),
+  blockOwnerDeletion: z.boolean().optional().describe("Kept, not acted on."),
+});
+
+/** Kubernetes' metav1.Condition: what somebody found of an object, by its type. */
+export const Condition = z.looseObject({
+  type: z.string().optional().describe("What it is about, one CamelCase word; tells the entries apart."),
+  status: z.string().optional().describe("True, False or Unknown."),
+  reason: z.string().optional().describe("Why, one CamelCase word for programs."),
+  message: z.string().optional().describe("Why, for people."),
+  lastTransitionTime: z.string().optional().describe("When the status last changed, RFC 3339."),
+  observedGeneration: z.int().optional().describe("The metadata.generation that was looked at."),
+});
+
+const ManagedFieldsEntry = z.looseObject({
+  manager: z.string().optional().describe("The name of the writer: its field manager, or else the name of its program."),
+  operation: z.string().optional().describe("Apply for what it applies server-side, Update for all else that it changes."),
+  apiVersion: z.string().optional().describe("The version in which the fields are named."),
+  time: z.string().optional().describe("When the entry or a value of its fields last changed, RFC 3339."),
+  fieldsType: z.string().optional().describe("The form of fieldsV1; always FieldsV1."),
+  fieldsV1: z
+    .record(z.string(), z.unknown())
+    .optional()
+    .describe("The fields as a tree: f:NAME a field, k:{...} an item of a list by its key, v:VALUE an item of a set."),
+  subresource: z.string().optional().describe("Says status for what was written at the path /status; absent for the object's own path."),
+});
+
 export const ObjectMeta = z.looseObject({
-  name: z.string(),
-  generateName: z.string().optional(),
-  namespace: DnsLabel.optional(),
-  uid: z.string().optional(),
-  /** The store's revision at the object's last change, in decimal. */
-  resourceVersion: z.string().optional(),
-  /** Rises by one with each change of spec. */
-  generation: z.int().optional(),
-  /** RFC 3339, seconds. */
-  creationTimestamp: z.string().optional(),
-  deletionTimestamp: z.string().optional(),
-  deletionGracePeriodSeconds: z.int().optional(),
-  labels: Labels.optional(),
-  annotations: Annotations.optional(),
-  finalizers: z.array(z.string()).optional(),
-  managedFields: z.array(z.looseObject({})).optional(),
+  name: z.string().describe(NAME_TEXT),
+  generateName: z.string().optional().describe("Where name is absent, the server makes one of this prefix and five random characters."),
+  namespace: DnsLabel.optional().describe(
+    "The namespace; cannot be changed. Absent for kinds that are in none. Default: that of the request's path.",
+  ),
+  uid: z.string().optional().describe("Set by the server: differs for every object that there ever was."),
+  resourceVersion: z
+    .string()
+    .optional()
+    .describe(
+      "The store's revision at the object's last change, in decimal. Sent with a write: refused with 409 unless it is still that one.",
+    ),
+  generation: z.int().optional().describe("Set by the server: rises by one with each change of what is wished for, not with the status."),
+  creationTimestamp: z.string().optional().describe("Set by the server: when the object was made, RFC 3339, in seconds."),
+  deletionTimestamp: z
+    .string()
+    .optional()
+    .describe("Set by the server: the object was deleted, and goes at this time or when its finalizers are gone. RFC 3339."),
+  deletionGracePeriodSeconds: z.int().optional().describe("Set by the server: seconds from the deletion until the object goes."),
+  labels: Labels.optional().describe("Names and values to select objects by. A value has up to 63 letters, digits, '-', '_' and '.'."),
+  annotations: Annotations.optional().describe(
+    "Names and free texts for tools; 262144 bytes in total. Some under fairlead.dev/ are acted on.",
+  ),
+  finalizers: z.array(z.string()).optional().describe("Who must take its name out of this list before a deleted object goes."),
+  ownerReferences: z
+    .array(OwnerReference)
+    .optional()
+    .describe("The objects that this one belongs to. Kept, not acted on: nothing is deleted with its owner."),
+  managedFields: z
+    .array(ManagedFieldsEntry)
+    .optional()
+    .describe("Set by the server: who wrote which field, for server-side apply. Absent until a writer gives its name (fieldManager)."),
+  selfLink: z.string().optional().describe("Kubernetes' own, of former times. Taken and dropped."),
 });
 export type ObjectMeta = z.output<typeof ObjectMeta>;
 
 /** ObjectMeta whose name follows `name`. */
 export function metaWith<Name extends z.ZodType<string>>(name: Name) {
-  return ObjectMeta.extend({ name });
+  return ObjectMeta.extend({ name: name.describe(NAME_TEXT) }).describe(METADATA_TEXT);
 }
 
 /** `30s`, `1m30s`, `500ms`, `2h`: as Go and Kubernetes write durations; no bare numbers, at most a week. */

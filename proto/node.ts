@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { DnsSubdomain, metaWith } from "./meta.ts";
+import { API_VERSION_TEXT, DnsSubdomain, KIND_TEXT, metaWith } from "./meta.ts";
 import { endpointAddressFault, parseCidr } from "./ip.ts";
 
 /** Node, core/v1: a host that runs an agent. */
@@ -10,61 +10,86 @@ export const ZONE_LABEL = "topology.kubernetes.io/zone";
 export const HOSTNAME_LABEL = "kubernetes.io/hostname";
 
 export const NodeAddress = z.looseObject({
-  type: z.enum(["InternalIP", "ExternalIP", "Hostname", "InternalDNS", "ExternalDNS"]),
-  address: z.string().min(1).max(253),
+  type: z
+    .enum(["InternalIP", "ExternalIP", "Hostname", "InternalDNS", "ExternalDNS"])
+    .describe("InternalIP: at which the other hosts reach it. The others are shown, not acted on."),
+  address: z.string().min(1).max(253).describe("The address or name."),
 });
 
 export const NodeCondition = z.looseObject({
-  type: z.string(),
-  status: z.enum(["True", "False", "Unknown"]),
-  reason: z.string().optional(),
-  message: z.string().optional(),
-  lastTransitionTime: z.string().optional(),
+  type: z.string().describe("What it is about, one CamelCase word. Ready is the server's to say, from the host's heartbeats."),
+  status: z.enum(["True", "False", "Unknown"]).describe("True, False or Unknown."),
+  reason: z.string().optional().describe("Why, one CamelCase word for programs."),
+  message: z.string().optional().describe("Why, for people."),
+  lastTransitionTime: z.string().optional().describe("When the status last changed, RFC 3339."),
+  lastHeartbeatTime: z.string().optional().describe("When the host was last heard of, RFC 3339. Kept, not acted on."),
 });
 export type NodeCondition = z.output<typeof NodeCondition>;
 
-export const Node = z.looseObject({
-  apiVersion: z.literal("v1"),
-  kind: z.literal("Node"),
-  metadata: metaWith(DnsSubdomain),
-  spec: z
-    .looseObject({
-      /** Prefixes behind this host (container bridges): its workloads may have addresses in them. Host bits zero. */
-      podCIDRs: z
-        .array(z.string().refine((text) => parseCidr(text) !== undefined, "must be a prefix like 10.200.1.0/24"))
-        .max(64)
-        .optional(),
-      /** True = drained: its workloads get no new connections while there are others. */
-      unschedulable: z.boolean().optional(),
-    })
-    .default({}),
-  status: z
-    .looseObject({
-      addresses: z
-        .array(NodeAddress)
-        .max(64)
-        .default([])
-        .superRefine((addresses, context) => {
-          for (const [i, { type, address }] of addresses.entries()) {
-            const fault = type === "InternalIP" || type === "ExternalIP" ? endpointAddressFault(address) : undefined;
-            if (fault !== undefined) context.addIssue({ code: "custom", path: [i, "address"], message: fault });
-          }
-        }),
-      conditions: z.array(NodeCondition).max(64).default([]),
-      nodeInfo: z
-        .looseObject({
-          machineID: z.string(),
-          kernelVersion: z.string(),
-          osImage: z.string(),
-          kubeletVersion: z.string(),
-          kubeProxyVersion: z.string(),
-          architecture: z.string(),
-        })
-        .partial()
-        .optional(),
-    })
-    .default({ addresses: [], conditions: [] }),
+const Taint = z.looseObject({
+  key: z.string().optional().describe("Kept, not acted on."),
+  value: z.string().optional().describe("Kept, not acted on."),
+  effect: z.string().optional().describe("Kept, not acted on."),
+  timeAdded: z.string().optional().describe("Kept, not acted on."),
 });
+
+export const Node = z
+  .looseObject({
+    apiVersion: z.literal("v1").describe(API_VERSION_TEXT),
+    kind: z.literal("Node").describe(KIND_TEXT),
+    metadata: metaWith(DnsSubdomain),
+    spec: z
+      .looseObject({
+        podCIDRs: z
+          .array(z.string().refine((text) => parseCidr(text) !== undefined, "must be a prefix like 10.200.1.0/24"))
+          .max(64)
+          .optional()
+          .describe(
+            "Prefixes behind this host (container bridges), host bits zero; its workloads may have addresses in them, and other hosts route there. 64 at most.",
+          ),
+        podCIDR: z.string().optional().describe("Kubernetes' older field, the first of podCIDRs. Kept, not acted on."),
+        providerID: z.string().optional().describe("What the host is to its provider. Kept, not acted on."),
+        taints: z
+          .array(Taint)
+          .optional()
+          .describe("Kubernetes' marks for schedulers. Kept, not acted on; to drain a host, set unschedulable."),
+        unschedulable: z
+          .boolean()
+          .optional()
+          .describe("True drains the host: its workloads get no new connections while there are others. Default: false."),
+      })
+      .default({})
+      .describe("What is wished for."),
+    status: z
+      .looseObject({
+        addresses: z
+          .array(NodeAddress)
+          .max(64)
+          .default([])
+          .superRefine((addresses, context) => {
+            for (const [i, { type, address }] of addresses.entries()) {
+              const fault = type === "InternalIP" || type === "ExternalIP" ? endpointAddressFault(address) : undefined;
+              if (fault !== undefined) context.addIssue({ code: "custom", path: [i, "address"], message: fault });
+            }
+          })
+          .describe("Its addresses, as its agent tells them; 64 at most."),
+        conditions: z.array(NodeCondition).max(64).default([]).describe("How it is; 64 at most."),
+        nodeInfo: z
+          .looseObject({
+            machineID: z.string().optional().describe("The content of /etc/machine-id."),
+            kernelVersion: z.string().optional().describe("The version of its kernel."),
+            osImage: z.string().optional().describe("The name of its operating system."),
+            kubeletVersion: z.string().optional().describe("The version of its agent; the name of the field is Kubernetes'."),
+            kubeProxyVersion: z.string().optional().describe("The version of its agent too."),
+            architecture: z.string().optional().describe("Its processors' architecture."),
+          })
+          .optional()
+          .describe("What its agent tells of it."),
+      })
+      .default({ addresses: [], conditions: [] })
+      .describe("What is so; written at the path /status, mostly by its agent and the server."),
+  })
+  .describe("A host of the fleet, which runs an agent.");
 export type Node = z.output<typeof Node>;
 export type NodeInput = z.input<typeof Node>;
 

@@ -1,5 +1,18 @@
 import { z } from "zod";
-import { DnsLabel, DnsSubdomain, Labels, metaWith, PortName, PortNumber, Protocol, QualifiedName, Rfc1035Label } from "./meta.ts";
+import {
+  API_VERSION_TEXT,
+  Condition,
+  DnsLabel,
+  DnsSubdomain,
+  KIND_TEXT,
+  Labels,
+  metaWith,
+  PortName,
+  PortNumber,
+  Protocol,
+  QualifiedName,
+  Rfc1035Label,
+} from "./meta.ts";
 import { formatCidr, formatIp, lenientCidr, parseIp } from "./ip.ts";
 
 /** Service, core/v1. Fields and defaults: Kubernetes API reference "Service v1 core". */
@@ -40,34 +53,76 @@ const SourceRange = z.string().transform((text, context) => {
 });
 
 export const ServicePort = z.looseObject({
-  name: DnsLabel.optional(),
-  protocol: Protocol.default("TCP"),
-  appProtocol: z.string().optional(),
-  port: PortNumber,
-  /** Absent = the same as `port`. */
+  name: DnsLabel.optional().describe(
+    "The name of the port, as in DNS' SRV records. Needed, and different, where a service has several ports.",
+  ),
+  protocol: Protocol.default("TCP").describe("TCP, UDP or SCTP. Default: TCP."),
+  appProtocol: z
+    .string()
+    .optional()
+    .describe("What is spoken over the port, as http or example.com/x. Told in EndpointSlices, else not acted on."),
+  port: PortNumber.describe("The port at the service's own addresses, 1 to 65535."),
   targetPort: z
     .union([PortNumber, PortName], { error: "must be a port number from 1 to 65535, or the name of a port of the workload" })
-    .optional(),
-  /** Absent = the server allocates one, for NodePort and LoadBalancer. */
-  nodePort: PortNumber.optional(),
+    .optional()
+    .describe("The port of the workloads: a number, or the name of one of their ports. Default: the same number as port."),
+  nodePort: PortNumber.optional().describe(
+    "The port at every host's own addresses, for the types NodePort and LoadBalancer. Default: the server chooses a free one of its range, and keeps it.",
+  ),
 });
 export type ServicePort = z.output<typeof ServicePort>;
 
 export const ServiceSpec = z
   .looseObject({
-    type: z.enum(["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"]).default("ClusterIP"),
-    selector: Labels.optional(),
-    ports: z.array(ServicePort).max(100).default([]),
-    clusterIP: ClusterIp.optional(),
-    clusterIPs: z.array(ClusterIp).max(2).optional(),
+    type: z
+      .enum(["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"])
+      .default("ClusterIP")
+      .describe(
+        "How it is reached: at a virtual address (ClusterIP), also at a port of every host (NodePort), also at an address from outside (LoadBalancer), or as another name in DNS alone (ExternalName). Default: ClusterIP.",
+      ),
+    selector: Labels.optional().describe(
+      "The labels of the Workloads that it leads to. Absent: its endpoints are EndpointSlices that somebody else writes. Not acted on for ExternalName.",
+    ),
+    ports: z
+      .array(ServicePort)
+      .max(100)
+      .default([])
+      .describe("Its ports, at least one unless it is headless or of type ExternalName; 100 at most."),
+    clusterIP: ClusterIp.optional().describe(
+      "The first virtual address, the same as clusterIPs[0]. Default: the server chooses. None: a headless service, whose name leads to the endpoints themselves. Cannot be changed while the service has one.",
+    ),
+    clusterIPs: z
+      .array(ClusterIp)
+      .max(2)
+      .optional()
+      .describe("The virtual addresses, one of each IP family of ipFamilies, in that order; or None. The first cannot be changed."),
     ipFamilies: z
       .array(z.enum(["IPv4", "IPv6"]))
       .max(2)
-      .optional(),
-    ipFamilyPolicy: z.enum(["SingleStack", "PreferDualStack", "RequireDualStack"]).optional(),
-    externalIPs: z.array(IpText).max(64).optional(),
-    externalName: ExternalName.optional(),
-    sessionAffinity: z.enum(["None", "ClientIP"]).default("None"),
+      .optional()
+      .describe(
+        "IPv4, IPv6 or both, the first one first. Default: as the virtual ranges of the server and ipFamilyPolicy say. The first cannot be changed.",
+      ),
+    ipFamilyPolicy: z
+      .enum(["SingleStack", "PreferDualStack", "RequireDualStack"])
+      .optional()
+      .describe(
+        "One family, both where the server has ranges of both, or both or nothing. Default: SingleStack, unless two families or addresses are asked for.",
+      ),
+    externalIPs: z
+      .array(IpText)
+      .max(64)
+      .optional()
+      .describe(
+        "Further addresses at which hosts answer for this service's ports when traffic comes to them; somebody else must route it there. Not of hosts, not virtual ones.",
+      ),
+    externalName: ExternalName.optional().describe(
+      "The DNS name that the service's own name stands for (CNAME). Only, and always, for the type ExternalName.",
+    ),
+    sessionAffinity: z
+      .enum(["None", "ClientIP"])
+      .default("None")
+      .describe("ClientIP: connections from one client address go to the same endpoint. Default: None."),
     /** Goes, as in Kubernetes, where the affinity does. */
     sessionAffinityConfig: z
       .looseObject({
@@ -77,44 +132,99 @@ export const ServiceSpec = z
               .int()
               .min(1, "must be between 1 and 86400")
               .max(86_400, "must be between 1 and 86400")
-              .default(DEFAULT_AFFINITY_SECONDS),
+              .default(DEFAULT_AFFINITY_SECONDS)
+              .describe(
+                "For how long after its last connection a client keeps its endpoint, in seconds, 1 to 86400. Default: 10800 (3 hours).",
+              ),
           })
-          .optional(),
+          .optional()
+          .describe("Of the affinity ClientIP."),
       })
-      .optional(),
-    internalTrafficPolicy: z.enum(["Cluster", "Local"]).default("Cluster"),
-    externalTrafficPolicy: z.enum(["Cluster", "Local"]).optional(),
-    healthCheckNodePort: PortNumber.optional(),
-    publishNotReadyAddresses: z.boolean().optional(),
-    loadBalancerIP: z.union([z.literal(""), IpText], { error: "must be an IPv4 or IPv6 address" }).optional(),
-    loadBalancerSourceRanges: z.array(SourceRange).optional(),
-    loadBalancerClass: QualifiedName.optional(),
-    allocateLoadBalancerNodePorts: z.boolean().optional(),
-    trafficDistribution: z.enum(["PreferClose", "PreferSameZone", "PreferSameNode"]).optional(),
+      .optional()
+      .describe("How sessionAffinity holds; dropped where that is None."),
+    internalTrafficPolicy: z
+      .enum(["Cluster", "Local"])
+      .default("Cluster")
+      .describe(
+        "Where traffic to the virtual addresses may go: to all endpoints, or (Local) only to those on the sender's own host. Default: Cluster.",
+      ),
+    externalTrafficPolicy: z
+      .enum(["Cluster", "Local"])
+      .optional()
+      .describe(
+        "Where traffic to node ports, external and load balancer addresses may go: to all endpoints, or (Local) only to those on the host where it arrived, with the client's address kept. Default: Cluster. Only for services that are reached from outside.",
+      ),
+    healthCheckNodePort: PortNumber.optional().describe(
+      "The port of every host that tells load balancers by HTTP whether it has endpoints. Only for the type LoadBalancer with externalTrafficPolicy Local. Default: the server chooses. Cannot be changed.",
+    ),
+    publishNotReadyAddresses: z
+      .boolean()
+      .optional()
+      .describe("Whether endpoints count as ready also while they are not, as peers need that find each other by DNS. Default: false."),
+    loadBalancerIP: z
+      .union([z.literal(""), IpText], { error: "must be an IPv4 or IPv6 address" })
+      .optional()
+      .describe(
+        "The address wanted of the type LoadBalancer. Two families: the annotation fairlead.dev/load-balancer-ips. Default: the server's --load-balancer-cidr gives one.",
+      ),
+    loadBalancerSourceRanges: z
+      .array(SourceRange)
+      .optional()
+      .describe(
+        "From which client addresses (prefixes like 10.0.0.0/8) the load balancer's addresses take traffic; hosts drop all other. Default: from everywhere. Only for the type LoadBalancer.",
+      ),
+    loadBalancerClass: QualifiedName.optional().describe(
+      "Whose load balancer it is to be. Kept, not acted on: every class is served alike. Only for the type LoadBalancer, and cannot be changed.",
+    ),
+    allocateLoadBalancerNodePorts: z
+      .boolean()
+      .optional()
+      .describe("Whether the server chooses node ports for the type LoadBalancer. Default: true. Set to false, ports that are there stay."),
+    trafficDistribution: z
+      .enum(["PreferClose", "PreferSameZone", "PreferSameNode"])
+      .optional()
+      .describe(
+        "Which endpoints are preferred while there are ready ones: in the sender's zone (PreferClose means the same) or on its host. Default: all alike.",
+      ),
   })
   .superRefine(checkPorts)
   .superRefine(checkType);
 export type ServiceSpec = z.output<typeof ServiceSpec>;
 
+const PortStatus = z.looseObject({
+  port: z.int().optional().describe("The port of the service."),
+  protocol: z.string().optional().describe("TCP, UDP or SCTP."),
+  error: z.string().optional().describe("Why the load balancer does not serve the port."),
+});
+
 export const LoadBalancerIngress = z.looseObject({
-  ip: IpText.optional(),
-  hostname: z.string().optional(),
-  /** VIP: hosts answer there (also when it is absent). Proxy: somebody else does, and connects to the node ports. */
-  ipMode: z.enum(["VIP", "Proxy"]).optional(),
+  ip: IpText.optional().describe("An address of the load balancer."),
+  hostname: z.string().optional().describe("A name of the load balancer, where it has no fixed address. Shown, not acted on."),
+  ipMode: z
+    .enum(["VIP", "Proxy"])
+    .optional()
+    .describe("VIP: hosts answer at the address themselves. Proxy: somebody else does, and connects to the node ports. Default: VIP."),
+  ports: z.array(PortStatus).optional().describe("What the load balancer says of single ports. Kept, not acted on."),
 });
 export type LoadBalancerIngress = z.output<typeof LoadBalancerIngress>;
 
 export const ServiceStatus = z.looseObject({
-  loadBalancer: z.looseObject({ ingress: z.array(LoadBalancerIngress).max(64).optional() }).default({}),
+  loadBalancer: z
+    .looseObject({ ingress: z.array(LoadBalancerIngress).max(64).optional().describe("Its addresses; 64 at most.") })
+    .default({})
+    .describe("At which addresses the type LoadBalancer is reached. The server fills it in; an administrator may set it."),
+  conditions: z.array(Condition).optional().describe("What tools found of the service. Kept, not acted on."),
 });
 
-export const Service = z.looseObject({
-  apiVersion: z.literal("v1"),
-  kind: z.literal("Service"),
-  metadata: metaWith(Rfc1035Label),
-  spec: ServiceSpec,
-  status: ServiceStatus.default({ loadBalancer: {} }),
-});
+export const Service = z
+  .looseObject({
+    apiVersion: z.literal("v1").describe(API_VERSION_TEXT),
+    kind: z.literal("Service").describe(KIND_TEXT),
+    metadata: metaWith(Rfc1035Label),
+    spec: ServiceSpec.describe("What is wished for."),
+    status: ServiceStatus.default({ loadBalancer: {} }).describe("What is so; written at the path /status."),
+  })
+  .describe("A name and virtual addresses that lead to the Workloads with certain labels, on every host of the fleet.");
 export type Service = z.output<typeof Service>;
 export type ServiceInput = z.input<typeof Service>;
 

@@ -1,36 +1,59 @@
 import { z } from "zod";
-import { DnsLabel, DnsSubdomain, Duration, durationMs, metaWith, PortName, PortNumber, Protocol } from "./meta.ts";
+import {
+  API_VERSION_TEXT,
+  DnsLabel,
+  DnsSubdomain,
+  Duration,
+  durationMs,
+  KIND_TEXT,
+  metaWith,
+  PortName,
+  PortNumber,
+  Protocol,
+} from "./meta.ts";
 import { endpointAddressFault } from "./ip.ts";
 
 /** Workload, fairlead.dev/v1: something that listens on a host. Ours, hence strict: a field that is not here is refused. */
 
+const CHECK_PORT_TEXT = "The name or the number of a port of this workload, which must be TCP.";
 const PortRef = z.union([PortNumber, PortName], { error: "must be the name or the number of a port of this workload" });
 /** Faster checks cost a host more than they tell. */
 const atLeast = (least: string) => Duration.refine((text) => durationMs(text) >= durationMs(least), `must be ${least} or more`);
 const timing = {
-  interval: atLeast("100ms").default("5s"),
-  timeout: atLeast("10ms").default("1s"),
-  /** How many good (bad) results in a row turn it ready (not ready). */
-  rise: z.int().min(1).max(100).default(1),
-  fall: z.int().min(1).max(100).default(3),
+  interval: atLeast("100ms").default("5s").describe("From one check to the next, as 500ms or 1m30s; at least 100ms. Default: 5s."),
+  timeout: atLeast("10ms").default("1s").describe("How long an answer may take; at least 10ms. Default: 1s."),
+  rise: z.int().min(1).max(100).default(1).describe("How many good results in a row turn it ready, 1 to 100. Default: 1."),
+  fall: z.int().min(1).max(100).default(3).describe("How many bad results in a row turn it not ready, 1 to 100. Default: 3."),
 };
 
 export const HttpCheck = z.strictObject({
-  port: PortRef,
+  port: PortRef.describe(CHECK_PORT_TEXT),
   path: z
     .string()
     .max(1024)
     .regex(/^\/[!-~]*$/, "must start with '/' and be printable ASCII without spaces")
-    .default("/"),
-  /** Default: any status from 200 to 399. Redirects count as such and are never followed. */
-  expectStatus: z.int().min(100).max(599).optional(),
+    .default("/")
+    .describe("What is asked for. Default: /."),
+  expectStatus: z
+    .int()
+    .min(100)
+    .max(599)
+    .optional()
+    .describe("The only good status. Default: any from 200 to 399. Redirects count as such and are never followed."),
 });
-export const TcpCheck = z.strictObject({ port: PortRef });
+export const TcpCheck = z.strictObject({ port: PortRef.describe(CHECK_PORT_TEXT) });
 /** Only from files on the host itself (`workloads.d`); the server refuses it. */
-export const ExecCheck = z.strictObject({ command: z.array(z.string().min(1)).min(1).max(64) });
+export const ExecCheck = z.strictObject({
+  command: z.array(z.string().min(1)).min(1).max(64).describe("The program and its arguments, without a shell; the exit code 0 is good."),
+});
 
 export const Check = z
-  .strictObject({ http: HttpCheck.optional(), tcp: TcpCheck.optional(), exec: ExecCheck.optional(), ...timing })
+  .strictObject({
+    http: HttpCheck.optional().describe("Good is an answer over HTTP with a good status."),
+    tcp: TcpCheck.optional().describe("Good is a connection that opens."),
+    exec: ExecCheck.optional().describe("Good is a command that succeeds. Only in files on the host itself (workloads.d); refused here."),
+    ...timing,
+  })
   .refine(
     (check) => [check.http, check.tcp, check.exec].filter((one) => one !== undefined).length === 1,
     "must have exactly one of http, tcp and exec",
@@ -38,33 +61,45 @@ export const Check = z
 export type Check = z.output<typeof Check>;
 
 export const WorkloadPort = z.strictObject({
-  name: PortName.optional(),
-  port: PortNumber,
-  protocol: Protocol.default("TCP"),
+  name: PortName.optional().describe("A name by which services (targetPort) and checks can mean it."),
+  port: PortNumber.describe("The port at which it listens, 1 to 65535."),
+  protocol: Protocol.default("TCP").describe("TCP, UDP or SCTP. Default: TCP."),
 });
 export type WorkloadPort = z.output<typeof WorkloadPort>;
 
 export const WorkloadSpec = z
   .strictObject({
-    /** The Node that it runs on. */
-    node: DnsSubdomain,
-    /** Absent = the node's own first address. */
+    node: DnsSubdomain.describe("The Node that it runs on."),
     address: z
       .string()
       .superRefine((text, context) => {
         const fault = endpointAddressFault(text);
         if (fault !== undefined) context.addIssue({ code: "custom", message: fault });
       })
-      .optional(),
-    ports: z.array(WorkloadPort).max(100).default([]),
-    weight: z.int().min(0).max(65_535).default(1),
-    checks: z.array(Check).max(16).default([]),
-    /** Gone unless renewed in this time; for programs that register themselves. */
-    ttl: Duration.optional(),
-    /** Out of rotation for new connections while true. */
-    drain: z.boolean().default(false),
-    /** How long it stays serving and terminating after it was deleted. */
-    terminationGracePeriodSeconds: z.int().min(0).max(3600).default(5),
+      .optional()
+      .describe("The address at which it listens. Default: its Node's first own address."),
+    ports: z.array(WorkloadPort).max(100).default([]).describe("The ports at which it listens; 100 at most."),
+    weight: z
+      .int()
+      .min(0)
+      .max(65_535)
+      .default(1)
+      .describe("Its share of new connections relative to the others of a service, 0 to 65535; 0 takes none. Default: 1."),
+    checks: z
+      .array(Check)
+      .max(16)
+      .default([])
+      .describe("How its host finds out whether it is ready: all of them must be good; 16 at most. Default: always ready."),
+    ttl: Duration.optional().describe(
+      "It is deleted unless somebody writes it again in this time, as 30s; for programs that register themselves. Default: it stays.",
+    ),
+    drain: z.boolean().default(false).describe("True takes it out of rotation for new connections. Default: false."),
+    terminationGracePeriodSeconds: z
+      .int()
+      .min(0)
+      .max(3600)
+      .default(5)
+      .describe("How long it stays, serving and terminating, after it was deleted, in seconds, 0 to 3600. Default: 5."),
   })
   .superRefine((spec, context) => {
     const names = new Set<string>();
@@ -104,22 +139,25 @@ export const WorkloadSpec = z
 export type WorkloadSpec = z.output<typeof WorkloadSpec>;
 
 export const WorkloadStatus = z.strictObject({
-  /** The verdict of the checks, made by the agent of its node; workloads without checks need none. */
-  ready: z.boolean().optional(),
-  /** RFC 3339: since when it is so. */
-  since: z.string().optional(),
-  reason: z.string().max(256).optional(),
-  message: z.string().max(1024).optional(),
+  ready: z
+    .boolean()
+    .optional()
+    .describe("The verdict of the checks, given by the agent of its Node. Absent: none yet, or there are no checks."),
+  since: z.string().optional().describe("Since when it is so, RFC 3339."),
+  reason: z.string().max(256).optional().describe("Why it is not ready, one CamelCase word for programs."),
+  message: z.string().max(1024).optional().describe("Why it is not ready, for people."),
 });
 export type WorkloadStatus = z.output<typeof WorkloadStatus>;
 
-export const Workload = z.strictObject({
-  apiVersion: z.literal("fairlead.dev/v1"),
-  kind: z.literal("Workload"),
-  metadata: metaWith(DnsLabel),
-  spec: WorkloadSpec,
-  status: WorkloadStatus.default({}),
-});
+export const Workload = z
+  .strictObject({
+    apiVersion: z.literal("fairlead.dev/v1").describe(API_VERSION_TEXT),
+    kind: z.literal("Workload").describe(KIND_TEXT),
+    metadata: metaWith(DnsLabel),
+    spec: WorkloadSpec.describe("What is wished for."),
+    status: WorkloadStatus.default({}).describe("What is so; written at the path /status by the agent of its Node."),
+  })
+  .describe("Something that listens on a host: a process or container, which services find by its labels.");
 export type Workload = z.output<typeof Workload>;
 export type WorkloadInput = z.input<typeof Workload>;
 

@@ -63,7 +63,7 @@ export function newObject(kind: KindName, { body, metadata }: Draft, now: number
   const { hasGeneration, hasStatus } = kinds[kind];
   const { status: _serversToSay, ...rest } = body;
   const name = nameFor(kind, metadata);
-  const object = parseObject(kind, {
+  const object = validated(kind, {
     ...(hasStatus ? rest : body),
     metadata: {
       ...clientsPart(metadata),
@@ -78,7 +78,7 @@ export function newObject(kind: KindName, { body, metadata }: Draft, now: number
 
 /** The object after a PUT or PATCH of itself, validated: status and the server's metadata stay. */
 export function replacedObject(kind: KindName, current: AnyObject, { body, metadata }: Draft): AnyObject {
-  const next = parseObject(kind, {
+  const next = validated(kind, {
     ...body,
     ...(kinds[kind].hasStatus && { status: "status" in current ? current.status : {} }),
     metadata: { ...clientsPart(metadata), ...serversPart(current) },
@@ -88,7 +88,26 @@ export function replacedObject(kind: KindName, current: AnyObject, { body, metad
 
 /** The object after a PUT or PATCH of its status, validated: all else stays. */
 export function withStatus(kind: KindName, current: AnyObject, { body }: Draft): AnyObject {
-  return parseObject(kind, { ...current, status: body["status"] ?? {} });
+  return validated(kind, { ...current, status: body["status"] ?? {} });
+}
+
+/**
+ * With the schema's defaults. Checks of a Workload stand as they were written: kubectl compares that list as a whole, and would find a change each time.
+ * Whoever reads them with the schema gets the defaults; hosts get them from server/watch/for-hosts.ts.
+ */
+function validated(kind: KindName, input: JsonObject): AnyObject {
+  const object = parseObject(kind, input);
+  if (object.kind !== "Workload" || object.spec.checks.length === 0) return object;
+  const written = isJsonObject(input["spec"]) ? input["spec"]["checks"] : undefined;
+  return { ...object, spec: { ...object.spec, checks: saidOnly(object.spec.checks, written) } };
+}
+
+/** `value` without what `written` does not have. */
+function saidOnly<T>(value: T, written: unknown): T {
+  if (Array.isArray(value) && Array.isArray(written)) return value.map((item, i) => saidOnly<unknown>(item, written[i])) as T;
+  if (!isJsonObject(value) || !isJsonObject(written)) return value;
+  const said = Object.entries(value).filter(([key]) => Object.hasOwn(written, key));
+  return Object.fromEntries(said.map(([key, inner]) => [key, saidOnly(inner, written[key])])) as T; // what is left out has a default
 }
 
 /** generation counts the changes of what is wished for. */

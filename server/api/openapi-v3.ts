@@ -1,21 +1,24 @@
 import { createHash } from "node:crypto";
 import { z } from "zod";
-import { apiVersionOf, kindNames, kinds, type KindFacts } from "#proto/kinds.ts";
+import { apiVersionOf, kindNames, kinds, type KindFacts, type MergeRule, type Merging } from "#proto/kinds.ts";
 import { VERSION } from "#server/version.ts";
+import { ALL_PATCH_TYPES } from "./error-reply.ts";
+import { PodDescription } from "./pods/pod-description.ts";
 import { POD_KIND } from "./pods/pod.ts";
 import { declareRoute, type App } from "./route.ts";
 
 /**
  * OpenAPI v3 as kubectl reads it: an index of groups, and a document for each (Kubernetes API concepts, "OpenAPI V3"). `kubectl explain` shows the schemas;
- * `create` and `apply` look there whether the server validates fields itself, which the parameter `fieldValidation` of PATCH says.
+ * `create` and `apply` look there whether the server validates fields itself, which the parameter `fieldValidation` of PATCH says, which patches a kind
+ * takes, and how its lists are merged.
  */
 
 type Json = Record<string, unknown>;
 
-const Pod = z
-  .looseObject({ metadata: z.looseObject({}), spec: z.looseObject({}), status: z.looseObject({}) })
-  .describe("A Workload, to be read as a Pod.");
-const documented: readonly KindFacts[] = [...kindNames.map((name) => kinds[name]), { ...POD_KIND, merging: {}, schema: Pod }];
+export const documentedKinds: readonly KindFacts[] = [
+  ...kindNames.map((name) => kinds[name]),
+  { ...POD_KIND, merging: {}, schema: PodDescription },
+];
 
 export function openApiV3Routes(app: App): void {
   const documents = groupVersions().map((groupVersion) => {
@@ -42,16 +45,16 @@ export function openApiV3Routes(app: App): void {
 }
 
 function groupVersions(): readonly string[] {
-  return [...new Set(documented.map(apiVersionOf))].toSorted();
+  return [...new Set(documentedKinds.map(apiVersionOf))].toSorted();
 }
 
 function documentOf(groupVersion: string): Json {
-  const own = documented.filter((facts) => apiVersionOf(facts) === groupVersion);
+  const own = documentedKinds.filter((facts) => apiVersionOf(facts) === groupVersion);
   return {
     openapi: "3.0.0",
     info: { title: "Fairlead", version: VERSION },
     paths: Object.fromEntries(own.map(pathItem)),
-    components: { schemas: Object.fromEntries(own.map((facts) => [schemaId(facts), schemaOf(facts)])) },
+    components: { schemas: Object.fromEntries(own.map((facts) => [schemaId(facts), kubeSchemaOf(facts)])) },
   };
 }
 
@@ -66,7 +69,9 @@ function pathItem(facts: KindFacts): [string, Json] {
     "x-kubernetes-group-version-kind": { group, version, kind },
     responses: { "200": { description: "OK", content } },
   });
-  return [path, { get: operation("read"), put: operation("replace"), patch: operation("patch"), delete: operation("delete") }];
+  const patches = Object.fromEntries(ALL_PATCH_TYPES.map((type) => [type, { schema: { type: "object" } }]));
+  const patch = { ...operation("patch"), requestBody: { content: patches } };
+  return [path, { get: operation("read"), put: operation("replace"), patch, delete: operation("delete") }];
 }
 
 /** `io.k8s.api.core.v1.Service`, as Kubernetes names it; ours by our domain. */
@@ -75,7 +80,41 @@ function schemaId({ group, version, kind }: KindFacts): string {
   return `${domain}.${version}.${kind}`;
 }
 
-function schemaOf({ group, version, kind, schema }: KindFacts): Json {
+/** The schema of a kind in OpenAPI 3.0, with what Kubernetes' clients want to know of it. */
+export function kubeSchemaOf({ group, version, kind, schema, merging }: KindFacts): Json {
   const { $schema: _dialect, ...made } = z.toJSONSchema(schema, { target: "openapi-3.0", io: "input", unrepresentable: "any" });
-  return { ...made, "x-kubernetes-group-version-kind": [{ group, version, kind }] };
+  return { ...marked(made, merging), "x-kubernetes-group-version-kind": [{ group, version, kind }] };
+}
+
+function marked(schema: Json, merging: Merging): Json {
+  let result = schema;
+  for (const [path, rule] of Object.entries(merging)) result = withMarks(result, path.split("."), marksOf(rule));
+  return result;
+}
+
+function withMarks(schema: Json, path: readonly string[], marks: Json): Json {
+  const [key, ...rest] = path;
+  if (key === undefined) return { ...schema, ...marks };
+  const properties = isJson(schema["properties"]) ? schema["properties"] : {};
+  const inner = properties[key];
+  // What a kind may have without a schema for it (conditions) has no place to say it at.
+  return isJson(inner) ? { ...schema, properties: { ...properties, [key]: withMarks(inner, rest, marks) } } : schema;
+}
+
+function isJson(value: unknown): value is Json {
+  return typeof value === "object" && value !== null;
+}
+
+/** Kubernetes' names for it: `list` for server-side apply, `patch` for strategic merge patch. */
+function marksOf(rule: MergeRule): Json {
+  if (rule.type === "atomic") return { "x-kubernetes-map-type": "atomic" };
+  const merge = { "x-kubernetes-patch-strategy": "merge" };
+  if (rule.type === "set") return { ...merge, "x-kubernetes-list-type": "set" };
+  const isAtomic = rule.keys.length === 0;
+  return {
+    ...merge,
+    "x-kubernetes-patch-merge-key": rule.patchKey,
+    "x-kubernetes-list-type": isAtomic ? "atomic" : "map",
+    ...(!isAtomic && { "x-kubernetes-list-map-keys": rule.keys }),
+  };
 }

@@ -1,8 +1,20 @@
 import type { AnyObject } from "#proto/kinds.ts";
+import { Check, type Workload } from "#proto/workload.ts";
 
-/** An object as hosts get it: whose fields are whose is nothing to them, and would double what they are sent. */
+/**
+ * An object as hosts get it. Whose fields are whose is nothing to them, and would double what they are sent; checks have their defaults, which the store does
+ * not (server/api/draft.ts).
+ */
 export function forHosts(object: AnyObject): AnyObject {
-  if (object.metadata.managedFields === undefined) return object;
+  const shown = object.metadata.managedFields === undefined ? object : withoutOwners(object);
+  return shown.kind === "Workload" && shown.spec.checks.length > 0 ? withDefaults(shown) : shown;
+}
+
+function withoutOwners(object: AnyObject): AnyObject {
   const { managedFields: _owners, ...metadata } = object.metadata;
   return { ...object, metadata };
+}
+
+function withDefaults(workload: Workload): Workload {
+  return { ...workload, spec: { ...workload.spec, checks: workload.spec.checks.map((check) => Check.parse(check)) } };
 }

@@ -44,6 +44,21 @@ test("the first start makes the namespaces default and kube-system, with their n
   );
 });
 
+test("checks of a workload stand as they were written, over updates too; who reads them typed, and hosts, get the defaults", async () => {
+  const { send, client } = await startApi();
+  const checks = [{ http: { port: "http" } }, { tcp: { port: 8080 }, rise: 2 }];
+  const made = await send({ method: "POST", path: WORKLOADS, body: workload("web-1", { checks }) });
+  expect(made.json.spec["checks"]).toEqual(checks);
+  const patched = await send({ method: "PATCH", path: `${WORKLOADS}/web-1`, body: { spec: { weight: 2 } }, headers: MERGE });
+  expect(patched.json.spec["checks"]).toEqual(checks);
+  const full = [
+    { http: { port: "http", path: "/" }, interval: "5s", timeout: "1s", rise: 1, fall: 3 },
+    { tcp: { port: 8080 }, interval: "5s", timeout: "1s", rise: 2, fall: 3 },
+  ];
+  expect((await client.get("Workload", "web-1", { namespace: "default" })).spec.checks).toEqual(full);
+  expect((await send({ path: "/apis/fairlead.dev/v1/snapshot" })).text).toContain(JSON.stringify(full[1]));
+});
+
 test("generateName makes names that differ", async () => {
   const { send } = await startApi();
   const body = { spec: { ports: [{ port: 80 }] }, metadata: { generateName: "web-" } };

@@ -52,6 +52,47 @@ kind: Workload
 metadata: { name: web-1, labels: { app: web } }
 spec: { node: vm-1, ports: [{ name: http, port: 8080 }] }
 `,
+  "wl-checked.yaml": `apiVersion: fairlead.dev/v1
+kind: Workload
+metadata: { name: checked }
+spec:
+  node: vm-1
+  ports: [{ name: http, port: 8080 }, { port: 53, protocol: UDP }]
+  checks: [{ http: { port: http } }, { tcp: { port: 8080 }, rise: 2 }]
+`,
+  "wl-checked-2.yaml": `apiVersion: fairlead.dev/v1
+kind: Workload
+metadata: { name: checked }
+spec:
+  node: vm-1
+  ports: [{ name: web, port: 8080 }]
+  checks: [{ http: { port: web } }]
+`,
+  "others.yaml": `apiVersion: v1
+kind: Namespace
+metadata: { name: applied, labels: { a: b } }
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: { name: applied, labels: { kubernetes.io/service-name: none } }
+addressType: IPv4
+ports: [{ name: http, port: 80, protocol: TCP }]
+endpoints: [{ addresses: [192.0.2.1], conditions: { ready: true } }]
+---
+apiVersion: v1
+kind: Node
+metadata: { name: vm-1, labels: { a: b } }
+---
+apiVersion: v1
+kind: Event
+metadata: { name: applied, namespace: default }
+involvedObject: { kind: Service, name: web }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: applied }
+spec: { type: LoadBalancer, ports: [{ port: 80 }], selector: { app: web }, loadBalancerSourceRanges: [10.0.0.0/8] }
+`,
   "pruned.yaml": `apiVersion: v1
 kind: Service
 metadata: { name: pruned, labels: { pruned: "yes" } }
@@ -179,8 +220,23 @@ const session: Row[] = [
   { run: "create service externalname ext --external-name example.com", out: "service/ext created" },
   { run: "create service loadbalancer lb --tcp=80", out: "service/lb created", err: /^Warning: spec\.type LoadBalancer/ },
   { run: "apply -f wl.yaml", out: "workload.fairlead.dev/web-1 created" },
-  // kubectl replaces lists of such kinds whole, and the server's defaults stand in them: it says so, and nothing changes.
-  { run: "apply -f wl.yaml", out: /^workload\.fairlead\.dev\/web-1 (configured|unchanged)$/ },
+  { run: "apply -f wl.yaml", out: "workload.fairlead.dev/web-1 unchanged" },
+  { run: "apply -f wl-checked.yaml", out: "workload.fairlead.dev/checked created" },
+  { run: "apply -f wl-checked.yaml", out: "workload.fairlead.dev/checked unchanged" },
+  { run: "diff -f wl-checked.yaml", out: "" },
+  { run: "apply -f wl-checked-2.yaml", out: "workload.fairlead.dev/checked configured" },
+  {
+    run: "get wl checked -o jsonpath={.spec.ports}{.spec.checks}",
+    out: '[{"name":"web","port":8080,"protocol":"TCP"}][{"http":{"port":"web"}}]',
+  },
+  { run: "delete wl checked", out: 'workload.fairlead.dev "checked" deleted' },
+  { run: "apply -f others.yaml", out: /^namespace\/applied created\n[^]*service\/applied created$/ },
+  {
+    run: "apply -f others.yaml",
+    out: "namespace/applied unchanged\nendpointslice.discovery.k8s.io/applied unchanged\nnode/vm-1 unchanged\nevent/applied unchanged\nservice/applied unchanged",
+  },
+  { run: "diff -f others.yaml", out: "" },
+  { run: "delete svc,endpointslice,events applied", out: /service "applied" deleted/ },
   { run: "get wl web-1 -o jsonpath={.metadata.generation}", out: "1" },
   { run: "get wl", out: new RegExp(String.raw`^NAME +NODE +ADDRESS +PORTS +READY +AGE\nweb-1 +vm-1 +\S+ +8080/TCP +True +${AGE}$`) },
   { run: `patch wl web-1 --type=merge -p '{"spec":{"weight":3}}'`, out: "workload.fairlead.dev/web-1 patched" },
@@ -214,6 +270,15 @@ const session: Row[] = [
   { run: "explain pod", out: /A Workload, to be read as a Pod/ },
   { run: "apply -f pod.yaml", code: 1, err: /does not allow this method/ },
   { run: "explain workload.spec.checks.http", out: /expectStatus/ },
+  {
+    run: "explain workload.spec.checks.interval",
+    out: /DESCRIPTION:\s+From one check to the next, as 500ms or 1m30s; at least 100ms\. Default:\s+5s\./,
+  },
+  { run: "explain svc.spec.sessionAffinity", out: /ENUM:\s+None\s+ClientIP[^]*go to the same/ },
+  { run: "explain node", out: /A host of the fleet, which runs an agent\./ },
+  { run: "explain ns --recursive", out: /managedFields\s+<\[\]Object>/ },
+  { run: "explain endpointslice.endpoints.weight", out: /Its share of new connections/ },
+  { run: "explain event.involvedObject", out: /The object that it is about/ },
   { run: "get svc nope", code: 1, err: /^Error from server \(NotFound\): services "nope" not found$/ },
   { run: "get nope", code: 1, err: /the server doesn't have a resource type "nope"/ },
   { run: "create -f web.yaml", code: 1, err: /services "web" already exists/ },
