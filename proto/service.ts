@@ -14,11 +14,13 @@ import {
   Rfc1035Label,
 } from "./meta.ts";
 import { formatCidr, formatIp, lenientCidr, parseIp } from "./ip.ts";
+import { checkAddresses, checkPorts, checkType, HEADLESS } from "./service-rules.ts";
 
 /** Service, core/v1. Fields and defaults: Kubernetes API reference "Service v1 core". */
 
-export const HEADLESS = "None";
+export { HEADLESS } from "./service-rules.ts";
 export const DEFAULT_AFFINITY_SECONDS = 10_800;
+const AFFINITY_RANGE = "must be greater than 0 and less than 86400";
 
 /** Ours: how IPVS chooses among the endpoints, one of IPVS_SCHEDULERS. The other data planes draw at random by weight. */
 export const SCHEDULER_ANNOTATION = "fairlead.dev/scheduler";
@@ -57,10 +59,9 @@ export const ServicePort = z.looseObject({
     "The name of the port, as in DNS' SRV records. Needed, and different, where a service has several ports.",
   ),
   protocol: Protocol.default("TCP").describe("TCP, UDP or SCTP. Default: TCP."),
-  appProtocol: z
-    .string()
-    .optional()
-    .describe("What is spoken over the port, as http or example.com/x. Told in EndpointSlices, else not acted on."),
+  appProtocol: QualifiedName.optional().describe(
+    "What is spoken over the port, as http or example.com/x. Told in EndpointSlices, else not acted on.",
+  ),
   port: PortNumber.describe("The port at the service's own addresses, 1 to 65535."),
   targetPort: z
     .union([PortNumber, PortName], { error: "must be a port number from 1 to 65535, or the name of a port of the workload" })
@@ -93,7 +94,7 @@ export const ServiceSpec = z
     ),
     clusterIPs: z
       .array(ClusterIp)
-      .max(2)
+      .max(2, "may only hold up to 2 values")
       .optional()
       .describe("The virtual addresses, one of each IP family of ipFamilies, in that order; or None. The first cannot be changed."),
     ipFamilies: z
@@ -130,8 +131,8 @@ export const ServiceSpec = z
           .looseObject({
             timeoutSeconds: z
               .int()
-              .min(1, "must be between 1 and 86400")
-              .max(86_400, "must be between 1 and 86400")
+              .min(1, AFFINITY_RANGE)
+              .max(86_400, AFFINITY_RANGE)
               .default(DEFAULT_AFFINITY_SECONDS)
               .describe(
                 "For how long after its last connection a client keeps its endpoint, in seconds, 1 to 86400. Default: 10800 (3 hours).",
@@ -188,7 +189,8 @@ export const ServiceSpec = z
       ),
   })
   .superRefine(checkPorts)
-  .superRefine(checkType);
+  .superRefine(checkType)
+  .superRefine(checkAddresses);
 export type ServiceSpec = z.output<typeof ServiceSpec>;
 
 const PortStatus = z.looseObject({
@@ -246,53 +248,4 @@ export function loadBalancerIpsOf({ spec, status }: Service): string[] {
     const parsed = ipMode === "VIP" ? parseIp(ip ?? "") : undefined;
     return parsed ? [formatIp(parsed)] : [];
   });
-}
-
-interface Draft {
-  readonly type: string;
-  readonly ports: readonly ServicePort[];
-  readonly clusterIP?: string | undefined;
-  readonly clusterIPs?: readonly string[] | undefined;
-  readonly externalName?: string | undefined;
-  readonly selector?: Labels | undefined;
-}
-
-function checkPorts(spec: Draft, context: z.RefinementCtx): void {
-  const fault = (path: PropertyKey[], message: string, kind = "Invalid"): void => {
-    context.addIssue({ code: "custom", path, message, params: { reason: `FieldValue${kind}` } });
-  };
-  if (spec.ports.length === 0 && spec.type !== "ExternalName" && spec.clusterIP !== HEADLESS)
-    fault(["ports"], "must have at least one port", "Required");
-  const names = new Set<string>();
-  const numbers = new Set<string>();
-  const nodePorts = new Set<string>();
-  for (const [i, port] of spec.ports.entries()) {
-    const name = port.name ?? "";
-    if (name === "" && spec.ports.length > 1) fault(["ports", i, "name"], "is needed where a service has several ports", "Required");
-    else if (names.has(name)) fault(["ports", i, "name"], `two ports may not have the same name`, "Duplicate");
-    names.add(name);
-    const number = `${port.port}/${port.protocol}`;
-    if (numbers.has(number)) fault(["ports", i], `port ${number} stands there twice`, "Duplicate");
-    numbers.add(number);
-    if (port.nodePort === undefined) continue;
-    const nodePort = `${port.nodePort}/${port.protocol}`;
-    if (nodePorts.has(nodePort)) fault(["ports", i, "nodePort"], `node port ${nodePort} stands there twice`, "Duplicate");
-    nodePorts.add(nodePort);
-  }
-}
-
-function checkType(spec: Draft, context: z.RefinementCtx): void {
-  const fault = (path: PropertyKey[], message: string, kind = "Invalid"): void => {
-    context.addIssue({ code: "custom", path, message, params: { reason: `FieldValue${kind}` } });
-  };
-  if (spec.type === "ExternalName") {
-    if (spec.externalName === undefined) fault(["externalName"], "is needed for the type ExternalName", "Required");
-  }
-  if (spec.clusterIP === HEADLESS && spec.type !== "ClusterIP" && spec.type !== "ExternalName")
-    fault(["clusterIP"], `may not be None for the type ${spec.type}`);
-  const first = spec.clusterIPs?.[0];
-  if (first !== undefined && spec.clusterIP !== undefined && first !== spec.clusterIP)
-    fault(["clusterIPs", 0], `must be the same as spec.clusterIP (${spec.clusterIP})`);
-  const [a, b] = (spec.clusterIPs ?? []).map((text) => parseIp(text)?.family);
-  if (a !== undefined && a === b) fault(["clusterIPs"], "must be of two different IP families where there are two");
 }

@@ -28,11 +28,12 @@ export function addressClaims(service: Service): string[] {
 export async function withAddresses(previous: Spec | undefined, spec: Spec, parts: AddressParts, faults: Cause[]): Promise<Spec> {
   const given = ipsIn(spec);
   const before = previous === undefined || previous.type === "ExternalName" ? [] : ipsIn(previous);
-  if (spec.type === "ExternalName") return withoutAddresses(spec, given, before, faults);
+  if (spec.type === "ExternalName") return withoutAddresses(previous, spec, faults);
   if (given[0] !== undefined && before[0] !== undefined && given[0] !== before[0]) {
     faults.push(fault("spec.clusterIPs[0]", "may not change once set", { value: given }));
     return spec;
   }
+  if (before.length > 0 && previous && !keepsFamilies(previous, spec, before, faults)) return spec;
   if (before[0] === HEADLESS && spec.type !== "ClusterIP") {
     faults.push(fault("spec.clusterIPs[0]", `may not be set to 'None' for ${spec.type} services`, { value: HEADLESS }));
     return spec;
@@ -56,6 +57,20 @@ export async function withAddresses(previous: Spec | undefined, spec: Spec, part
   return { ...filled, clusterIP: clusterIPs[0], clusterIPs };
 }
 
+/** The first family stays; the second may come, and go when the policy says so. */
+function keepsFamilies(previous: Spec, spec: Spec, before: readonly string[], faults: Cause[]): boolean {
+  const former = previous.ipFamilies ?? [];
+  const { ipFamilies: asked = former, ipFamilyPolicy = previous.ipFamilyPolicy } = spec;
+  const changed = before[0] === HEADLESS ? -1 : asked.findIndex((family, i) => former[i] !== undefined && former[i] !== family);
+  const refuse = (field: string, message: string, value: unknown): false => {
+    faults.push(fault(`spec.${field}`, message, { value }));
+    return false;
+  };
+  if (changed !== -1) return refuse(`ipFamilies[${changed}]`, "may not change once set", asked);
+  if (former.length <= asked.length || ipFamilyPolicy === "SingleStack") return true;
+  return refuse("ipFamilyPolicy", "must be set to 'SingleStack' when releasing the secondary ipFamily", ipFamilyPolicy ?? null);
+}
+
 /** In the canonical form, so that one address has one claim. */
 function ipsIn({ clusterIP, clusterIPs }: Spec): string[] {
   const texts = clusterIPs !== undefined && clusterIPs.length > 0 ? clusterIPs : [clusterIP ?? ""];
@@ -67,10 +82,16 @@ function ipsIn({ clusterIP, clusterIPs }: Spec): string[] {
     });
 }
 
-function withoutAddresses(spec: Spec, given: readonly string[], before: readonly string[], faults: Cause[]): Spec {
-  if (given.some((ip) => ip !== HEADLESS && !before.includes(ip)))
-    faults.push(fault("spec.clusterIPs", "may not be set for the type ExternalName", { reason: "FieldValueForbidden", value: given }));
-  const { clusterIP: _ip, clusterIPs: _ips, ipFamilies: _families, ipFamilyPolicy: _policy, ...rest } = spec;
+/** A change of type lets go of what the service had; it may not be asked for anew. */
+function withoutAddresses(previous: Spec | undefined, spec: Spec, faults: Cause[]): Spec {
+  const { clusterIP: _ip, clusterIPs: _ips, ipFamilies, ipFamilyPolicy, ...rest } = spec;
+  const refuse = (field: string, value: unknown): void =>
+    void faults.push(fault(`spec.${field}`, "may not be set for ExternalName services", { reason: "FieldValueForbidden", value }));
+  const given = ipsIn(spec);
+  const before = previous ? ipsIn(previous) : [];
+  if (given.some((ip) => !before.includes(ip))) refuse("clusterIPs", given);
+  if (ipFamilies?.some((family) => previous?.ipFamilies?.includes(family) !== true)) refuse("ipFamilies", ipFamilies);
+  if (ipFamilyPolicy !== undefined && ipFamilyPolicy !== previous?.ipFamilyPolicy) refuse("ipFamilyPolicy", ipFamilyPolicy);
   return rest;
 }
 
@@ -90,18 +111,19 @@ function familiesFor(
   for (const [i, family] of asked.entries()) {
     if (!isHeadless && !ranges.of(family)) faults.push(fault(`spec.ipFamilies[${i}]`, "not configured on this cluster", { value: family }));
     if (families[i] !== undefined && families[i] !== family)
-      faults.push(
-        fault(`spec.clusterIPs[${i}]`, `expected an ${family} value as indicated by spec.ipFamilies[${i}]`, { value: wanted[i] }),
-      );
+      faults.push(fault(`spec.clusterIPs[${i}]`, `expected an ${family} value as indicated by \`ipFamilies[${i}]\``, { value: wanted[i] }));
   }
   const first = asked[0] ?? families[0] ?? ranges.families[0] ?? "IPv4";
   const others = [asked[1], families[1], ...ranges.families].filter((family) => family !== undefined && family !== first);
   const second = others[0];
   if (ipFamilyPolicy === "SingleStack") {
     // Going back to one family lets go of the second address; asking for both and for one is a contradiction.
-    if (!hadBoth && (asked.length > 1 || wanted.length > 1))
+    const several = asked.length > 1 ? "ipFamilies" : wanted.length > 1 ? "clusterIPs" : undefined;
+    if (!hadBoth && several !== undefined)
       faults.push(
-        fault("spec.ipFamilyPolicy", "must be PreferDualStack or RequireDualStack where there are two families", { value: ipFamilyPolicy }),
+        fault("spec.ipFamilyPolicy", `must be RequireDualStack or PreferDualStack when multiple '${several}' are specified`, {
+          value: ipFamilyPolicy,
+        }),
       );
     return [first];
   }

@@ -34,7 +34,7 @@ export function portClaims({ spec }: Pick<Service, "spec">): string[] {
 export async function withNodePorts(previous: Spec | undefined, spec: Spec, parts: PortParts, faults: Cause[]): Promise<Spec> {
   const held = new Set(previous ? portClaims({ spec: previous }) : []);
   const healthPort = healthCheckPortOf(previous, spec, faults);
-  const ports = hasNodePorts(spec) ? withHeldPorts(previous, spec.ports) : withoutNodePorts(spec.ports, held, faults);
+  const ports = hasNodePorts(spec) ? withHeldPorts(previous, spec.ports) : withoutNodePorts(spec, held, faults);
   const named = { ...spec, ports, healthCheckNodePort: healthPort };
   await checkAsked(named, held, parts, faults);
   if (faults.length > 0) return spec; // a service that is refused takes no port from the walk
@@ -94,11 +94,11 @@ function nameOf({ name = "", protocol }: ServicePort): string {
 }
 
 /** A change of type lets go of the ports that the server gave; a new one may not be asked for. */
-function withoutNodePorts(ports: readonly ServicePort[], held: ReadonlySet<string>, faults: Cause[]): ServicePort[] {
+function withoutNodePorts({ type, ports }: Spec, held: ReadonlySet<string>, faults: Cause[]): ServicePort[] {
   return ports.map(({ nodePort, ...rest }, i) => {
     if (nodePort !== undefined && !held.has(portClaim(rest.protocol, nodePort)))
       faults.push(
-        fault(`spec.ports[${i}].nodePort`, "may only be set for the types NodePort and LoadBalancer", {
+        fault(`spec.ports[${i}].nodePort`, `may not be used when \`type\` is '${type}'`, {
           reason: "FieldValueForbidden",
           value: nodePort,
         }),

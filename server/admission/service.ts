@@ -80,7 +80,10 @@ function withDefaults(previous: Spec | undefined, spec: Spec, faults: Cause[]): 
     ports: spec.ports.map((port) => ({ ...port, targetPort: port.targetPort ?? port.port })),
     ...(hasExternal && { externalTrafficPolicy: externalTrafficPolicy ?? "Cluster" }),
     ...(spec.sessionAffinity === "ClientIP" && {
-      sessionAffinityConfig: sessionAffinityConfig ?? { clientIP: { timeoutSeconds: DEFAULT_AFFINITY_SECONDS } },
+      sessionAffinityConfig: {
+        ...sessionAffinityConfig,
+        clientIP: sessionAffinityConfig?.clientIP ?? { timeoutSeconds: DEFAULT_AFFINITY_SECONDS },
+      },
     }),
   };
 }
@@ -90,7 +93,7 @@ function withBalancerFields(previous: Spec | undefined, spec: Spec, faults: Caus
   const { allocateLoadBalancerNodePorts, loadBalancerClass, ...rest } = spec;
   if (spec.type === "LoadBalancer") {
     if (previous?.type === "LoadBalancer" && previous.loadBalancerClass !== loadBalancerClass)
-      faults.push(fault("spec.loadBalancerClass", "field is immutable", { value: loadBalancerClass ?? null }));
+      faults.push(fault("spec.loadBalancerClass", "may not change once set", { value: loadBalancerClass ?? null }));
     return { ...spec, allocateLoadBalancerNodePorts: allocateLoadBalancerNodePorts ?? true };
   }
   const message = "may only be used when `type` is 'LoadBalancer'";

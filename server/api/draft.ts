@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from "node:util";
 import { AppError } from "#proto/error.ts";
 import { apiVersionOf, kinds, type AnyObject, type KindName } from "#proto/kinds.ts";
 import { fault, invalid, parseObject } from "#proto/parse.ts";
+import { withoutZeros } from "#proto/service-rules.ts";
 import { isHollow, isJsonObject, withoutNulls, type JsonObject } from "./json-body.ts";
 
 /** What a client sent, made into what may stand in the store: the server's own fields come from the server. Pure but for uid and clock. */
@@ -96,7 +97,7 @@ export function withStatus(kind: KindName, current: AnyObject, { body }: Draft):
  * Whoever reads them with the schema gets the defaults; hosts get them from server/watch/for-hosts.ts.
  */
 function validated(kind: KindName, input: JsonObject): AnyObject {
-  const object = parseObject(kind, input);
+  const object = parseObject(kind, kind === "Service" && "spec" in input ? { ...input, spec: withoutZeros(input["spec"]) } : input);
   if (object.kind !== "Workload" || object.spec.checks.length === 0) return object;
   const written = isJsonObject(input["spec"]) ? input["spec"]["checks"] : undefined;
   return { ...object, spec: { ...object.spec, checks: saidOnly(object.spec.checks, written) } };

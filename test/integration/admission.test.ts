@@ -88,7 +88,7 @@ test("an update that leaves the address out keeps it, and a headless service sta
   expect(updated.spec.clusterIPs).toEqual(spec.clusterIPs);
   expect((await desk.create("headless", { clusterIP: "None", ports: [] })).spec).toMatchObject({ clusterIP: "None", clusterIPs: ["None"] });
   expect((await desk.put<"Service">(aService("headless"))).spec.clusterIP).toBe("None");
-  expect(await refusal(desk.update("headless", { type: "NodePort" }))).toContain("may not be None for the type NodePort");
+  expect(await refusal(desk.update("headless", { type: "NodePort" }))).toContain("may not be set to 'None' for NodePort services");
   expect(await refusal(desk.put<"Service">(aService("headless", { type: "LoadBalancer" })))).toBe(
     "Invalid spec.clusterIPs[0]: Invalid value: \"None\": may not be set to 'None' for LoadBalancer services",
   );
@@ -104,7 +104,7 @@ test("changing to ExternalName lets go of addresses and ports, and back again ge
   expect([...(await desk.store.claims("ip/")), ...(await desk.store.claims("nodeport/"))]).toEqual([]);
   expect((await desk.update("web", { type: "ClusterIP", externalName: null })).spec.clusterIP).not.toBe(spec.clusterIP);
   expect(await refusal(desk.create("x", { type: "ExternalName", externalName: "example.com", clusterIP: "10.96.0.5" }))).toMatch(
-    /spec\.clusterIPs: Forbidden: .*may not be set for the type ExternalName/,
+    /spec\.clusterIPs: Forbidden: .*may not be set for ExternalName services/,
   );
 });
 
@@ -156,7 +156,7 @@ test("node ports: allocated, chosen, kept over updates, refused when taken or ou
     "provided port is not in the valid range. The range of valid ports is 30000-30099",
   );
   expect(await refusal(desk.create("x", { ports: [{ port: 1, nodePort: 30_050 }] }))).toContain(
-    "may only be set for the types NodePort and LoadBalancer",
+    "may not be used when `type` is 'ClusterIP'",
   );
   const inside = await desk.update("web", { type: "ClusterIP" });
   expect(inside.spec.ports.every((port) => port.nodePort === undefined)).toBe(true);

@@ -158,6 +158,8 @@ interface Row {
   /** Of standard output, whole lines in any order of blanks. */
   readonly out?: string | RegExp;
   readonly err?: RegExp;
+  /** Default: one that changes nothing. */
+  readonly editor?: string;
 }
 
 const AGE = String.raw`\d+s`;
@@ -340,7 +342,35 @@ const session: Row[] = [
   { run: "apply --server-side -f wl-ssa.yaml", out: "workload.fairlead.dev/ssa serverside-applied" },
   { run: "apply --server-side -f wl-ssa.yaml", out: "workload.fairlead.dev/ssa serverside-applied" },
   { run: "get wl ssa -o jsonpath={.metadata.generation}", out: "1" },
-  { run: "delete svc ssa migrated", out: 'service "ssa" deleted\nservice "migrated" deleted' },
+  { run: "apply view-last-applied svc migrated", out: /port: 80\n +targetPort: 81/ },
+  { run: "replace --force -f migrated.yaml", out: 'service "migrated" deleted\nservice/migrated replaced' },
+  { run: "edit svc migrated", editor: "sed -i s/port:.80/port:\\ 8081/", out: "service/migrated edited" },
+  { run: "get svc migrated -o go-template={{range.spec.ports}}{{.port}}{{end}}", out: "8081" },
+  { run: "annotate svc migrated note-", out: /annotation "note" not found|service\/migrated/ },
+  { run: "label svc migrated a=b c=d", out: "service/migrated labeled" },
+  { run: "label svc migrated a=x", code: 1, err: /'a' already has a value \(b\), and --overwrite is false/ },
+  { run: "label svc migrated a=x c- --overwrite", out: /service\/migrated (un)?labeled/ },
+  { run: "get svc -l 'a in (x,y),!c' -o name", out: "service/migrated" },
+  {
+    run: `patch svc migrated --subresource=status --type=merge -p '{"status":{"conditions":[{"type":"X","status":"True"}]}}'`,
+    out: "service/migrated patched",
+  },
+  { run: "wait --for=condition=X svc/migrated --timeout=5s", out: "service/migrated condition met" },
+  { run: "wait --for=condition=Ready node/vm-1 --timeout=10s", out: "node/vm-1 condition met" },
+  { run: "get svc -w --request-timeout=1s", out: /^NAME .*\n[^]*^migrated /m },
+  { run: "get svc --watch-only --request-timeout=1s", out: "" },
+  { run: "events --for svc/migrated", err: /No events found/ },
+  { run: "events -A --types=Warning,Normal", err: /^$|No events found/ },
+  { run: "get --raw /readyz", out: "ok" },
+  { run: "config current-context", out: /./ },
+  { run: "create -f migrated.yaml --dry-run=server", code: 1, err: /services "migrated" already exists/ },
+  { run: "rollout status wl/ssa", code: 1, err: /no kind "Workload" is registered|no status viewer/ },
+  { run: "autoscale svc migrated --max=3", code: 1, err: /cannot autoscale a Service/ },
+  { run: "delete svc migrated --cascade=orphan --wait=false", out: 'service "migrated" deleted' },
+  { run: "wait --for=delete svc/migrated --timeout=5s", out: "" },
+  { run: "apply -f migrated.yaml", out: "service/migrated created" },
+  { run: "delete svc migrated --cascade=foreground", out: 'service "migrated" deleted' },
+  { run: "delete svc ssa", out: 'service "ssa" deleted' },
   { run: "delete svc web2 --dry-run=server", out: 'service "web2" deleted (server dry run)' },
   { run: "get svc web2 -o name", out: "service/web2" },
   { run: "delete svc web2 db", out: 'service "web2" deleted\nservice "db" deleted' },
@@ -355,8 +385,8 @@ const session: Row[] = [
 
 test.skipIf(isLeftOut)("a session of everyday commands ends as it does with Kubernetes", { timeout: 180_000 }, async () => {
   const wrong: unknown[] = [];
-  for (const { run: args, code = 0, out, err } of session) {
-    const { stdout, stderr, exitCode } = await run(args, { KUBE_EDITOR: "true" });
+  for (const { run: args, code = 0, out, err, editor = "true" } of session) {
+    const { stdout, stderr, exitCode } = await run(args, { KUBE_EDITOR: editor });
     const isRight = exitCode === code && holds(out, stdout) && (err === undefined || err.test(stderr));
     if (!isRight) wrong.push({ args, exitCode, stdout, stderr, wanted: { code, out: String(out), err: String(err) } });
   }
