@@ -3,6 +3,7 @@ import { z } from "zod";
 import { AppError } from "#proto/error.ts";
 import { apiVersionOf, kindNames, kinds, type KindFacts, type KindName } from "#proto/kinds.ts";
 import type { Verb } from "#server/trust/identity.ts";
+import { applyObject } from "./apply.ts";
 import { authorize } from "./authorize.ts";
 import { deleteCollection, deleteObject, type Deleted } from "./delete.ts";
 import { ALL_PATCH_TYPES, APPLY_PATCH, STRATEGIC_PATCH, unsupportedMediaType } from "./error-reply.ts";
@@ -27,7 +28,7 @@ import { strategicPatch } from "./strategic-patch.ts";
 import { viewOf } from "./view.ts";
 import { addWarnings } from "./warnings.ts";
 import { replyWithWatch, type WatchDeps } from "./watch-reply.ts";
-import { applyObject, createObject, patchObject, replaceObject, type Change, type WriteDeps, type Written } from "./write.ts";
+import { createObject, patchObject, replaceObject, type Change, type WriteDeps, type Written } from "./write.ts";
 
 /** Kubernetes' routes for every kind of the table. */
 

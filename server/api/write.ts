@@ -13,8 +13,8 @@ import type { Identity } from "#server/trust/identity.ts";
 import { userNameOf } from "./authorize.ts";
 import { draftOf, newObject, replacedObject, withGeneration, withStatus, type Draft, type Place } from "./draft.ts";
 import { tooLarge } from "./error-reply.ts";
-import type { ApplyOptions, WriteOptions } from "./options.ts";
-import { applyTo, tracksOfWrite, withTracks, type Tracker } from "./ownership/track.ts";
+import type { WriteOptions } from "./options.ts";
+import { tracksOfWrite, withTracks, type Tracker } from "./ownership/track.ts";
 
 /** The way of a write: draft → validation → admission → store. What is unconditional is tried again when somebody else was faster. */
 
@@ -109,48 +109,12 @@ export async function patchObject(deps: WriteDeps, request: WriteRequest, change
   });
 }
 
-/** Server-side apply: `input` is what its manager wants of the object, which is made where there is none. */
-export async function applyObject(
-  deps: WriteDeps,
-  request: WriteRequest & { readonly options: ApplyOptions },
-  input: unknown,
-  mayCreate: () => void,
-): Promise<Written> {
-  const config = draftOf(request, input);
-  if (config.metadata["managedFields"] !== undefined) throw new AppError("BadRequest", "metadata.managedFields must be nil");
-  const key = keyOf(request);
-  return writeInTurn(deps, key, async () => {
-    const current = await deps.store.get(key);
-    if (current) checkPreconditions(key, current, config);
-    else if (request.subresource !== undefined || (config.metadata["uid"] ?? "") !== "") throw notFound(key);
-    const { object, tracks } = applyTo(request, current, config, deps.now());
-    const warnings = unknownFieldWarnings(request.kind, config.body, request.options, []);
-    const quiet = { ...request, options: { ...request.options, fieldValidation: "Ignore" as const } };
-    const written = current
-      ? await update(deps, quiet, current, draftOf(request, object), [], tracks)
-      : await createApplied(deps, quiet, object, tracks, mayCreate);
-    return { ...written, warnings: [...warnings, ...written.warnings] };
-  });
-}
-
-async function createApplied(
-  deps: WriteDeps,
-  request: WriteRequest,
-  object: unknown,
-  tracks: Tracker,
-  mayCreate: () => void,
-): Promise<Written> {
-  mayCreate();
-  return createObject(deps, request, object, tracks).catch((error: unknown) => {
-    throw isAppError(error, "AlreadyExists") ? new Raced(error) : error;
-  });
-}
-
-function writeInTurn<T>({ inTurn }: WriteDeps, { kind, namespace, name }: StoreKey, attempt: () => Promise<T>): Promise<T> {
+export function writeInTurn<T>({ inTurn }: WriteDeps, { kind, namespace, name }: StoreKey, attempt: () => Promise<T>): Promise<T> {
   return inTurn(`${kind}/${namespace}/${name}`, () => withRetries(attempt));
 }
 
-async function update(
+/** Writes `draft` over what is there; `known`: unknown fields of which nobody need be told again. */
+export async function update(
   deps: WriteDeps,
   request: WriteRequest,
   current: AnyObject,
@@ -232,7 +196,7 @@ export function logChange(
 }
 
 /** Lost against another writer: worth another attempt; `reason` is what the caller is told after too many. */
-class Raced extends Error {
+export class Raced extends Error {
   readonly reason: AppError;
   constructor(reason: AppError) {
     super(reason.message);
@@ -294,7 +258,7 @@ async function namespaceCheck(store: Store, namespace: string | undefined): Prom
   return [{ op: "check", key, expect: Number(found.metadata.resourceVersion) }];
 }
 
-function unknownFieldWarnings(kind: KindName, body: unknown, { fieldValidation }: WriteOptions, known: readonly string[]): string[] {
+export function unknownFieldWarnings(kind: KindName, body: unknown, { fieldValidation }: WriteOptions, known: readonly string[]): string[] {
   if (fieldValidation === "Ignore") return [];
   const unknown = unknownFields(kind, body).filter((field) => !known.includes(field));
   if (unknown.length === 0) return [];
@@ -311,7 +275,7 @@ function sized(object: AnyObject): AnyObject {
   return object;
 }
 
-function keyOf({ kind, namespace = "", name = "" }: Place): StoreKey {
+export function keyOf({ kind, namespace = "", name = "" }: Place): StoreKey {
   return { kind, namespace, name };
 }
 

@@ -132,6 +132,8 @@ test("notes begin with a writer who gives a name; hosts are told of none; a clie
   const { send, store } = await startApi();
   const plain = await send({ method: "POST", path: WEB.replace("/web", ""), body: service() });
   expect(plain.json.metadata).not.toHaveProperty("managedFields");
+  // Who changes nothing begins nothing.
+  expect((await patch(send, "kubectl-patch", { spec: { type: "ClusterIP" } })).json).toEqual(plain.json);
   const labelled = await patch(send, "kubectl-label", { metadata: { labels: { x: "1" } } });
   expect(namesOf(labelled)).toEqual(["Update before-first-apply", "Update kubectl-label"]);
   // Whoever then writes without a name is known by its program.

@@ -7,7 +7,7 @@ import type { Identity } from "#server/trust/identity.ts";
 import { applied } from "./apply.ts";
 import { conflictError } from "./conflict.ts";
 import type { Scope } from "./ownable.ts";
-import { isReset, readOwners, writtenOwners, type ManagedFields, type Owner, type Writer } from "./owners.ts";
+import { isReset, isSameWriter, readOwners, writtenOwners, type ManagedFields, type Owner, type Writer } from "./owners.ts";
 import { ownerBeforeTracking, ownersAfterUpdate } from "./update.ts";
 
 /**
@@ -47,16 +47,18 @@ export const tracksOfWrite: Tracker = (write) => {
   const scope = scopeOf(write);
   const before = current && asJson(current);
   const owners = ownersOf(kind, before, tracked, time);
+  const writer: Writer = { manager: managerOf(write), operation: "Update", apiVersion: versionOf(kind), subresource };
   const after = ownersAfterUpdate({
     owners,
-    writer: { manager: managerOf(write), operation: "Update", apiVersion: versionOf(kind), subresource },
+    writer,
     scope,
     before,
     written: asJson(next),
     stands: asJson(stands),
     time,
   });
-  return entries(after);
+  // Who changes nothing begins nothing: the object stays as it is.
+  return tracked === undefined && !after.some((owner) => isSameWriter(owner, writer)) ? undefined : entries(after);
 };
 
 /** The object that an applied configuration makes of `current`, and its managedFields then. Throws Conflict. */

@@ -1,0 +1,54 @@
+import { AppError, isAppError } from "#proto/error.ts";
+import { notFound } from "#server/store/errors.ts";
+import { draftOf } from "./draft.ts";
+import type { ApplyOptions } from "./options.ts";
+import { applyTo, type Tracker } from "./ownership/track.ts";
+import {
+  checkPreconditions,
+  createObject,
+  keyOf,
+  Raced,
+  unknownFieldWarnings,
+  update,
+  writeInTurn,
+  type WriteDeps,
+  type WriteRequest,
+  type Written,
+} from "./write.ts";
+
+/** Server-side apply: `input` is what its manager wants of the object, which is made where there is none. */
+export async function applyObject(
+  deps: WriteDeps,
+  request: WriteRequest & { readonly options: ApplyOptions },
+  input: unknown,
+  mayCreate: () => void,
+): Promise<Written> {
+  const config = draftOf(request, input);
+  if (config.metadata["managedFields"] !== undefined) throw new AppError("BadRequest", "metadata.managedFields must be nil");
+  const key = keyOf(request);
+  return writeInTurn(deps, key, async () => {
+    const current = await deps.store.get(key);
+    if (current) checkPreconditions(key, current, config);
+    else if (request.subresource !== undefined || (config.metadata["uid"] ?? "") !== "") throw notFound(key);
+    const { object, tracks } = applyTo(request, current, config, deps.now());
+    const warnings = unknownFieldWarnings(request.kind, config.body, request.options, []);
+    const quiet = { ...request, options: { ...request.options, fieldValidation: "Ignore" as const } };
+    const written = current
+      ? await update(deps, quiet, current, draftOf(request, object), [], tracks)
+      : await createApplied(deps, quiet, object, tracks, mayCreate);
+    return { ...written, warnings: [...warnings, ...written.warnings] };
+  });
+}
+
+async function createApplied(
+  deps: WriteDeps,
+  request: WriteRequest,
+  object: unknown,
+  tracks: Tracker,
+  mayCreate: () => void,
+): Promise<Written> {
+  mayCreate();
+  return createObject(deps, request, object, tracks).catch((error: unknown) => {
+    throw isAppError(error, "AlreadyExists") ? new Raced(error) : error;
+  });
+}
