@@ -50,21 +50,39 @@ function notStarted(cause: unknown): never {
 }
 
 async function upHere(options: GlobalOptions, io: Io): Promise<number> {
+  io.releaseSignals(); // both children have their time to end in order, however long that takes
+  const signalled = untilSignal();
+  const isAsked = (): boolean => signalled.stop.aborted;
   const server = start("server");
   try {
-    await Promise.race([untilServes(options, io), ended(server)]);
-    if (io.stop.aborted) return 0;
+    await Promise.race([untilServes(options, io, signalled.stop), ended(server)]);
+    if (isAsked()) return signalled.code();
     await joinOurselves(options, io);
     const agent = start("agent");
     try {
-      await Promise.race([ended(server), ended(agent), pause(2 ** 31 - 1, io.stop)]);
-      return 0;
+      await Promise.race([ended(server), ended(agent), aborted(signalled.stop)]);
+      return signalled.code();
     } finally {
       await stop(agent);
     }
   } finally {
     await stop(server);
   }
+}
+
+function untilSignal(): { readonly stop: AbortSignal; readonly code: () => number } {
+  const asked = new AbortController();
+  const given = { code: 0 };
+  for (const [signal, code] of Object.entries({ SIGINT: 130, SIGTERM: 143, SIGHUP: 129 }))
+    process.on(signal, () => {
+      given.code ||= code;
+      asked.abort();
+    });
+  return { stop: asked.signal, code: () => given.code };
+}
+
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (!signal.aborted) await once(signal, "abort");
 }
 
 function start(part: "server" | "agent"): ChildProcess {
@@ -84,16 +102,16 @@ async function stop(child: ChildProcess): Promise<void> {
   await exit;
 }
 
-async function untilServes(options: GlobalOptions, io: Io): Promise<void> {
+async function untilServes(options: GlobalOptions, io: Io, stop: AbortSignal): Promise<void> {
   const deadline = performance.now() + UP_MS;
-  while (!io.stop.aborted) {
+  while (!stop.aborted) {
     try {
       await serverOf(options, io);
       return;
     } catch (error) {
       if (performance.now() > deadline) throw error;
     }
-    await pause(200, io.stop);
+    await pause(200, stop);
   }
 }
 

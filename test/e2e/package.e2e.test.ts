@@ -6,6 +6,7 @@ import { buildDeb, layOutTree } from "#tools/package/deb.ts";
 import { helpPages } from "#tools/reference/help-pages.ts";
 import { layOutProgram } from "#tools/package/program-files.ts";
 import { createFleet, type Fleet, type Host } from "../fleet/fleet.ts";
+import type { Ran } from "../fleet/host.ts";
 import { openSystemdTree, type SystemdTree } from "../fleet/systemd-tree.ts";
 import { waitFor } from "../wait-for.ts";
 
@@ -16,14 +17,14 @@ const architecture = process.arch === "arm64" ? "arm64" : "amd64";
 const node = process.execPath;
 const VIP = "10.96.0.50";
 
-let fleet: Fleet<readonly [Host]>;
+let fleet: Fleet<readonly [Host, Host]>;
 let tree: SystemdTree;
 let packages: { readonly old: string; readonly next: string };
 let before: Standing;
 
 const stack = new AsyncDisposableStack();
 beforeAll(async () => {
-  fleet = stack.use(await createFleet({ hosts: 1 }));
+  fleet = stack.use(await createFleet({ hosts: 2 }));
   const [built] = await Promise.all([
     buildPackages(),
     (async () => {
@@ -61,7 +62,7 @@ test("an agent that has not joined does not fail, it is not started", async () =
 });
 
 test("`fairlead up` makes a fleet of one, and both units are ready when they say so", async () => {
-  const up = await tree.run("fairlead", ["up"], { timeoutMs: 60_000 });
+  const up = await setUp(tree, "server", packages.old);
   expect(up.stdout).toMatch(/another host joins with: .*sudo fairlead agent join https:\/\/\S+:7443 --token-file FILE/);
   const owner = await tree.run("sh", [
     "-c",
@@ -84,7 +85,24 @@ test("`fairlead up` makes a fleet of one, and both units are ready when they say
   await waitFor(async () => (await tree.run("curl", ["-sS", "-m1", `http://${VIP}/`], { reject: false })).stdout.startsWith("web-1 "), {
     what: "web-1 to answer",
   });
-  expect((await tree.run("getent", ["ahostsv4", "web.default.svc.cluster.local"])).stdout).toMatch(new RegExp(`^${VIP} `));
+  await untilNamed(tree);
+});
+
+test("a second host joins by what deploy/ does, with one command of ours", async () => {
+  await using second = await openSystemdTree(fleet, fleet.hosts[1]);
+  await second.write("/etc/hostname", "tree-2\n");
+  await second.write("/etc/machine-id", "fa1f1ead000000000000000000000002\n");
+  await second.boot();
+  const { stdout: token } = await tree.run("fairlead", ["token", "create"]);
+  await second.write("/run/join-token", token);
+  const { stdout } = await setUp(second, "agent", packages.old, `https://${fleet.hosts[0].ip}:7443`, "/run/join-token");
+  expect(stdout).toContain("fairlead-agent.service runs, and will at each boot");
+  expect((await second.run("ls", ["/run/join-token"], { reject: false })).exitCode).toBe(2);
+  expect((await second.run("curl", ["-sS", "-m2", `http://${VIP}/`])).stdout).toMatch(/^web-1 /);
+  await untilNamed(second);
+  expect((await tree.run("fairlead", ["status"], { reject: false })).stdout).toMatch(/^Nodes: +2 of 2 ready$/m);
+  await second.run("systemctl", ["stop", "fairlead-agent"]);
+  await tree.run("fairlead", ["delete", "node", "tree-2"]);
 });
 
 test("an agent that hangs is started anew by systemd's watchdog, and its rules stay", async () => {
@@ -208,12 +226,23 @@ async function rules(): Promise<string> {
     .join("\n");
 }
 
+/** systemd-resolved hears of the agent a moment after its start. */
+async function untilNamed(on: SystemdTree): Promise<void> {
+  const resolved = async () => (await on.run("getent", ["ahostsv4", "web.default.svc.cluster.local"], { reject: false })).stdout;
+  await waitFor(async () => (await resolved()).startsWith(`${VIP} `), { what: "the name to be found", timeoutMs: 15_000 });
+}
+
 /** New connections, one each 5 ms. */
 async function ask(): Promise<object> {
   const options = ["--url", `http://${VIP}/`, "--requests", "200", "--every-ms", "5", "--timeout-ms", "5000"];
   const { stdout } = await tree.run(node, [`${checkout}/test/fleet/http-ask.ts`, ...options], { timeoutMs: 60_000 });
   const { answers, failures } = JSON.parse(stdout) as { answers: object; failures: object }; // what http-ask says of itself
   return { answers, failures };
+}
+
+/** By the script of deploy/, as cloud-init and Vagrant run it. */
+async function setUp(on: SystemdTree, ...args: readonly string[]): Promise<Ran> {
+  return on.run("sh", [`${checkout}/deploy/fairlead-setup`, ...args], { timeoutMs: 120_000 });
 }
 
 async function dpkg(verb: string, what: string): Promise<void> {
