@@ -33,6 +33,9 @@ export const DNS_ORDERS = ["random", "weighted", "same-zone-first"] as const;
 /** Kubernetes' own, from before spec.loadBalancerSourceRanges. The server fills that field from it. */
 export const SOURCE_RANGES_ANNOTATION = "service.beta.kubernetes.io/load-balancer-source-ranges";
 
+/** Kubernetes' own: names a proxy of the user's that serves this service; hosts leave its addresses alone, whatever the name. */
+export const PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name";
+
 const IpText = z.string().refine((text) => parseIp(text) !== undefined, "must be a valid IPv4 or IPv6 address without leading zeros");
 const ClusterIp = z.union([z.literal(HEADLESS), z.literal(""), IpText], { error: "must be an IPv4 or IPv6 address, or None" });
 

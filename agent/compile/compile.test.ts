@@ -144,6 +144,13 @@ describe("which services", () => {
     expect(compileService(aState([external], []), node, "default/web")).toBeUndefined();
   });
 
+  test("one that names another proxy is that proxy's", () => {
+    const service = aService();
+    const labels = { "service.kubernetes.io/service-proxy-name": "other" };
+    const theirs = { ...service, metadata: { ...service.metadata, labels } };
+    expect(compileService(aState([theirs], [aSlice({ endpoints })]), node, "default/web")).toBeUndefined();
+  });
+
   test("a dual-stack service has a frontend in each family, with the endpoints of that family", () => {
     const spec: Spec = { clusterIPs: ["10.96.0.10", "fd10::10"], ipFamilies: ["IPv4", "IPv6"] };
     const six = { name: "web-6", addressType: "IPv6" as const, endpoints: [{ addresses: ["fd30::2"] }] };

@@ -1,5 +1,5 @@
 import { formatCidr, type IpFamily } from "#proto/ip.ts";
-import { DEFAULT_AFFINITY_SECONDS, SCHEDULER_ANNOTATION, type Service } from "#proto/service.ts";
+import { DEFAULT_AFFINITY_SECONDS, PROXY_NAME_LABEL, SCHEDULER_ANNOTATION, type Service } from "#proto/service.ts";
 import type { EndpointSlice } from "#proto/endpoint-slice.ts";
 import type { ClusterState, Touched } from "#agent/sync/state.ts";
 import { chooseEndpoints, type EndpointChoice, type Target } from "./endpoints.ts";
@@ -71,14 +71,14 @@ export function compileHost(state: ClusterState, node: NodeContext, forwards: re
   };
 }
 
-/** undefined when the Service means nothing to this host: headless, ExternalName, without an address yet, or gone. */
+/** undefined when the Service means nothing to this host: headless, ExternalName, without an address yet, another proxy's, or gone. */
 export function compileService(state: ClusterState, node: NodeContext, key: ServiceKey): CompiledService | undefined {
   return compileWith(state, hostFactsOf(state, node), key);
 }
 
 function compileWith(state: ClusterState, facts: HostFacts, key: ServiceKey): CompiledService | undefined {
   const service = state.services.get(key);
-  if (!service) return undefined;
+  if (!service || service.metadata.labels?.[PROXY_NAME_LABEL] !== undefined) return undefined;
   const { places, refused } = placesOf(service, facts);
   if (places.length === 0 && refused.length === 0) return undefined;
   const slices = [...(state.slicesByService.get(key)?.values() ?? [])];

@@ -2,7 +2,7 @@ import type { FollowedKind } from "#proto/agents.ts";
 import { SERVICE_NAME_LABEL, serviceKeyOf } from "#proto/endpoint-slice.ts";
 import type { ObjectOf } from "#proto/kinds.ts";
 import { keyOf, type ObjectKey, type ObjectMeta } from "#proto/meta.ts";
-import { DNS_ORDER_ANNOTATION, SCHEDULER_ANNOTATION } from "#proto/service.ts";
+import { DNS_ORDER_ANNOTATION, PROXY_NAME_LABEL, SCHEDULER_ANNOTATION } from "#proto/service.ts";
 
 export type FollowedObject = { [Kind in FollowedKind]: ObjectOf<Kind> }[FollowedKind];
 
@@ -37,11 +37,13 @@ export function leanObject(object: FollowedObject): FollowedObject {
     const { apiVersion, kind, metadata, spec, status } = object;
     const kept = Object.entries(metadata.annotations ?? {}).filter(([name]) => KEPT_ANNOTATIONS.includes(name));
     const annotations = kept.length === 0 ? undefined : { annotations: Object.fromEntries(kept) };
+    const proxy = metadata.labels?.[PROXY_NAME_LABEL];
+    const labels = proxy === undefined ? undefined : { labels: { [PROXY_NAME_LABEL]: proxy } };
     const { ingress } = status.loadBalancer;
     return {
       apiVersion,
       kind,
-      metadata: { ...leanMeta(metadata), ...annotations },
+      metadata: { ...leanMeta(metadata), ...labels, ...annotations },
       spec,
       status: { loadBalancer: ingress ? { ingress } : {} },
     };

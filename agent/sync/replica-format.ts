@@ -9,9 +9,10 @@ import { ClusterFacts, FOLLOWED_KINDS } from "#proto/agents.ts";
 
 /**
  * Of objects as `leanObject` leaves them. It counts up when that keeps more of them: an image of an earlier format lacks what was not kept then, and the
- * server does not say again what has not changed. 2: a Service's load balancer addresses and its scheduler.
+ * server does not say again what has not changed. 2: a Service's load balancer addresses and its scheduler. 4: that it is another
+ * proxy's.
  */
-export const IMAGE_FORMAT = 3;
+export const IMAGE_FORMAT = 4;
 
 export const ImageHeader = z.object({
   format: z.int().min(1).max(IMAGE_FORMAT),

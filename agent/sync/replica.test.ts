@@ -51,12 +51,17 @@ test("of a service is held what kernel and names follow from, and nothing else",
   const annotations = { "fairlead.dev/scheduler": "lc", "example.com/owner": "us" };
   const whole = service("a", 1);
   await begin(replica, 1, [
-    { ...whole, metadata: { ...whole.metadata, annotations, labels: { tier: "web" } }, status: { loadBalancer: { ingress }, more: 1 } },
+    {
+      ...whole,
+      metadata: { ...whole.metadata, annotations, labels: { tier: "web", "service.kubernetes.io/service-proxy-name": "x" } },
+      status: { loadBalancer: { ingress }, more: 1 },
+    },
   ]);
   expect(replica.state.services.get("default/a")).toMatchObject({ status: { loadBalancer: { ingress } } });
   expect(replica.state.services.get("default/a")?.metadata).toEqual({
     ...whole.metadata,
     annotations: { "fairlead.dev/scheduler": "lc" },
+    labels: { "service.kubernetes.io/service-proxy-name": "x" },
   });
 });
 

@@ -9,7 +9,7 @@ import {
   type EndpointSlice,
 } from "#proto/endpoint-slice.ts";
 import { parseIp, type IpFamily } from "#proto/ip.ts";
-import { isHeadless, type Service, type ServicePort } from "#proto/service.ts";
+import { isHeadless, PROXY_NAME_LABEL, type Service, type ServicePort } from "#proto/service.ts";
 import type { NodeFacts, WorkloadFacts } from "./fleet-view.ts";
 
 /**
@@ -140,16 +140,14 @@ function hintsFor({ spec }: Service, nodeName: string, zone: string | undefined)
 
 /** On the slices of a headless service, as Kubernetes sets it. */
 const HEADLESS_LABEL = "service.kubernetes.io/headless";
-/** Names a proxy of the user's that is to serve this service instead of the host's own. */
-const PROXY_LABEL = "service.kubernetes.io/service-proxy-name";
 
 function labelsFor(service: Service): Record<string, string> {
-  const proxy = service.metadata.labels?.[PROXY_LABEL];
+  const proxy = service.metadata.labels?.[PROXY_NAME_LABEL];
   return {
     [SERVICE_NAME_LABEL]: service.metadata.name,
     [MANAGED_BY_LABEL]: MANAGED_BY_US,
     ...(isHeadless(service) && { [HEADLESS_LABEL]: "" }),
-    ...(proxy !== undefined && { [PROXY_LABEL]: proxy }),
+    ...(proxy !== undefined && { [PROXY_NAME_LABEL]: proxy }),
   };
 }
 
