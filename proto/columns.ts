@@ -81,7 +81,8 @@ const event: Column<Event>[] = [
   {
     name: "Source",
     wide: true,
-    cell: ({ source }) => orNone([source.component, source.host].filter((one) => one !== undefined).join(", ")),
+    cell: ({ source, reportingComponent: component = source.component, reportingInstance: host = source.host }) =>
+      orNone([component, host].filter((one) => one !== undefined && one !== "").join(", ")),
   },
   { name: "Message", cell: ({ message }) => message },
   { name: "Count", wide: true, cell: ({ count = 1 }) => String(count) },
@@ -140,8 +141,8 @@ export function workloadReadyText(workload: Workload): string {
   return spec.drain ? `${text},Draining` : text;
 }
 
-export function lastSeen({ lastTimestamp, firstTimestamp, metadata }: Event): string | undefined {
-  return lastTimestamp ?? firstTimestamp ?? metadata.creationTimestamp;
+export function lastSeen({ series, lastTimestamp, firstTimestamp, eventTime, metadata }: Event): string | undefined {
+  return series?.lastObservedTime ?? lastTimestamp ?? firstTimestamp ?? eventTime ?? metadata.creationTimestamp;
 }
 
 function externalIps({ spec, status }: Service): string {

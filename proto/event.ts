@@ -31,16 +31,19 @@ export const Event = z
     firstTimestamp: z.string().nullable().optional().describe("When it happened first, RFC 3339."),
     lastTimestamp: z.string().nullable().optional().describe("When it happened last, RFC 3339."),
     count: z.int().min(1).optional().describe("How often it happened."),
-    eventTime: z.string().nullable().optional().describe("When it happened, in writings of events.k8s.io. Kept, not acted on."),
+    eventTime: z.string().nullable().optional().describe("When it happened, in writings of events.k8s.io."),
     series: z
-      .record(z.string(), z.unknown())
+      .looseObject({
+        count: z.int().optional().describe("How often so far."),
+        lastObservedTime: z.string().nullable().optional().describe("When last, RFC 3339."),
+      })
       .nullable()
       .optional()
-      .describe("How often it happened, in writings of events.k8s.io. Kept, not acted on."),
+      .describe("How often it happened, in writings of events.k8s.io."),
     action: z.string().optional().describe("What was done or failed. Kept, not acted on."),
     related: ObjectReference.optional().describe("Another object that has to do with it. Kept, not acted on."),
-    reportingComponent: z.string().optional().describe("The program that tells it, in writings of events.k8s.io. Kept, not acted on."),
-    reportingInstance: z.string().optional().describe("Which one of those programs. Kept, not acted on."),
+    reportingComponent: z.string().optional().describe("The program that tells it, in writings of events.k8s.io."),
+    reportingInstance: z.string().optional().describe("Which one of those programs."),
   })
   .describe("Something that happened to an object, for people. Kept for an hour; what happens again is counted, not repeated.");
 export type Event = z.output<typeof Event>;

@@ -2,6 +2,8 @@ import type { ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import Fastify, { LogController, type FastifyBaseLogger } from "fastify";
 import { AppError, errorCodes, toStatus } from "#proto/error.ts";
+import { eventRoutes } from "./api/events/routes.ts";
+import { serviceCidrRoutes } from "./api/service-cidrs/routes.ts";
 import { discoveryRoutes } from "./api/discovery.ts";
 import { MAX_BODY_BYTES, methodNotAllowed, notFoundPath, pathOnly, replyWithError } from "./api/error-reply.ts";
 import { userNameOf } from "./api/authorize.ts";
@@ -72,6 +74,8 @@ export function createApp(deps: AppDeps): App {
   reviewRoutes(app);
   resourceRoutes(app, deps.resources);
   podRoutes(app, deps.resources);
+  eventRoutes(app, deps.resources);
+  serviceCidrRoutes(app, deps.resources, deps.agents.cluster.serviceCidrs);
   notHereRoutes(app, deps.resources.store);
   agentRoutes(app, deps.agents);
   deps.otherRoutes(app);

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { apiVersionOf, kindNames, kinds } from "#proto/kinds.ts";
-import { POD_KIND, POD_VERBS, type ApiKind } from "./pods/pod.ts";
+import { derivedKinds, type ApiKind } from "./derived-kinds.ts";
 import { notFoundPath } from "./error-reply.ts";
 import { declareRoute, type App } from "./route.ts";
 
@@ -10,7 +10,8 @@ const VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "
 const STATUS_VERBS = ["get", "patch", "update"];
 const AGGREGATED = /application\/json;[^,]*\bg=apidiscovery\.k8s\.io;v=(v2|v2beta1);as=APIGroupDiscoveryList/;
 
-const allKinds: readonly ApiKind[] = [...kindNames.map((name) => kinds[name]), POD_KIND];
+type DiscoveredKind = ApiKind & { readonly verbs?: readonly string[] };
+const allKinds: readonly DiscoveredKind[] = [...kindNames.map((name) => kinds[name]), ...derivedKinds];
 const groups = [...new Set(allKinds.map(({ group }) => group))].filter((group) => group !== "").toSorted();
 
 export function discoveryRoutes(app: App): void {
@@ -64,7 +65,7 @@ function aggregated(version: string, wanted: readonly string[]): object {
   return { kind: "APIGroupDiscoveryList", apiVersion: `apidiscovery.k8s.io/${version}`, metadata: {}, items };
 }
 
-function aggregatedResource(facts: ApiKind): object {
+function aggregatedResource(facts: DiscoveredKind): object {
   const { group, version, kind, plural, singular, namespaced, hasStatus } = facts;
   const responseKind = { group, version, kind };
   return {
@@ -94,8 +95,8 @@ function legacyResources(group: string): object {
   return { kind: "APIResourceList", apiVersion: "v1", groupVersion: apiVersionOf({ group, version: "v1" }), resources };
 }
 
-function verbsOf({ kind }: ApiKind): readonly string[] {
-  if (kind === POD_KIND.kind) return POD_VERBS;
+function verbsOf({ kind, verbs }: DiscoveredKind): readonly string[] {
+  if (verbs) return verbs;
   return kind === "Namespace" ? VERBS.filter((verb) => verb !== "deletecollection") : VERBS;
 }
 

@@ -70,7 +70,8 @@ export async function* matching(
   }
 }
 
-function checkRevision(store: Store, { resourceVersion, resourceVersionMatch, sendInitialEvents }: ListQuery): void {
+/** Throws what a list of that revision cannot be answered with. */
+export function checkRevision(store: Store, { resourceVersion, resourceVersionMatch, sendInitialEvents }: ListQuery): void {
   if (sendInitialEvents !== undefined) throw forbiddenOption("sendInitialEvents is forbidden for list");
   const wanted = parseRevision(resourceVersion);
   if (resourceVersionMatch !== undefined && resourceVersionMatch !== "") {

@@ -1,8 +1,8 @@
 import { z } from "zod";
 import { kindNames, kinds, type KindFacts, type KindName } from "#proto/kinds.ts";
 import type { Identity, Verb } from "#server/trust/identity.ts";
-import { POD_KIND, POD_VERBS } from "./pods/pod.ts";
 import { isAllowed, userNameOf } from "./authorize.ts";
+import { derivedKinds } from "./derived-kinds.ts";
 import { jsonOrProtobuf } from "./json-body.ts";
 import { declareRoute, type App } from "./route.ts";
 
@@ -75,8 +75,8 @@ function accessOf(identity: Identity, { spec }: AccessReview): object {
 const VERBS: readonly Verb[] = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
 
 function kindOfResource(group: string, plural: string, verb: string | undefined): KindName | undefined {
-  // Pods are Workloads, to be read.
-  if (group === POD_KIND.group && plural === POD_KIND.plural) return POD_VERBS.includes(verb ?? "") ? "Workload" : undefined;
+  const derived = derivedKinds.find((facts) => facts.group === group && facts.plural === plural);
+  if (derived) return derived.verbs.includes(verb ?? "") ? (derived.of ?? "Service") : undefined; // every host reads Services
   return kindNames.find((name) => {
     const facts: KindFacts = kinds[name];
     return facts.group === group && facts.plural === plural;

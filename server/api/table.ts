@@ -1,4 +1,4 @@
-import type { ShownObject, View } from "./view.ts";
+import type { Form, ShownObject } from "./view.ts";
 
 /**
  * meta.k8s.io/v1 Table: objects as the rows that kubectl prints (Kubernetes API concepts, "Receiving resources as Tables"). Pure; `now` in ms. Cells are text,
@@ -31,7 +31,7 @@ export function wantsTable(accept: string | undefined): boolean {
 }
 
 export function tableOf<Shown extends ShownObject>(
-  { kind, columns }: View<Shown>,
+  { kind, columns }: Form<Shown>,
   objects: readonly Shown[],
   metadata: Table["metadata"],
   options: TableOptions,

@@ -6,12 +6,16 @@ export interface ShownObject {
   readonly metadata: ObjectMeta;
 }
 
-/** How stored objects are shown to clients: as they are, or as something else that follows from them (a Workload as a Pod). */
-export interface View<Shown extends ShownObject = ShownObject> {
+/** What clients are told of a kind that they see. */
+export interface Form<Shown extends ShownObject = ShownObject> {
   readonly apiVersion: string;
   readonly kind: string;
   /** Of Tables. */
   readonly columns: readonly Column<Shown>[];
+}
+
+/** How stored objects are shown to clients: as they are, or as something else that follows from them (a Workload as a Pod). */
+export interface View<Shown extends ShownObject = ShownObject> extends Form<Shown> {
   show(object: AnyObject): Shown | Promise<Shown>;
 }
 

@@ -1,50 +1,52 @@
 import type { ServerResponse } from "node:http";
 import type { FastifyReply, FastifyRequest } from "fastify";
-import { isAppError, toStatus, type Status } from "#proto/error.ts";
-import { apiVersionOf, kinds, type AnyObject } from "#proto/kinds.ts";
-import { keyOf } from "#proto/meta.ts";
-import { compactedAway, neverHappened } from "#server/store/errors.ts";
-import type { Store } from "#server/store/store.ts";
-import type { Hub } from "#server/watch/hub.ts";
-import { watchKind, type KindEvent } from "#server/watch/watch-kind.ts";
-import { toAppError } from "./error-reply.ts";
-import { parseRevision, type ListQuery } from "./options.ts";
+import type { Status } from "#proto/error.ts";
+import type { ListQuery } from "./options.ts";
 import type { Polls } from "./polls.ts";
-import { forbiddenOption, matching, type ListRequest } from "./read.ts";
+import type { ListRequest } from "./read.ts";
 import { tableOf, wantsTable, type IncludeObject } from "./table.ts";
-import { viewOf, type View } from "./view.ts";
+import { viewOf, type Form, type ShownObject, type View } from "./view.ts";
+import { watchLines, watchPlan, type WatchLine, type WatchPlan, type WatchSource } from "./watch-lines.ts";
 
 /** `?watch=true`: one JSON object a line, until the time is up, the reader is gone, or the server stops. */
 
-export interface WatchDeps {
-  readonly store: Store;
-  readonly hub: Hub;
+export interface WatchDeps extends WatchSource {
   readonly polls: Polls;
-  /** A bookmark after so long without an event. */
-  readonly bookmarkAfterMs: number;
   /** A reader that takes nothing for so long is cut off; it resumes where it was. */
   readonly stalledAfterMs: number;
-}
-
-type Line = KindEvent | { readonly type: "ERROR"; readonly object: Status };
-/** As it is sent. */
-interface ShownLine {
-  readonly type: Line["type"];
-  readonly object: object;
 }
 
 const DEFAULT_TIMEOUT_S = 30 * 60;
 const MAX_TIMEOUT_S = 2 * 3600;
 
+/** Of stored objects that match. */
 export function replyWithWatch(
   deps: WatchDeps,
   wanted: ListRequest,
   query: ListQuery,
-  call: { request: FastifyRequest; reply: FastifyReply },
+  call: WatchCall,
   view: View = viewOf(wanted.kind),
 ): FastifyReply {
-  const { request, reply } = call;
-  const plan = planOf(query);
+  return replyWithLines(deps, query, call, (plan, signal) => {
+    const { request } = call;
+    const lines = shownLines(watchLines(deps, wanted, plan, signal), view);
+    return lineTexts(lines, view, { asTables: wantsTable(request.headers.accept), includeObject: query.includeObject });
+  });
+}
+
+export interface WatchCall {
+  readonly request: FastifyRequest;
+  readonly reply: FastifyReply;
+}
+
+/** Sends texts, one line each, until there are no more. */
+export function replyWithLines(
+  deps: Pick<WatchDeps, "polls" | "stalledAfterMs">,
+  query: ListQuery,
+  { request, reply }: WatchCall,
+  linesOf: (plan: WatchPlan, signal: AbortSignal) => AsyncIterable<string>,
+): FastifyReply {
+  const plan = watchPlan(query);
   const poll = deps.polls.open("watch", request, reply);
   const seconds = Math.min(
     query.timeoutSeconds === undefined || query.timeoutSeconds === 0 ? DEFAULT_TIMEOUT_S : query.timeoutSeconds,
@@ -59,9 +61,7 @@ export function replyWithWatch(
   const { raw } = reply;
   raw.writeHead(200, { "Content-Type": "application/json", "Cache-Control": "no-cache, private", ...headersOf(reply) });
   raw.flushHeaders();
-  const lines = linesOf(deps, wanted, plan, ended.signal);
-  const shown = shownLines(lines, view, { asTables: wantsTable(request.headers.accept), includeObject: query.includeObject });
-  void pump(raw, shown, { signal: ended.signal, stalledAfterMs: deps.stalledAfterMs })
+  void pump(raw, linesOf(plan, ended.signal), { signal: ended.signal, stalledAfterMs: deps.stalledAfterMs })
     .catch((error: unknown) => {
       request.log.error({ err: error }, "watch failed");
       raw.destroy();
@@ -73,110 +73,65 @@ export function replyWithWatch(
   return reply;
 }
 
-interface Plan {
-  readonly since: number | undefined;
-  /** Begin with ADDED for all that is there. */
-  readonly initial: boolean;
-  /** Say when that is done. */
-  readonly endMark: boolean;
-  readonly bookmarks: boolean;
+/** As it is sent. */
+export type ShownLine =
+  | { readonly type: "ADDED" | "MODIFIED" | "DELETED"; readonly object: ShownObject }
+  | { readonly type: "BOOKMARK"; readonly object: { readonly metadata: Mark } }
+  | { readonly type: "ERROR"; readonly object: Status };
+
+interface Mark {
+  readonly resourceVersion: string;
+  readonly annotations?: Readonly<Record<string, string>>;
 }
 
-function planOf(query: ListQuery): Plan {
-  const { sendInitialEvents, resourceVersionMatch = "", allowWatchBookmarks: bookmarks } = query;
-  const since = parseRevision(query.resourceVersion);
-  if (sendInitialEvents === undefined) {
-    if (resourceVersionMatch !== "")
-      throw forbiddenOption("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
-    return { since, initial: since === undefined || since === 0, endMark: false, bookmarks };
-  }
-  if (resourceVersionMatch !== "NotOlderThan")
-    throw forbiddenOption('sendInitialEvents requires setting resourceVersionMatch to "NotOlderThan"');
-  return { since, initial: sendInitialEvents, endMark: sendInitialEvents && bookmarks, bookmarks };
+async function* shownLines(lines: AsyncIterable<WatchLine>, view: View): AsyncGenerator<ShownLine, void, undefined> {
+  for await (const line of lines)
+    yield line.type === "ERROR" || line.type === "BOOKMARK" ? line : { type: line.type, object: await view.show(line.object) };
 }
 
-async function* linesOf(
-  { store, hub, bookmarkAfterMs }: WatchDeps,
-  wanted: ListRequest,
-  plan: Plan,
-  signal: AbortSignal,
-): AsyncGenerator<Line, void, undefined> {
-  try {
-    if (plan.since !== undefined && plan.since > store.revision) throw neverHappened(plan.since, store.revision);
-    if (!plan.initial && plan.since !== undefined && plan.since < store.compactedRevision)
-      throw compactedAway(plan.since, store.compactedRevision);
-    const since = plan.initial || plan.since === undefined ? store.revision : plan.since;
-    // What was read after `since`: its changes up to there come again in the log, and are not told twice.
-    const toldAlready = new Map<string, number>();
-    if (plan.initial) {
-      for await (const object of matching(store, wanted)) {
-        if (signal.aborted) return;
-        const revision = Number(object.metadata.resourceVersion);
-        if (revision > since) toldAlready.set(keyOf(object), revision);
-        yield { type: "ADDED", object };
-      }
-      if (plan.endMark) yield endOfInitial(wanted, since);
-    }
-    const watch = { ...wanted, since, bookmarkAfterMs: plan.bookmarks ? bookmarkAfterMs : undefined };
-    for await (const event of watchKind({ store, hub }, watch, signal)) {
-      if (event.type !== "BOOKMARK" && toldAlready.size > 0 && wasTold(toldAlready, event.object)) continue;
-      yield event;
-    }
-  } catch (error) {
-    if (signal.aborted) return;
-    if (!isAppError(error)) throw error;
-    yield { type: "ERROR", object: toStatus(toAppError(error)) };
-  }
-}
-
-/** Each event's object as the view shows it, for those who ask so as a Table of one row; a bookmark has none. */
-async function* shownLines(
-  lines: AsyncIterable<Line>,
-  view: View,
+/** For those who ask so each event is a Table of one row; a bookmark has none. */
+export async function* lineTexts(
+  lines: AsyncIterable<ShownLine>,
+  form: Form,
   { asTables, includeObject }: { readonly asTables: boolean; readonly includeObject: IncludeObject },
-): AsyncGenerator<ShownLine, void, undefined> {
+): AsyncGenerator<string, void, undefined> {
+  const { apiVersion, kind } = form;
   let definitions = true;
   for await (const line of lines) {
-    if (line.type === "ERROR") {
-      yield line;
-      continue;
-    }
-    const isMark = line.type === "BOOKMARK";
-    if (asTables) {
+    if (line.type === "ERROR") yield textOf(line);
+    else if (asTables) {
       const metadata = { resourceVersion: line.object.metadata.resourceVersion ?? "" };
-      const rows = isMark ? [] : [await view.show(line.object)];
-      yield { type: line.type, object: tableOf(view, rows, metadata, { includeObject, now: Date.now(), definitions }) };
+      const rows = line.type === "BOOKMARK" ? [] : [line.object];
+      yield textOf({ type: line.type, object: tableOf(form, rows, metadata, { includeObject, now: Date.now(), definitions }) });
       definitions = false;
-    } else
-      yield {
-        type: line.type,
-        object: isMark ? { ...line.object, apiVersion: view.apiVersion, kind: view.kind } : await view.show(line.object),
-      };
+    } else if (line.type === "BOOKMARK") yield textOf({ type: line.type, object: { apiVersion, kind, metadata: line.object.metadata } });
+    else yield `{"type":"${line.type}","object":${jsonOf(line.object)}}\n`;
   }
 }
 
-function wasTold(toldAlready: Map<string, number>, object: AnyObject): boolean {
-  const key = keyOf(object);
-  const told = toldAlready.get(key);
-  if (told === undefined) return false;
-  if (Number(object.metadata.resourceVersion) <= told) return true;
-  toldAlready.delete(key);
-  return false;
+function textOf(line: { readonly type: string; readonly object: object }): string {
+  return `${JSON.stringify(line)}\n`;
 }
 
-function endOfInitial({ kind }: ListRequest, revision: number): Line {
-  const metadata = { resourceVersion: String(revision), annotations: { "k8s.io/initial-events-end": "true" } };
-  return { type: "BOOKMARK", object: { kind, apiVersion: apiVersionOf(kinds[kind]), metadata } };
+/** All who watch are told of the same object, which the store gives out frozen: its text is made once. */
+const texts = new WeakMap<object, string>();
+
+function jsonOf(object: object): string {
+  const known = texts.get(object);
+  if (known !== undefined) return known;
+  const text = JSON.stringify(object);
+  if (Object.isFrozen(object)) texts.set(object, text);
+  return text;
 }
 
 async function pump(
   raw: ServerResponse,
-  lines: AsyncIterable<ShownLine>,
+  lines: AsyncIterable<string>,
   { signal, stalledAfterMs }: { signal: AbortSignal; stalledAfterMs: number },
 ): Promise<void> {
   for await (const line of lines) {
     if (signal.aborted) break;
-    if (!raw.write(`${JSON.stringify(line)}\n`) && !(await drained(raw, signal, stalledAfterMs))) break;
+    if (!raw.write(line) && !(await drained(raw, signal, stalledAfterMs))) break;
   }
   // Ends cleanly for a reader that takes what it is sent; one that does not has nothing to lose.
   if (raw.writableNeedDrain) raw.destroy();

@@ -22,7 +22,7 @@ export interface KindWatch {
   readonly labelSelector?: readonly LabelRequirement[] | undefined;
   readonly fieldSelector?: readonly FieldRequirement[] | undefined;
   readonly since: number;
-  /** After so long (at least 1) without an event comes a bookmark, if the revision has moved; absent: never. */
+  /** After so long (at least 1) without an event that matches comes a bookmark, if the revision has moved; absent: never. */
   readonly bookmarkAfterMs?: number | undefined;
 }
 
@@ -41,23 +41,28 @@ export async function* watchKind(
   const only: ReadonlySet<KindName> = new Set([watch.kind]);
   let since = watch.since;
   let told = since;
+  let toldAt = performance.now();
   let waking: Waking = "news";
   while (waking !== "stopped") {
     const { changes, revision } = await store.changesSince(since, { kinds: only, limit: BATCH });
     for (const change of changes) {
       const event = eventFor(watch, change);
       if (!event) continue;
-      told = change.revision;
+      [told, toldAt] = [change.revision, performance.now()];
       yield event;
       if (signal.aborted) return;
     }
     since = revision;
-    // Only of what was read: other kinds may have moved the store's revision, but ours may have come with it.
-    if (waking === "timeout" && since > told) {
-      told = since;
-      yield bookmark(watch.kind, since);
+    const { bookmarkAfterMs } = watch;
+    // By the clock, and not only when it is quiet: changes that do not match may wake us all the time. And only of what was read: other
+    // kinds may have moved the store's revision, but ours may have come with it.
+    if (bookmarkAfterMs !== undefined && performance.now() - toldAt >= bookmarkAfterMs) {
+      if (since > told) yield bookmark(watch.kind, since);
+      [told, toldAt] = [since, performance.now()];
+      if (signal.aborted) return;
     }
-    waking = await hub.waitPast(since, { kinds: only, timeoutMs: watch.bookmarkAfterMs }, signal);
+    const timeoutMs = bookmarkAfterMs === undefined ? undefined : toldAt + bookmarkAfterMs - performance.now();
+    waking = await hub.waitPast(since, { kinds: only, timeoutMs }, signal);
   }
 }
 

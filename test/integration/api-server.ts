@@ -50,7 +50,7 @@ export interface ApiServer {
 export interface RawCall {
   readonly method?: string;
   readonly path: string;
-  readonly body?: string | object | undefined;
+  readonly body?: string | Buffer | object | undefined;
   readonly headers?: Readonly<Record<string, string>>;
   /** Default: the admin's. */
   readonly bearer?: string | undefined | null;
@@ -225,7 +225,7 @@ async function aNode(store: Store, trust: Trust, name: string, address: string):
 
 function sendRaw({ port, ca, admin }: { port: number; ca: string; admin: string }, call: RawCall): Promise<RawAnswer> {
   const { method = "GET", path, body, bearer = admin } = call;
-  const text = body === undefined || typeof body === "string" ? body : JSON.stringify(body);
+  const text = body === undefined || typeof body === "string" || Buffer.isBuffer(body) ? body : JSON.stringify(body);
   const headers = {
     ...(bearer !== null && { authorization: `Bearer ${bearer}` }),
     ...(text !== undefined && { "content-type": "application/json", "content-length": String(Buffer.byteLength(text)) }),

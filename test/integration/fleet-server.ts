@@ -22,6 +22,8 @@ export interface FleetServer {
   readonly ca: string;
   readonly dataDir: string;
   readonly admin: Client;
+  /** The administrator's. */
+  readonly bearer: string;
   connect(bearer: string | undefined): Transport;
   token(request?: Partial<JoinTokenRequest>): Promise<JoinTokenCreated>;
   /** Joins, and sends heartbeats until the test ends. */
@@ -89,6 +91,7 @@ export async function startFleet(facts: Partial<ClusterFacts> = {}, loadBalancer
     ca,
     dataDir,
     admin,
+    bearer: kubeconfig.users[0].user.token,
     connect,
     token,
     host: async (name, address, { podCIDRs = [] } = {}) => {

@@ -165,8 +165,11 @@ interface Row {
 const AGE = String.raw`\d+s`;
 const session: Row[] = [
   { run: "version", out: /Server Version: v1\.\d+\.\d+\+fairlead/ },
-  { run: "api-versions", out: "discovery.k8s.io/v1\nfairlead.dev/v1\nv1" },
+  { run: "api-versions", out: "discovery.k8s.io/v1\nevents.k8s.io/v1\nfairlead.dev/v1\nnetworking.k8s.io/v1\nv1" },
   { run: "api-resources --no-headers -o name", out: /^workloads\.fairlead\.dev$/m },
+  { run: "get servicecidrs", out: new RegExp(String.raw`^NAME +CIDRS +AGE\nkubernetes +10\.222\.0\.0/16 +${AGE}$`) },
+  { run: "get servicecidr kubernetes -o jsonpath={.spec.cidrs[0]}", out: "10.222.0.0/16" },
+  { run: "get events.events.k8s.io -A", err: /^$|No resources found/ },
   { run: "cluster-info", out: /Kubernetes control plane.* is running at/ },
   { run: "auth whoami -o jsonpath={.status.userInfo.username}", out: "admin" },
   { run: "auth can-i create services", out: "yes" },

@@ -6,9 +6,7 @@ import { needsVerdict, type Workload } from "#proto/workload.ts";
 
 /** A Workload as the Pod (core/v1) that tools look for. Only what a Workload knows is there: nothing runs here. Pure. */
 
-/** What the API says of a kind. */
-export type ApiKind = Omit<KindFacts, "schema" | "merging">;
-export const POD_KIND: ApiKind = {
+export const POD_KIND: Omit<KindFacts, "schema" | "merging"> = {
   kind: "Pod",
   group: "",
   version: "v1",

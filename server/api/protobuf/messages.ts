@@ -71,6 +71,69 @@ const ServiceSpec: MessageType = {
 };
 const Service: MessageType = { fields: { 1: one("metadata", ObjectMeta), 2: one("spec", ServiceSpec) } };
 
+/** A time in microseconds. */
+const MicroTime: MessageType = {
+  fields: Time.fields,
+  toJson: ({ seconds, nanos = 0 }) => {
+    const time = Time.toJson?.({ seconds });
+    return typeof time === "string" && typeof nanos === "number" && nanos >= 0 && nanos < 1e9
+      ? time.replace(/\.\d+Z$/, `.${String(Math.floor(nanos / 1000)).padStart(6, "0")}Z`)
+      : undefined;
+  },
+};
+const ObjectReference: MessageType = {
+  fields: {
+    1: one("kind"),
+    2: one("namespace"),
+    3: one("name"),
+    4: one("uid"),
+    5: one("apiVersion"),
+    6: one("resourceVersion"),
+    7: one("fieldPath"),
+  },
+};
+const EventSource: MessageType = { fields: { 1: one("component"), 2: one("host") } };
+const EventSeries: MessageType = { fields: { 1: one("count", "int"), 2: one("lastObservedTime", MicroTime) } };
+/** Of events.k8s.io/v1. */
+const EventsEvent: MessageType = {
+  fields: {
+    1: one("metadata", ObjectMeta),
+    2: one("eventTime", MicroTime),
+    3: one("series", EventSeries),
+    4: one("reportingController"),
+    5: one("reportingInstance"),
+    6: one("action"),
+    7: one("reason"),
+    8: one("regarding", ObjectReference),
+    9: one("related", ObjectReference),
+    10: one("note"),
+    11: one("type"),
+    12: one("deprecatedSource", EventSource),
+    13: one("deprecatedFirstTimestamp", Time),
+    14: one("deprecatedLastTimestamp", Time),
+    15: one("deprecatedCount", "int"),
+  },
+};
+const CoreEvent: MessageType = {
+  fields: {
+    1: one("metadata", ObjectMeta),
+    2: one("involvedObject", ObjectReference),
+    3: one("reason"),
+    4: one("message"),
+    5: one("source", EventSource),
+    6: one("firstTimestamp", Time),
+    7: one("lastTimestamp", Time),
+    8: one("count", "int"),
+    9: one("type"),
+    10: one("eventTime", MicroTime),
+    11: one("series", EventSeries),
+    12: one("action"),
+    13: one("related", ObjectReference),
+    14: one("reportingComponent"),
+    15: one("reportingInstance"),
+  },
+};
+
 const ResourceAttributes: MessageType = {
   fields: {
     1: one("namespace"),
@@ -96,6 +159,8 @@ const SelfSubjectRulesReview: MessageType = { fields: { 2: one("spec", { fields:
 export const MESSAGES: Readonly<Record<string, MessageType>> = {
   "v1 Namespace": Namespace,
   "v1 Service": Service,
+  "v1 Event": CoreEvent,
+  "events.k8s.io/v1 Event": EventsEvent,
   "authorization.k8s.io/v1 SelfSubjectAccessReview": SelfSubjectAccessReview,
   "authorization.k8s.io/v1 SelfSubjectRulesReview": SelfSubjectRulesReview,
   "authentication.k8s.io/v1 SelfSubjectReview": { fields: {} },

@@ -1,0 +1,83 @@
+import { columnsOf } from "#proto/columns.ts";
+import type { Event } from "#proto/event.ts";
+import type { KindFacts } from "#proto/kinds.ts";
+import type { ObjectMeta } from "#proto/meta.ts";
+import type { View } from "../view.ts";
+
+/** Events by the names that events.k8s.io/v1 has for what core/v1 calls otherwise (k8s.io/api/events/v1). One store; kube-proxy writes them so. Pure. */
+
+export const EVENTS_KIND: Omit<KindFacts, "schema" | "merging"> = {
+  kind: "Event",
+  group: "events.k8s.io",
+  version: "v1",
+  plural: "events",
+  singular: "event",
+  shortNames: ["ev"],
+  categories: [],
+  namespaced: true,
+  hasStatus: false,
+  hasGeneration: false,
+};
+export const EVENTS_VERBS = ["create", "get", "list", "watch"];
+
+/** Name there → name in core/v1. */
+const NAMES: Readonly<Record<string, string>> = {
+  reportingController: "reportingComponent",
+  regarding: "involvedObject",
+  note: "message",
+  deprecatedSource: "source",
+  deprecatedFirstTimestamp: "firstTimestamp",
+  deprecatedLastTimestamp: "lastTimestamp",
+  deprecatedCount: "count",
+};
+const NAMES_THERE: Readonly<Record<string, string>> = Object.fromEntries(Object.entries(NAMES).map(([there, here]) => [here, there]));
+
+export interface EventV1 extends Readonly<Record<string, unknown>> {
+  readonly metadata: ObjectMeta;
+}
+
+export function eventV1Of(event: Event): EventV1 {
+  const { reportingComponent = event.source.component, reportingInstance = event.source.host } = event;
+  const named = renamed({ ...event, reportingComponent, reportingInstance, eventTime: event.eventTime ?? null }, NAMES_THERE);
+  return { ...named, apiVersion: "events.k8s.io/v1", kind: "Event", metadata: event.metadata };
+}
+
+/** What came as events.k8s.io/v1, as core/v1; not validated yet. */
+export function coreBodyOf(body: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  const { apiVersion = "events.k8s.io/v1", ...named } = renamed(body, NAMES);
+  return { involvedObject: {}, ...named, apiVersion: apiVersion === "events.k8s.io/v1" ? "v1" : apiVersion };
+}
+
+/** `regarding.kind` → `involvedObject.kind`. */
+export function coreFieldOf(field: string): string {
+  return field.replace(/^regarding\./, "involvedObject.").replace(/^reportingController$/, "reportingComponent");
+}
+
+function renamed(object: Readonly<Record<string, unknown>>, names: Readonly<Record<string, string>>): Readonly<Record<string, unknown>> {
+  const entries = Object.entries(object).map(([name, value]): [string, unknown] => [
+    (Object.hasOwn(names, name) ? names[name] : undefined) ?? name,
+    value,
+  ]);
+  return Object.fromEntries<unknown>(entries);
+}
+
+export function eventV1View(): View<EventV1> {
+  const shown = new WeakMap<EventV1, Event>(); // the columns are those of core/v1
+  return {
+    apiVersion: "events.k8s.io/v1",
+    kind: "Event",
+    columns: columnsOf("Event", { wide: true }).map((column) => ({
+      ...column,
+      cell: (event: EventV1, now: number) => {
+        const core = shown.get(event);
+        return core ? column.cell(core, now) : "";
+      },
+    })),
+    show: (object) => {
+      if (object.kind !== "Event") throw new Error(`${object.kind} is not shown as an Event`);
+      const event = eventV1Of(object);
+      shown.set(event, object);
+      return event;
+    },
+  };
+}

@@ -1,0 +1,102 @@
+import { z } from "zod";
+import { AppError } from "#proto/error.ts";
+import { DEFAULT_NAMESPACE } from "#proto/namespace.ts";
+import { parseFieldSelector, parseLabelSelector, matchesFields, matchesLabels } from "#proto/selector.ts";
+import { pause } from "#proto/backoff.ts";
+import { ListQuery, ReadQuery } from "../options.ts";
+import { checkRevision } from "../read.ts";
+import { declareRoute, type App, type Call } from "../route.ts";
+import { shownAnswer, shownListAnswer } from "../shown.ts";
+import { wantsTable } from "../table.ts";
+import { checkSince, endMark, errorLine, type WatchPlan } from "../watch-lines.ts";
+import { lineTexts, replyWithLines, type ShownLine, type WatchDeps } from "../watch-reply.ts";
+import { SERVICE_CIDR_NAME, serviceCidrForm, serviceCidrOf, type ServiceCidr } from "./service-cidr.ts";
+
+/** The one ServiceCIDR, to be read and watched. It does not change while the server runs. */
+
+const PATH = "/apis/networking.k8s.io/v1/servicecidrs";
+
+export function serviceCidrRoutes(app: App, deps: WatchDeps, serviceCidrs: readonly string[]): void {
+  const { store } = deps;
+  const startRevision = store.revision;
+  const permission = { access: "authenticated" } as const;
+  const answer = z.looseObject({ kind: z.string() });
+  const read = async (): Promise<ServiceCidr> => {
+    const fleet = await store.get({ kind: "Namespace", namespace: "", name: DEFAULT_NAMESPACE });
+    return serviceCidrOf(serviceCidrs, fleet?.kind === "Namespace" ? fleet : { metadata: { name: "" } }, startRevision);
+  };
+  declareRoute(app, {
+    method: "GET",
+    path: PATH,
+    summary: "List or watch the ranges of virtual IPs",
+    permission,
+    query: ListQuery,
+    answer,
+    handler: async (call: Call<ListQuery, unknown>) => {
+      const { query, request } = call;
+      const only = await read();
+      const all = isSelected(query, only) ? [only] : [];
+      if (query.watch)
+        return replyWithLines(deps, query, call, (plan, signal) =>
+          lineTexts(linesOf(deps, all, plan, signal), serviceCidrForm, {
+            asTables: wantsTable(request.headers.accept),
+            includeObject: query.includeObject,
+          }),
+        );
+      checkRevision(store, query);
+      return shownListAnswer(serviceCidrForm, { metadata: { resourceVersion: String(store.revision) }, items: all }, call);
+    },
+  });
+  declareRoute(app, {
+    method: "GET",
+    path: `${PATH}/:name`,
+    summary: "Read the ranges of virtual IPs",
+    permission,
+    query: ReadQuery,
+    answer,
+    handler: async (call) => {
+      const { name = "" } = call.params;
+      if (name !== SERVICE_CIDR_NAME)
+        throw new AppError("NotFound", `servicecidrs.networking.k8s.io "${name}" not found`, {
+          subject: { name, group: "networking.k8s.io", kind: "servicecidrs" },
+        });
+      return shownAnswer(serviceCidrForm, await read(), call);
+    },
+  });
+}
+
+function isSelected({ labelSelector = "", fieldSelector = "" }: ListQuery, object: ServiceCidr): boolean {
+  const fields = parseFieldSelector(fieldSelector);
+  for (const { field } of fields)
+    if (field !== "metadata.name")
+      throw new AppError("BadRequest", `field label not supported: ${field}`, { hint: "a ServiceCIDR can be selected by metadata.name" });
+  return matchesLabels(parseLabelSelector(labelSelector), object.metadata.labels) && matchesFields(fields, object);
+}
+
+/** Whoever comes from before this start is told the settings of now, changed or not. */
+async function* linesOf(
+  { store, bookmarkAfterMs }: Pick<WatchDeps, "store" | "bookmarkAfterMs">,
+  all: readonly ServiceCidr[],
+  plan: WatchPlan,
+  signal: AbortSignal,
+): AsyncGenerator<ShownLine, void, undefined> {
+  try {
+    checkSince(store, plan);
+  } catch (error) {
+    yield errorLine(error);
+    return;
+  }
+  let told = plan.initial || plan.since === undefined ? store.revision : plan.since;
+  for (const object of all)
+    if (plan.initial) yield { type: "ADDED", object };
+    else if (told < Number(object.metadata.resourceVersion)) yield { type: "MODIFIED", object };
+  if (plan.endMark) yield { type: "BOOKMARK", object: { metadata: endMark(told) } };
+  while (!signal.aborted) {
+    const isDue = plan.bookmarks && store.revision > told;
+    if (isDue) {
+      told = store.revision;
+      yield { type: "BOOKMARK", object: { metadata: { resourceVersion: String(told) } } };
+    }
+    await pause(bookmarkAfterMs, signal);
+  }
+}
