@@ -21,10 +21,12 @@ import {
   writeOptions,
   WriteQuery,
 } from "./options.ts";
-import { getObject, listObjects } from "./read.ts";
+import { replyWithPieces } from "./list-reply.ts";
+import { getObject, listObjects, listPieces } from "./read.ts";
 import { declareRoute, type App, type Call, type Params } from "./route.ts";
 import { listAnswer, objectAnswer } from "./shown.ts";
 import { strategicPatch } from "./strategic-patch.ts";
+import { wantsTable } from "./table.ts";
 import { viewOf } from "./view.ts";
 import { addWarnings } from "./warnings.ts";
 import { replyWithWatch, type WatchDeps } from "./watch-reply.ts";
@@ -70,7 +72,8 @@ function collectionRoutes(app: App, deps: ResourceDeps, kind: KindName): void {
   const list = async (call: Call<ListQuery, unknown>): Promise<unknown> => {
     const wanted = { kind, namespace: call.params["namespace"], ...selectionOf(kind, call.query) };
     if (call.query.watch) return replyWithWatch(deps, wanted, call.query, call);
-    return listAnswer(viewOf(kind), await listObjects(deps.store, wanted, call.query), call);
+    if (wantsTable(call.request.headers.accept)) return listAnswer(viewOf(kind), await listObjects(deps.store, wanted, call.query), call);
+    return replyWithPieces(call, listPieces(deps.store, wanted, call.query), deps);
   };
   const answer = listSchema(kind, schema);
   for (const path of new Set([collection, everywhere]))

@@ -1,7 +1,7 @@
-import type { ServerResponse } from "node:http";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Status } from "#proto/error.ts";
 import type { ListQuery } from "./options.ts";
+import { beginReply, pump } from "./pump.ts";
 import type { Polls } from "./polls.ts";
 import type { ListRequest } from "./read.ts";
 import { tableOf, wantsTable, type IncludeObject } from "./table.ts";
@@ -57,10 +57,7 @@ export function replyWithLines(
   const timer = setTimeout(end, seconds * 1000);
   poll.signal.addEventListener("abort", end, { once: true });
   if (poll.signal.aborted) end();
-  reply.hijack();
-  const { raw } = reply;
-  raw.writeHead(200, { "Content-Type": "application/json", "Cache-Control": "no-cache, private", ...headersOf(reply) });
-  raw.flushHeaders();
+  const raw = beginReply(reply);
   void pump(raw, linesOf(plan, ended.signal), { signal: ended.signal, stalledAfterMs: deps.stalledAfterMs })
     .catch((error: unknown) => {
       request.log.error({ err: error }, "watch failed");
@@ -122,41 +119,4 @@ function jsonOf(object: object): string {
   const text = JSON.stringify(object);
   if (Object.isFrozen(object)) texts.set(object, text);
   return text;
-}
-
-async function pump(
-  raw: ServerResponse,
-  lines: AsyncIterable<string>,
-  { signal, stalledAfterMs }: { signal: AbortSignal; stalledAfterMs: number },
-): Promise<void> {
-  for await (const line of lines) {
-    if (signal.aborted) break;
-    if (!raw.write(line) && !(await drained(raw, signal, stalledAfterMs))) break;
-  }
-  // Ends cleanly for a reader that takes what it is sent; one that does not has nothing to lose.
-  if (raw.writableNeedDrain) raw.destroy();
-  else raw.end();
-}
-
-/** Whether the reader took what was written before the time was up. */
-async function drained(raw: ServerResponse, signal: AbortSignal, stalledAfterMs: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const finish = (ok: boolean): void => {
-      clearTimeout(timer);
-      raw.off("drain", onDrain);
-      raw.off("close", onEnd);
-      signal.removeEventListener("abort", onEnd);
-      resolve(ok);
-    };
-    const onDrain = (): void => finish(true);
-    const onEnd = (): void => finish(false);
-    const timer = setTimeout(onEnd, stalledAfterMs);
-    raw.once("drain", onDrain);
-    raw.once("close", onEnd);
-    signal.addEventListener("abort", onEnd, { once: true });
-  });
-}
-
-function headersOf(reply: FastifyReply): Record<string, string> {
-  return Object.fromEntries(Object.entries(reply.getHeaders()).map(([name, value]) => [name, String(value)]));
 }

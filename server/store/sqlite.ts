@@ -48,6 +48,7 @@ export function openStore({ path, maxBytes, log, now = Date.now }: StoreOptions)
     records: openRecords(db, commits),
     get: async ({ kind, namespace, name }) => reader.get(kind, namespace, name),
     list: (query) => reader.list(query, history.revision),
+    listTexts: async (query) => reader.listTexts(query, history.revision),
     transact: (writes) => commits.run(() => write(writes, history.pending)),
     changesSince: async (since, options) => readChanges(history, changeLog, since, options),
     compact: (revision) => compact(compaction, revision),

@@ -19,6 +19,8 @@ export interface Store {
   get(key: StoreKey): Promise<AnyObject | undefined>;
   /** Objects of a kind in the order of namespace and name, as of one revision; `after` and `limit` page through them. */
   list(query: ListQuery): Promise<ListPage>;
+  /** The same as the JSON that stands in the store: whoever only hands it on need not parse it. */
+  listTexts(query: ListQuery): Promise<TextPage>;
   /**
    * All or nothing, durable when it resolves. Writers that wait at the same moment share one fsync.
    * Rejects with Conflict (a precondition on a revision does not hold), AlreadyExists, NotFound, or `ClaimTaken` (errors.ts); with
@@ -80,6 +82,18 @@ export interface ListPage {
   readonly items: readonly AnyObject[];
   readonly revision: number;
   readonly more: boolean;
+}
+
+export interface TextPage {
+  readonly items: readonly StoredText[];
+  readonly revision: number;
+  readonly more: boolean;
+}
+
+export interface StoredText {
+  readonly namespace: string;
+  readonly name: string;
+  readonly text: string;
 }
 
 export type Write =

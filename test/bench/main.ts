@@ -7,6 +7,7 @@ import { rounded, type Bench } from "./bench.ts";
 const benches: Record<string, () => Promise<Bench>> = {
   propagation: async () => (await import("./propagation.ts")).propagation,
   write: async () => (await import("./write.ts")).write,
+  api: async () => (await import("./api.ts")).api,
   sync: async () => (await import("./sync.ts")).sync,
   connect: async () => (await import("./connect.ts")).connect,
   churn: async () => (await import("./churn.ts")).churn,

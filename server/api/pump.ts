@@ -1,0 +1,52 @@
+import type { ServerResponse } from "node:http";
+import type { FastifyReply } from "fastify";
+
+/** Answers that are sent piece by piece, as fast as their reader takes them. */
+
+export interface PumpOptions {
+  readonly signal: AbortSignal;
+  /** A reader that takes nothing for so long is cut off. */
+  readonly stalledAfterMs: number;
+}
+
+/** From here on it is not Fastify's any more. */
+export function beginReply(reply: FastifyReply): ServerResponse {
+  reply.hijack();
+  const { raw } = reply;
+  raw.writeHead(200, { "Content-Type": "application/json", "Cache-Control": "no-cache, private", ...headersOf(reply) });
+  raw.flushHeaders();
+  return raw;
+}
+
+export async function pump(raw: ServerResponse, pieces: AsyncIterable<string>, { signal, stalledAfterMs }: PumpOptions): Promise<void> {
+  for await (const piece of pieces) {
+    if (signal.aborted) break;
+    if (!raw.write(piece) && !(await drained(raw, signal, stalledAfterMs))) break;
+  }
+  // Ends cleanly for a reader that takes what it is sent; one that does not has nothing to lose.
+  if (raw.writableNeedDrain) raw.destroy();
+  else raw.end();
+}
+
+/** Whether the reader took what was written before the time was up. */
+async function drained(raw: ServerResponse, signal: AbortSignal, stalledAfterMs: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const finish = (ok: boolean): void => {
+      clearTimeout(timer);
+      raw.off("drain", onDrain);
+      raw.off("close", onEnd);
+      signal.removeEventListener("abort", onEnd);
+      resolve(ok);
+    };
+    const onDrain = (): void => finish(true);
+    const onEnd = (): void => finish(false);
+    const timer = setTimeout(onEnd, stalledAfterMs);
+    raw.once("drain", onDrain);
+    raw.once("close", onEnd);
+    signal.addEventListener("abort", onEnd, { once: true });
+  });
+}
+
+function headersOf(reply: FastifyReply): Record<string, string> {
+  return Object.fromEntries(Object.entries(reply.getHeaders()).map(([name, value]) => [name, String(value)]));
+}
