@@ -57,6 +57,18 @@ test("watches share a connection; one that is cancelled is forgotten, and the ot
   expect(watches.slice(0, 20).every(({ lines }) => lines.length === 0)).toBe(true);
 });
 
+test("2,000 watches over eight connections all hear, and go when their connections do", async () => {
+  const server = await startApi();
+  const sessions = Array.from({ length: 8 }, () => openSession(server));
+  const call = { path: `${SERVICES}?watch=true`, bearer: server.tokens.admin };
+  const watches = sessions.flatMap((session) => Array.from({ length: 250 }, () => watchOver(session, call)));
+  await waitFor(() => server.polls.pending("watch") === watches.length, { what: "the watches", timeoutMs: 20_000 });
+  await addService(server, "web");
+  await waitFor(() => watches.every(({ lines }) => lines.length === 1), { what: "all to hear", timeoutMs: 20_000 });
+  for (const session of sessions) session.destroy();
+  await waitFor(() => server.polls.pending("watch") === 0, { what: "all to be forgotten", timeoutMs: 20_000 });
+});
+
 test("a connection may have as many watches as Kubernetes allows, and of its client's own accord no more", async () => {
   const server = await startApi();
   const session = openSession(server);

@@ -432,3 +432,44 @@ test.skipIf(isLeftOut)("a watch shows what another client does, as rows of one t
   expect(seen.match(/^NAME/gm)).toHaveLength(1);
   expect(seen).toMatch(/^seen +ClusterIP +10\.222\.\S+ +<none> +80\/TCP +\d+s$/m);
 });
+
+/** Milliseconds, of one change. On an idle machine they are below 20; the bound is for a busy one. */
+const SOON_MS = 2000;
+
+test.skipIf(isLeftOut)(
+  "what one of them changes the other's -w shows at once: kubectl and the fairlead CLI",
+  { timeout: 60_000 },
+  async () => {
+    const env = { KUBECONFIG: server.kubeconfig, FAIRLEAD_KUBECONFIG: server.kubeconfig, HOME: home };
+    const theirs = execa(kubectl, ["get", "svc", "-w", "-L", "round"], { reject: false, env, buffer: false });
+    const ours = execa(process.execPath, ["cli/main.ts", "get", "services", "-w"], { reject: false, env, buffer: false });
+    const seen = { kubectl: "", fairlead: "" };
+    theirs.stdout.on("data", (text: Buffer) => (seen.kubectl += text.toString()));
+    ours.stdout.on("data", (text: Buffer) => (seen.fairlead += text.toString()));
+    const create = (name: string, labels: Record<string, string>): Promise<unknown> =>
+      server.client.create(
+        "Service",
+        { apiVersion: "v1", kind: "Service", metadata: { name, labels }, spec: { ports: [{ port: 80 }] } },
+        { namespace: "default" },
+      );
+    await create("soon-0", {});
+    // Both show it in the list that they begin with, or as the first change: then they follow.
+    await waitFor(() => seen.kubectl.includes("soon-0") && seen.fairlead.includes("soon-0"), { what: "both to follow", timeoutMs: 20_000 });
+    const fromUs: number[] = [];
+    for (let round = 1; round <= 5; round++) {
+      const start = performance.now();
+      await create(`soon-${round}`, { round: String(round) }); // as `fairlead apply` does, without the start of a process
+      await waitFor(() => seen.kubectl.includes(`soon-${round} `), { what: "kubectl to show it", intervalMs: 1 });
+      fromUs.push(performance.now() - start);
+    }
+    await run("create service clusterip from-kubectl --tcp=80");
+    const told = performance.now(); // kubectl has had its answer, and has ended
+    await waitFor(() => seen.fairlead.includes("from-kubectl "), { what: "the CLI to show it", intervalMs: 1 });
+    expect(Math.max(...fromUs)).toBeLessThan(SOON_MS);
+    expect(performance.now() - told).toBeLessThan(SOON_MS);
+    console.error(`a change is shown by kubectl -w after ${fromUs.map((ms) => ms.toFixed(1)).join(", ")} ms`);
+    theirs.kill("SIGTERM");
+    ours.kill("SIGTERM");
+    await Promise.all([theirs, ours]);
+  },
+);
