@@ -110,8 +110,9 @@ async function touch(client: Client): Promise<void> {
   await client.patch("Service", "s0", { metadata: { annotations: { round: String(round++) } } }, { namespace: "default" });
 }
 
+/** Where the lists stand: a watch from there is told nothing of the past. */
 async function newest(client: Client): Promise<string> {
-  return (await client.get("Service", "s0", { namespace: "default" })).metadata.resourceVersion ?? "";
+  return (await client.list("Namespace")).resourceVersion;
 }
 
 /** A server of one of the two kinds, and what is measured of it. */
@@ -189,7 +190,9 @@ async function startBare({ folder, data, env, list, ca }: BareInput): Promise<{ 
   const url = `https://127.0.0.1:${port}`;
   const wake = connect(url, { ca });
   const place = openPlace({ server: url, ca }, "/list", "/watch", async () => {
-    await new Promise((resolve) => wake.request({ ":method": "POST", ":path": "/wake" }, { endStream: true }).resume().once("close", resolve));
+    await new Promise((resolve) =>
+      wake.request({ ":method": "POST", ":path": "/wake" }, { endStream: true }).resume().once("close", resolve),
+    );
   });
   const stop = async (): Promise<void> => {
     place.close();

@@ -7,6 +7,8 @@ import type { ApiServer } from "./api-server.ts";
 export function openSession({ url, ca }: Pick<ApiServer, "url" | "ca">): ClientHttp2Session {
   const session = connect(url, { ca });
   session.on("error", () => undefined);
+  // As Go's: far above that of a stream, so that one which nobody reads does not block the others on the client's own side.
+  session.once("connect", () => session.setLocalWindowSize(1 << 30));
   onTestFinished(() => session.destroy());
   return session;
 }
