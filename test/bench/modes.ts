@@ -43,7 +43,7 @@ export function bareTranslation(mode: Mode, [from, to]: readonly [string, string
   switch (mode) {
     case "nftables": {
       const rule = `ip daddr ${address} tcp dport ${port} dnat to ${to}`;
-      const input = `table ip bench { chain output { type nat hook output priority -100; ${rule}; }; }\n`;
+      const input = `table ip bench { chain translate { type nat hook output priority -100; ${rule}; }; }\n`;
       return [{ file: "nft", args: ["-f", "-"], input }];
     }
     case "iptables_nft":

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import type { Frontend } from "#agent/compile/table.ts";
 import { IpvsState } from "#agent/dataplane/ipvs/state.ts";
 import { aBackend, aFrontend, aHostTable } from "#test/tables.ts";
-import { applySteps, emptyModel, type IpvsModel } from "./ipvs-model.ts";
+import { applySteps, emptyModel, linesOf, type IpvsModel } from "./ipvs-model.ts";
 
 // Few places, so that services take over each other's, and endpoints come back while they are draining.
 const aChoice = fc.uniqueArray(fc.integer({ min: 1, max: 5 }), { maxLength: 4 }).map((numbers) => numbers.map((n) => aBackend(`172.30.0.${n}`, 8080, { weight: 1 + (n % 2), isLocal: n === 1 }))); // prettier-ignore
@@ -47,19 +47,31 @@ function meaningOf({ sets, servers }: IpvsModel): unknown {
   };
 }
 
-test("any sequence of changes, with syncs and idle connections in between, ends where one sync of the final table does", () => {
+const someRounds = fc.array(
+  fc.tuple(someFrontends, fc.constantFrom("update", "sync", "idle", "killed"), fc.double({ min: 0, max: 1, noNaN: true })),
+  { minLength: 1, maxLength: 6 },
+);
+
+test("any sequence of changes, with syncs, kills and idle connections in between, ends where one sync of the final table does", () => {
   fc.assert(
-    fc.property(fc.array(fc.tuple(someFrontends, fc.constantFrom("update", "sync", "idle")), { minLength: 1, maxLength: 6 }), (rounds) => {
+    fc.property(someRounds, (rounds) => {
       let model = emptyModel("IPv4");
       let state = new IpvsState("IPv4", { host, hasScheduler });
       model = applySteps(model, state.takeSteps());
       let before: readonly Frontend[] = [];
-      for (const [after, how] of rounds) {
+      for (const [after, how, share] of rounds) {
         if (how === "sync") {
           // As an agent that starts: from what the kernel holds.
           state = new IpvsState("IPv4", { host, hasScheduler, held: heldIn(model) });
         } else for (const frontend of before) state.remove(frontend);
         for (const frontend of after) state.put(frontend);
+        if (how === "killed") {
+          // The tools got so many lines; the next agent starts from what that made.
+          const lines = [...linesOf(model, state.takeSteps())];
+          model = lines[Math.ceil(lines.length * share) - 1]?.after ?? model;
+          state = new IpvsState("IPv4", { host, hasScheduler, held: heldIn(model) });
+          for (const frontend of after) state.put(frontend);
+        }
         model = applySteps(model, state.takeSteps());
         if (how === "idle")
           model = applySteps(

@@ -57,9 +57,8 @@ export function rulesOf({ host, services }: ForwardingTable, { family }: { reado
     filter: filterPlan(ground, { settings, health }),
   };
   for (const frontend of frontends) checkWords(frontend);
-  for (const frontend of frontends) countNeighbours(rules, frontend, "add");
   rules.filter.put(frontends);
-  rules.nat.putLater(frontends); // it is the larger one, and filter is written first
+  rules.nat.putLater(counted(rules, frontends)); // it is the larger one, and filter is written first
   followHealth(
     health,
     [...services.values()].filter(({ healthCheck }) => healthCheck).map((next) => ({ next })),
@@ -214,6 +213,14 @@ export function acceptingOurs({ words, host }: Ground): { readonly trees: readon
   const ports = portTree(words, { ...OURS, root: chains.ourPorts, rulesOf: accept });
   const present = () => ({ external: addresses.isThere, nodePorts: ports.isThere });
   return { trees: [addresses, ports], rules: () => oursRules(words, host, { present: present(), verdict: "-j ACCEPT" }) };
+}
+
+/** They are counted when they are asked for. */
+function* counted(rules: Rules, frontends: readonly Frontend[]): Generator<Frontend> {
+  for (const frontend of frontends) {
+    countNeighbours(rules, frontend, "add");
+    yield frontend;
+  }
 }
 
 function countNeighbours({ neighbours, host }: Rules, frontend: Frontend, verb: "add" | "remove"): void {

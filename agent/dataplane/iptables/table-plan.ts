@@ -30,7 +30,7 @@ export class TablePlan {
   readonly #sums = new Map<string, ChainSum>();
   #canary = "";
   #hasDockerUser = false;
-  #later: readonly Frontend[] = [];
+  #later: Iterable<Frontend> = [];
 
   constructor(options: TableOptions) {
     this.#options = options;
@@ -73,17 +73,19 @@ export class TablePlan {
   }
 
   /** The same, when the next text is asked for: whoever reads has another table to read until then. */
-  putLater(frontends: readonly Frontend[]): void {
+  putLater(frontends: Iterable<Frontend>): void {
     this.#later = frontends;
   }
 
   /** Frontends that are to be here, besides what is. */
   putNext(changes: readonly FrontendChange[]): void {
+    this.#putLate();
     this.put(changes.flatMap(({ next }) => next ?? []));
   }
 
   /** Frontends that are to be here no more. */
   removePrevious(changes: readonly FrontendChange[]): void {
+    this.#putLate();
     const { trees, whereOf } = this.#options;
     const isIn = (tree: ChainTree, frontend: Frontend): boolean => whereOf(frontend) === tree.at && tree.concerns(frontend);
     for (const { previous, next } of changes)
@@ -111,13 +113,18 @@ export class TablePlan {
     return wholeText(renderSection(this.table, this.#held({ ...edits, write }), lines));
   }
 
+  #putLate(): void {
+    const late = this.#later;
+    this.#later = [];
+    this.put([...late]);
+  }
+
   #possibleJumps(): readonly Jump[] {
     return this.#options.jumps().filter(({ hook }) => hook !== DOCKER_USER || this.#hasDockerUser);
   }
 
   #take(): ChainEdits {
-    this.put(this.#later);
-    this.#later = [];
+    this.#putLate();
     const write = new Map<string, () => readonly string[]>();
     const remove: string[] = [];
     const fixed = this.#options.fixedChains();
