@@ -5,7 +5,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { parseWorkloadFile } from "#agent/workloads/manifest.ts";
 import { readConfig } from "#server/config.ts";
 
-/** The examples of README's "Run it as a service"; its quick start has a test of its own in test/e2e. */
+/** The examples of README's "Run it as a service", and the units that it names; its quick start has a test of its own in test/e2e. */
 async function blocks(language: string): Promise<string[]> {
   const text = await readFile(join(import.meta.dirname, "../../README.md"), "utf8");
   const [, section = ""] = /\n## Run it as a service\n(.*?)\n## /s.exec(text) ?? [];
@@ -30,14 +30,12 @@ test("the README's file for workloads.d is what the agent takes, with its exec c
   expect(only?.localChecks).toMatchObject([{ exec: { command: ["/usr/bin/pg_isready", "--quiet", "--port=5432"] }, timeout: "2s" }]);
 });
 
-test("the README's units start server and agent, again and again, and wait for no resolver", async () => {
-  const units = await blocks("ini");
-  expect(units.map((unit) => /^ExecStart=(.*)$/m.exec(unit)?.[1])).toEqual([
-    "/usr/local/bin/fairlead server",
-    "/usr/local/bin/fairlead agent",
-  ]);
-  for (const unit of units) {
-    expect(unit).toContain("\nRestart=always\n");
-    expect(unit).not.toContain("systemd-resolved");
+test("the units that the README names start server and agent, again and again, and wait for no resolver", async () => {
+  for (const part of ["server", "agent"]) {
+    const unit = await readFile(join(import.meta.dirname, `../../tools/package/files/fairlead-${part}.service`), "utf8");
+    const settings = unit.replaceAll(/^#.*$/gm, "");
+    expect(settings).toContain(`\nExecStart=/usr/bin/fairlead ${part} `);
+    expect(settings).toContain("\nRestart=always\n");
+    expect(settings).not.toContain("systemd-resolved");
   }
 });
