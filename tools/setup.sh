@@ -59,6 +59,7 @@ iputils-ping    ping
 curl            curl
 bind9-dnsutils  dig
 musl-tools      musl-gcc
+hey             hey
 kmod            modprobe
 procps          sysctl
 util-linux      nsenter

@@ -8,9 +8,9 @@ import { createFleet } from "#test/fleet/fleet.ts";
 
 const VIP = "10.96.0.10";
 
-// Those that programs really ask by: glibc's resolver, musl's (Alpine's images), Node's own, and dig. All through /etc/resolv.conf with a search path.
+// Those that programs really ask by: glibc's resolver, musl's (Alpine's images), Go's and Node's own, and dig. All through /etc/resolv.conf with a search path.
 
-test("glibc, musl, Node and dig find names by the search path, in both families, and take NXDOMAIN and long answers as they are", async () => {
+test("glibc, musl, Go, Node and dig find names by the search path, in both families, and take NXDOMAIN and long answers as they are", async () => {
   const folder = await mkdtemp(join(tmpdir(), "fairlead-clients-"));
   onTestFinished(() => rm(folder, { recursive: true, force: true }));
   const musl = join(folder, "musl-getaddrinfo");
@@ -59,6 +59,19 @@ test("glibc, musl, Node and dig find names by the search path, in both families,
   expect(await node('dns.resolve6("web.default.svc.cluster.local").catch((error) => console.log(error.code))')).toEqual(["ENODATA"]);
   expect(await node('dns.resolve4("nope.default.svc.cluster.local").catch((error) => console.log(error.code))')).toEqual(["ENOTFOUND"]);
   expect(await node('dns.resolve4("many.default.svc.cluster.local").then((found) => console.log(found.length))')).toEqual(["200"]);
+
+  // hey is a small program of Go's that says where it wanted to connect to. Nothing leads there.
+  await host.run("ip", ["route", "add", "unreachable", "10.96.0.0/16"]);
+  const go = async (name: string) => {
+    const { stdout } = await host.run("hey", ["-n", "1", "-c", "1", "-t", "5", `http://${name}/`], { env: { GODEBUG: "netdns=go" } });
+    return /: dial tcp(.*)/.exec(stdout)?.[1];
+  };
+  expect(await go("web")).toMatch(/^ 10\.96\.1\.1:80: /);
+  expect(await go("web2.prod")).toMatch(/^ 10\.96\.1\.5:80: /);
+  expect(await go("web.default.svc.cluster.local")).toMatch(/^ 10\.96\.1\.1:80: /);
+  expect(await go("six")).toMatch(/^ \[fd10::16\]:80: /);
+  expect(await go("inside")).toMatch(/^ 10\.96\.1\.1:80: /);
+  expect(await go("nope")).toMatch(/^: lookup nope on 127\.0\.0\.153:53: no such host$/);
 
   expect(await linesOf("dig", "+search", "+short", "web")).toEqual(["10.96.1.1"]);
   expect(await linesOf("dig", "+search", "+short", "+tcp", "db-0.db")).toEqual(["192.168.56.31"]);

@@ -64,7 +64,7 @@ export async function untilResolved(
   return performance.now() - start;
 }
 
-const AGENT_UNIT = `[Unit]
+export const AGENT_UNIT = `[Unit]
 Description=Fairlead agent
 Wants=network-online.target
 After=network-online.target

@@ -6,22 +6,17 @@ import { waitFor } from "../wait-for.ts";
 import type { Host, Ran, RunOptions } from "./host.ts";
 import type { Program } from "./program.ts";
 
-// A booted Debian with systemd on a host of the fleet: real units, real systemd-resolved, and boots as often as a test likes. The tree is made once per
+// A booted Debian with systemd on a host of the fleet: real units, real systemd-resolved, and boots as often as a test likes. A tree is made once per
 // machine and never written to; each host has a layer of its own over it, which outlives a reboot and goes with the fleet.
 
 const cacheFolder = "/var/cache/fairlead-test";
-const packages = [
-  "systemd",
-  "systemd-resolved",
-  "dbus",
-  "libnss-resolve",
-  "iproute2",
-  "iptables",
-  "conntrack",
-  "procps",
-  "bind9-dnsutils",
-  "curl",
-];
+const base = ["systemd", "dbus", "iproute2", "iptables", "conntrack", "procps", "bind9-dnsutils", "curl"];
+// Whoever makes /etc/resolv.conf; resolvconf and systemd-resolved cannot both be installed.
+const RESOLVERS = {
+  resolved: ["systemd-resolved", "libnss-resolve"],
+  others: ["network-manager", "dnsmasq-base", "resolvconf"],
+} as const;
+export type TreeKind = keyof typeof RESOLVERS;
 const suite = "bookworm";
 const checkout = join(import.meta.dirname, "../..");
 
@@ -41,8 +36,8 @@ export interface SystemdTree extends AsyncDisposable {
   run(file: string, args?: readonly string[], options?: RunOptions): Promise<Ran>;
 }
 
-export async function openSystemdTree(fleet: { readonly name: string }, host: Host): Promise<SystemdTree> {
-  const tree = await cachedTree();
+export async function openSystemdTree(fleet: { readonly name: string }, host: Host, kind: TreeKind = "resolved"): Promise<SystemdTree> {
+  const tree = await cachedTree([...base, ...RESOLVERS[kind]]);
   const name = `fairlead-${fleet.name}-${host.name}`;
   const work = `/run/${name}`;
   const init = join(import.meta.dirname, "systemd-tree-init.sh");
@@ -123,7 +118,7 @@ async function childOf(pid: number): Promise<string | undefined> {
   return name.trim() === "systemd" ? child : undefined; // until then it is the script that prepares the namespaces
 }
 
-async function cachedTree(): Promise<string> {
+async function cachedTree(packages: readonly string[]): Promise<string> {
   const wanted = createHash("sha256")
     .update(JSON.stringify([suite, packages]))
     .digest("hex")
