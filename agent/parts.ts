@@ -9,7 +9,7 @@ import { upstreamsFile } from "./config.ts";
 import { createAddressRoutes, type AddressRoutes } from "./dataplane/address-routes.ts";
 import type { HostTools } from "./dataplane/exec.ts";
 import { putInAll } from "./dataplane/mailbox.ts";
-import { placesToListen } from "./dns/address.ts";
+import { placesToListen } from "./dns/places.ts";
 import { createDnsMembers, type DnsMembers } from "./dns/members.ts";
 import { createFollower, type Follower } from "./follow.ts";
 import { createHealth, type Health } from "./health/loop.ts";

@@ -1,6 +1,7 @@
 import { readMembership } from "#agent/config.ts";
 import { openKernelTools, type KernelTools } from "#agent/dataplane/exec.ts";
-import { HOST_LOCAL_ADDRESS } from "#agent/dns/address.ts";
+import { HOST_LOCAL_ADDRESS } from "#agent/dns/places.ts";
+import { parseStubDomain, type StubDomain } from "#agent/dns/stub-domains.ts";
 import { detectResolver, type Detection, type ResolverFacts } from "#agent/host-resolver/facts.ts";
 import type { LinkSettings } from "#agent/host-resolver/link.ts";
 import { lookAtResolver } from "#agent/host-resolver/look.ts";
@@ -12,6 +13,8 @@ import { isAgentHere } from "#agent/lock.ts";
 export interface ThisHost {
   readonly node: string;
   readonly settings: LinkSettings;
+  /** Of its configuration file; an agent that runs may have been told of more. */
+  readonly stubs: readonly StubDomain[];
   /** Where the responder answers. */
   readonly answersAt: readonly string[];
   readonly facts: ResolverFacts;
@@ -30,6 +33,7 @@ export async function lookAtThisHost(credentialsFile: string): Promise<ThisHost>
   return {
     node: membership.node,
     settings: settingsOf(membership.cluster),
+    stubs: membership.dnsStubs.map(parseStubDomain),
     answersAt: [...membership.cluster.dnsIps, HOST_LOCAL_ADDRESS],
     facts,
     detection: detectResolver(facts),

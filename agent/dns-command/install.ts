@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { AppError } from "#proto/error.ts";
 import { installResolver, uninstallResolver, WORDS } from "#agent/host-resolver/install.ts";
+import { localDomainHint } from "#agent/host-resolver/local-domain.ts";
 import { planInstall } from "#agent/host-resolver/plan.ts";
 import { containerSettings, renderDocker } from "#agent/host-resolver/docker.ts";
 import { addressAsked, openRecords } from "#agent/host-resolver/record.ts";
@@ -22,12 +23,14 @@ type Print = (text: string) => void;
 /** Exit code 0: the host asks us, or would; 1: it does not. */
 export async function install({ kubeconfig, write, dryRun }: InstallFlags, print: Print): Promise<number> {
   const host = await lookAtThisHost(kubeconfig);
-  const { detection, facts, settings, isAgentRunning, tools, records } = host;
+  const { detection, facts, settings, stubs, isAgentRunning, tools, records } = host;
   print(`${detection.summary}\n`);
   const plan = planInstall(detection, facts, settings);
   if (detection.kind === undefined || plan === undefined)
     throw new AppError("Conflict", "this host's resolver cannot be told to ask the agent", { hint: detection.advice });
   if (detection.advice !== undefined) print(`note: ${detection.advice}\n`);
+  const hint = localDomainHint({ kind: detection.kind, text: facts.resolvConf.text, settings, stubs });
+  if (hint !== undefined) print(`note: ${hint}\n`);
   if (dryRun || (plan.needsWrite && !write)) {
     print(`this would be done:\n${plan.steps.map((step) => `  ${step}\n`).join("")}`);
     print(plan.needsWrite ? `nothing was changed; \`sudo fairlead dns install --write\` does it\n` : "nothing was changed\n");

@@ -3,7 +3,7 @@ import { ExplainReply, nameToExplain } from "#agent/explain/explanation.ts";
 import { parseListen } from "#agent/flags.ts";
 import { readMembership } from "#agent/config.ts";
 import { openKernelTools } from "#agent/dataplane/exec.ts";
-import { HOST_LOCAL_ADDRESS } from "#agent/dns/address.ts";
+import { HOST_LOCAL_ADDRESS } from "#agent/dns/places.ts";
 import { isKeptInside } from "#agent/dns/private-zones.ts";
 import { reverseName } from "#agent/compile/dns-records.ts";
 import { AppError, describeError } from "#proto/error.ts";

@@ -2,6 +2,8 @@ import { contains, parseCidr, parseIp } from "#proto/ip.ts";
 import type { Cidr } from "#proto/ip.ts";
 
 const LOOPBACK = ["127.0.0.0/8", "::1/128"];
+/** Multicast and broadcast: a forger's, whoever may ask. */
+const MANY = ["224.0.0.0/4", "255.255.255.255/32", "ff00::/8"].flatMap((text) => parseCidr(text) ?? []);
 const REMEMBERED = 4096;
 
 /**
@@ -29,7 +31,7 @@ export class AllowedSources {
     const known = this.#known.get(address);
     if (known !== undefined) return known;
     const ip = parseIp(address.replace(/%.*$/, "").replace(/^::ffff:(?=\d+\.)/, ""));
-    const allowed = ip !== undefined && this.#cidrs.some((cidr) => contains(cidr, ip));
+    const allowed = ip !== undefined && !MANY.some((cidr) => contains(cidr, ip)) && this.#cidrs.some((cidr) => contains(cidr, ip));
     if (this.#known.size >= REMEMBERED) this.#known.clear();
     this.#known.set(address, allowed);
     return allowed;

@@ -4,7 +4,7 @@ import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "pino";
 import { describeError } from "#proto/error.ts";
-import { HOST_LOCAL_ADDRESS } from "./address.ts";
+import { HOST_LOCAL_ADDRESS } from "./places.ts";
 import { openKnownUpstreams } from "./known-upstreams.ts";
 import { canonicalAddress, DNS_PORT, isServer } from "./server-address.ts";
 import type { Upstream } from "./upstream-udp.ts";

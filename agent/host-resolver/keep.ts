@@ -11,7 +11,7 @@ import { createAnswerWatch } from "./answer-watch.ts";
 import { namesOthers, nextStep } from "./resolv-conf.ts";
 import { lookAtResolver } from "./look.ts";
 import { parseResolvConf } from "#agent/dns/upstreams.ts";
-import { HOST_LOCAL_ADDRESS } from "#agent/dns/address.ts";
+import { HOST_LOCAL_ADDRESS } from "#agent/dns/places.ts";
 
 /** Keeps what `fairlead dns install` has written down, while the agent answers. A look each second costs a few reads of files and starts no program. */
 

@@ -2,7 +2,7 @@ import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { KernelTools } from "#agent/dataplane/exec.ts";
 import { AppError, isAppError } from "#proto/error.ts";
-import { HOST_LOCAL_ADDRESS } from "#agent/dns/address.ts";
+import { HOST_LOCAL_ADDRESS } from "#agent/dns/places.ts";
 import type { LinkSettings } from "./link.ts";
 
 /** NetworkManager's dnsmasq, and resolvconf: resolvers of other people, which have a place for such things. */

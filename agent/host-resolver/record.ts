@@ -1,7 +1,7 @@
 import { mkdir, readFile, rm, rmdir, stat, writeFile, rename } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { z } from "zod";
-import { HOST_LOCAL_ADDRESS } from "#agent/dns/address.ts";
+import { HOST_LOCAL_ADDRESS } from "#agent/dns/places.ts";
 import { RESOLVER_KINDS } from "./facts.ts";
 
 /** What `fairlead dns install` has agreed with this host. It stands at a fixed place, which what runs at boot without us knows, too. */

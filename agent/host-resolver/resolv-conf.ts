@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { HOST_LOCAL_ADDRESS } from "#agent/dns/address.ts";
+import { HOST_LOCAL_ADDRESS } from "#agent/dns/places.ts";
 import { parseResolvConf } from "#agent/dns/upstreams.ts";
 
 /** Texts of /etc/resolv.conf. Pure. */

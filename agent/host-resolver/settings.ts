@@ -1,4 +1,4 @@
-import { HOST_LOCAL_ADDRESS } from "#agent/dns/address.ts";
+import { HOST_LOCAL_ADDRESS } from "#agent/dns/places.ts";
 import { reverseZonesOf } from "#agent/dns/reverse-zones.ts";
 import type { ClusterFacts } from "#proto/agents.ts";
 import type { LinkSettings } from "./link.ts";

@@ -1,5 +1,6 @@
 import { pino } from "pino";
-import { HOST_LOCAL_ADDRESS, keepDnsAddresses, removeDnsAddresses } from "#agent/dns/address.ts";
+import { keepDnsAddresses, removeDnsAddresses } from "#agent/dns/address.ts";
+import { HOST_LOCAL_ADDRESS } from "#agent/dns/places.ts";
 import { createDnsMembers } from "#agent/dns/members.ts";
 import { openKernelTools } from "#agent/dataplane/exec.ts";
 import type { DnsChange } from "#agent/compile/dns-records.ts";

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { ADDRESS_LABEL, HOST_LOCAL_ADDRESS } from "#agent/dns/address.ts";
+import { ADDRESS_LABEL } from "#agent/dns/address.ts";
+import { HOST_LOCAL_ADDRESS } from "#agent/dns/places.ts";
 import { containerSubnets } from "#test/fleet/addresses.ts";
 import { createFleet } from "#test/fleet/fleet.ts";
 import type { Host } from "#test/fleet/fleet.ts";

@@ -119,24 +119,25 @@ test("resolvconf: we stand alone in its file while the agent answers, and uninst
     "rm /etc/resolv.conf; ln -s ../run/resolvconf/resolv.conf /etc/resolv.conf; mkdir -p /run/resolvconf/interface",
   ]);
   await tree.run("resolvconf", ["--enable-updates"]);
-  await lease(`search lan.example\nnameserver ${fleet.out.ip}\n`);
+  await lease(`search lan.local\nnameserver ${fleet.out.ip}\n`);
   await untilResolved(tree, OUTSIDE);
   const before = await filesOf(tree, "/etc", "/run/resolvconf");
   await tree.run("systemctl", ["start", "fairlead-agent.service"]);
 
   const dry = await dns("install");
   expect(dry.stdout).toContain("/etc/resolv.conf (a link to ../run/resolvconf/resolv.conf) is made by resolvconf (debian)");
+  expect(dry.stdout).toContain(`if your network serves them, start the agent with --dns-stub local=${fleet.out.ip}`);
   expect(dry.stdout).toContain("nothing was changed");
   expect(await filesOf(tree, "/etc", "/run/resolvconf")).toBe(before);
   const { exitCode } = await dns("install", "--write");
   expect(exitCode).toBe(0);
   await untilResolved(tree, WEB);
   await untilLists("127.0.0.153");
-  expect(await resolvConf()).toContain("search lan.example");
+  expect(await resolvConf()).toContain("search lan.local");
   await untilResolved(tree, OUTSIDE);
   expect((await dns("status")).exitCode).toBe(0);
 
-  await lease(`search lan.example\nnameserver ${fleet.out.ip}\n`); // renewed
+  await lease(`search lan.local\nnameserver ${fleet.out.ip}\n`); // renewed
   await untilLists("127.0.0.153");
   await tree.run("systemctl", ["stop", "fairlead-agent.service"]);
   await untilLists(fleet.out.ip);

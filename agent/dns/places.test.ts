@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { placesToListen } from "./address.ts";
+import { placesToListen } from "./places.ts";
 
 const fixed = [
   { address: "10.96.0.10", port: 53 },
