@@ -1,5 +1,5 @@
 import { parentPort, workerData } from "node:worker_threads";
-import type { FromMember, MemberStart, ToMember } from "./messages.ts";
+import type { FromMember, MemberStart, ToMember, ZoneChunk } from "./messages.ts";
 import { createDnsResponder } from "./responder.ts";
 import { createSavedZone } from "./saved-zone.ts";
 import { startStallMeter } from "./stall-meter.ts";
@@ -31,12 +31,17 @@ function report(): void {
   tell({ kind: "report", report: { stats: responder.stats(), problems: responder.problems(), bound: responder.bound(), stallMs } });
 }
 
+async function take(chunk: ZoneChunk): Promise<void> {
+  await responder.take(chunk);
+  if (chunk.ends && chunk.synced && start.image?.saves) saved?.changed();
+  // In the next turn: the port hands out what arrives while it works in the same one, and the sockets would wait.
+  setImmediate(tell, { kind: "taken" });
+}
+
 port.on("message", (message: ToMember) => {
   switch (message.kind) {
     case "chunk":
-      // In the next turn: the port hands out what arrives while it works in the same one, and the sockets would wait.
-      void responder.take(message.chunk).then(() => setImmediate(tell, { kind: "taken" }));
-      if (start.image?.saves && message.chunk.synced) saved?.changed();
+      void take(message.chunk);
       return;
     case "sources":
       responder.allowSources(message.cidrs);

@@ -17,12 +17,6 @@ export async function threadsCpuMs(pid: number): Promise<ReadonlyMap<string, num
   );
 }
 
-/** How long the machine's processors had nothing to do, all together, in ms. */
-export async function idleMs(): Promise<number> {
-  const [line = ""] = (await readFile("/proc/stat", "utf8")).split("\n");
-  return (Number(line.trim().split(/\s+/)[4]) * 1000) / TICKS_PER_S;
-}
-
 function ticksMs(stat: string, to: 13 | 15): number {
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" "); // the name may hold spaces; field 3 is the first after it
   const ticks = fields.slice(11, to).reduce((sum, field) => sum + Number(field), 0);

@@ -1,7 +1,7 @@
 import { execa } from "execa";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
@@ -127,6 +127,19 @@ test("before the agent knows its state, what was saved is answered, and a name t
 
   const other = await start(new Map(), { image: { ...image, node: "h2" } });
   expect(await ask(other.at, nameOf("web"))).toBe("SERVFAIL");
+});
+
+test("what is not known whole is not saved", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "fl-dns-"));
+  onTestFinished(() => rm(folder, { recursive: true, force: true }));
+  const state = new Map([["web", service("web", "10.96.0.7")]]);
+  const unending = function* () {
+    for (let i = 0; ; i++) yield service(i, "10.96.0.8");
+  };
+  const { at, stop } = await start(state, { image: { file: join(folder, "dns-zone"), node: "h1" }, everything: unending });
+  await waitFor(async () => (await ask(at, nameOf(0))) === "10.96.0.8", { what: "the first of them" });
+  await stop();
+  expect(await readdir(folder)).toEqual([]);
 });
 
 test("members that share an address all know all names, and a stop ends them", async () => {
