@@ -10,6 +10,8 @@ export const SERVICE_NAME_LABEL = "kubernetes.io/service-name";
 /** Label that names who keeps a slice; slices of other keepers are never touched by our controller. */
 export const MANAGED_BY_LABEL = "endpointslice.kubernetes.io/managed-by";
 export const MANAGED_BY_US = "endpoints.fairlead.dev";
+/** Label on slices whose endpoints only programs on the endpoint's own node (nodeName) can reach: `Node`. */
+export const REACH_LABEL = "fairlead.dev/reach";
 export const MAX_ENDPOINTS_PER_SLICE = 100;
 
 const EndpointAddress = z.string().superRefine((text, context) => {

@@ -64,6 +64,9 @@ export const WorkloadPort = z.strictObject({
   name: PortName.optional().describe("A name by which services (targetPort) and checks can mean it."),
   port: PortNumber.describe("The port at which it listens, 1 to 65535."),
   protocol: Protocol.default("TCP").describe("TCP, UDP or SCTP. Default: TCP."),
+  containerPort: PortNumber.optional().describe(
+    "What the program inside a container calls it, where the engine publishes it as `port`: a Service's numeric targetPort finds the port by this number.",
+  ),
 });
 export type WorkloadPort = z.output<typeof WorkloadPort>;
 
@@ -78,6 +81,10 @@ export const WorkloadSpec = z
       })
       .optional()
       .describe("The address at which it listens. Default: its Node's first own address."),
+    reach: z
+      .enum(["Fleet", "Node"])
+      .optional()
+      .describe("Who reaches the address. Node: only programs on its own host, so that no other host sends there. Default: the whole fleet."),
     ports: z.array(WorkloadPort).max(100).default([]).describe("The ports at which it listens; 100 at most."),
     weight: z
       .int()

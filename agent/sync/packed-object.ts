@@ -1,5 +1,5 @@
 import type { FollowedKind } from "#proto/agents.ts";
-import { SERVICE_NAME_LABEL, serviceKeyOf } from "#proto/endpoint-slice.ts";
+import { REACH_LABEL, SERVICE_NAME_LABEL, serviceKeyOf } from "#proto/endpoint-slice.ts";
 import type { ObjectOf } from "#proto/kinds.ts";
 import { keyOf, type ObjectKey, type ObjectMeta } from "#proto/meta.ts";
 import { DNS_ORDER_ANNOTATION, PROXY_NAME_LABEL, SCHEDULER_ANNOTATION } from "#proto/service.ts";
@@ -31,8 +31,11 @@ export function packObject(object: FollowedObject): PackedObject {
 
 const KEPT_ANNOTATIONS = [SCHEDULER_ANNOTATION, DNS_ORDER_ANNOTATION];
 
-/** Without what kernel and names do not follow from: of Services and slices there may be tens of thousands. To keep more is another IMAGE_FORMAT. */
-export function leanObject(object: FollowedObject): FollowedObject {
+/**
+ * Without what kernel and names of this node do not follow from: of Services and slices there may be tens of thousands. Endpoints that only their own node
+ * reaches are there for that node alone. To keep more is another IMAGE_FORMAT.
+ */
+export function leanObject(object: FollowedObject, nodeName: string): FollowedObject {
   if (object.kind === "Service") {
     const { apiVersion, kind, metadata, spec, status } = object;
     const kept = Object.entries(metadata.annotations ?? {}).filter(([name]) => KEPT_ANNOTATIONS.includes(name));
@@ -52,7 +55,8 @@ export function leanObject(object: FollowedObject): FollowedObject {
   const { apiVersion, kind, metadata, addressType, endpoints, ports } = object;
   const service = metadata.labels?.[SERVICE_NAME_LABEL];
   const labels = service === undefined ? undefined : { [SERVICE_NAME_LABEL]: service };
-  return { apiVersion, kind, metadata: { ...leanMeta(metadata), labels }, addressType, endpoints, ports };
+  const reached = metadata.labels?.[REACH_LABEL] === "Node" ? endpoints.filter((one) => one.nodeName === nodeName) : endpoints;
+  return { apiVersion, kind, metadata: { ...leanMeta(metadata), labels }, addressType, endpoints: reached, ports };
 }
 
 function leanMeta<Meta extends ObjectMeta>({

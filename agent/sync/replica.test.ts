@@ -45,6 +45,15 @@ const change = (replica: Replica, revision: number, ...changes: Change[]) => rep
 const begin = (replica: Replica, revision: number, items: unknown[], epoch = "e1") =>
   replica.replaceWith({ epoch, revision, cluster, items });
 
+test("endpoints that only their own node reaches are there for that node alone", async () => {
+  const { replica } = aReplica();
+  const reached = slice("web-1", "web", 1);
+  const labels = { ...reached.metadata.labels, "fairlead.dev/reach": "Node" };
+  const endpoints = ["vm-1", "vm-2"].map((nodeName) => ({ addresses: ["172.17.0.2"], nodeName, hostname: nodeName }));
+  await begin(replica, 1, [{ ...reached, metadata: { ...reached.metadata, labels }, endpoints }]);
+  expect(replica.state.slices.get("default/web-1")?.endpoints.map(({ nodeName }) => nodeName)).toEqual(["vm-1"]);
+});
+
 test("of a service is held what kernel and names follow from, and nothing else", async () => {
   const { replica } = aReplica();
   const ingress = [{ ip: "192.0.2.1", ipMode: "VIP" }];

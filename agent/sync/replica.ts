@@ -65,7 +65,7 @@ export function createReplica({ nodeName, log }: { readonly nodeName: string; re
   function checked(kind: FollowedKind, input: unknown): FollowedObject | undefined {
     const name = `${kind} ${looseKeyOf(input) ?? "without a name"}`;
     try {
-      const object = leanObject(parseObject(kind, input));
+      const object = leanObject(parseObject(kind, input), nodeName);
       invalid.delete(name);
       return object;
     } catch (error) {

@@ -31,6 +31,7 @@ function aWorkload(name: string, over: Partial<WorkloadFacts> = {}): WorkloadFac
     node: "vm-1",
     address: "192.168.1.11",
     ports: [{ name: "http", port: 8080, protocol: "TCP" }],
+    onlyOnItsNode: false,
     weight: 1,
     passesChecks: true,
     terminating: false,
@@ -197,6 +198,24 @@ test("a numeric targetPort needs no port of the workload, and an absent one is t
     { name: "a", protocol: "TCP", port: 8080 },
     { name: "b", protocol: "UDP", port: 53 },
   ]);
+});
+
+test("a numeric targetPort is the container's port, where an engine publishes it as another", () => {
+  const published = aWorkload("web-1", { ports: [{ port: 18_080, containerPort: 80, protocol: "TCP" }] });
+  const numeric = (targetPort?: number) => aService({ ports: [{ port: 80, ...(targetPort !== undefined && { targetPort }) }] });
+  for (const service of [numeric(), numeric(80)]) expect(plan(service, [published]).create[0]?.ports[0]?.port).toBe(18_080);
+  expect(plan(numeric(18_080), [published]).create[0]?.ports[0]?.port).toBe(18_080);
+});
+
+test("what only its own host reaches stands in slices of its own, which no other proxy reads", () => {
+  const workloads = [aWorkload("web-1"), aWorkload("web-2", { address: "172.17.0.2", onlyOnItsNode: true })];
+  const { create } = plan(aService(), workloads);
+  expect(create.map(({ labels, endpoints }) => [labels["fairlead.dev/reach"], endpoints.map(({ hostname }) => hostname)])).toEqual([
+    [undefined, ["web-1"]],
+    ["Node", ["web-2"]],
+  ]);
+  expect(create[1]?.labels).toHaveProperty(["service.kubernetes.io/service-proxy-name"], "fairlead");
+  expect(plan(aService(), workloads, carriedOut([], { create, replace: [], remove: [] }))).toEqual({ create: [], replace: [], remove: [] });
 });
 
 test("a headless service is labelled so, and one without ports has its endpoints all the same", () => {

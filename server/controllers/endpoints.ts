@@ -3,6 +3,7 @@ import {
   MANAGED_BY_LABEL,
   MANAGED_BY_US,
   MAX_ENDPOINTS_PER_SLICE,
+  REACH_LABEL,
   SERVICE_NAME_LABEL,
   type Endpoint,
   type EndpointPort,
@@ -45,20 +46,23 @@ export interface SlicePlan {
 interface Group {
   readonly addressType: IpFamily;
   readonly ports: EndpointPort[];
+  readonly labels: Record<string, string>;
   /** By the name of the workload. */
   readonly endpoints: Map<string, Endpoint>;
 }
 
 export function planSlices({ service, workloads, node, existing, newName }: SliceInput): SlicePlan {
   const groups = groupEndpoints(service, workloads, node);
-  const labels = labelsFor(service);
   const create: SliceDraft[] = [];
   const replace: { existing: EndpointSlice; draft: SliceDraft }[] = [];
   const remove: EndpointSlice[] = [];
-  const slicesByGroup = Map.groupBy(existing, (slice) => groupKey(slice.addressType, slice.ports));
+  const slicesByGroup = Map.groupBy(existing, (slice) =>
+    groupKey(slice.addressType, slice.ports, slice.metadata.labels?.[REACH_LABEL] === "Node"),
+  );
 
   for (const [key, slices] of slicesByGroup) if (!groups.has(key)) remove.push(...slices);
   for (const [key, group] of groups) {
+    const { labels } = group;
     const { kept, added } = pack(group, slicesByGroup.get(key) ?? []);
     for (const { slice, endpoints } of kept) {
       if (endpoints.length === 0) remove.push(slice);
@@ -70,7 +74,7 @@ export function planSlices({ service, workloads, node, existing, newName }: Slic
   return { create, replace, remove };
 }
 
-/** Workloads whose ports come to the same numbers share slices: a slice has one list of ports. */
+/** Workloads whose ports come to the same numbers and that the same hosts can reach share slices: a slice has one list of ports, and one label. */
 function groupEndpoints(service: Service, workloads: readonly WorkloadFacts[], node: SliceInput["node"]): Map<string, Group> {
   const groups = new Map<string, Group>();
   if (service.spec.type === "ExternalName") return groups;
@@ -81,28 +85,38 @@ function groupEndpoints(service: Service, workloads: readonly WorkloadFacts[], n
     if (service.spec.ipFamilies && !service.spec.ipFamilies.includes(family)) continue;
     const ports = resolvePorts(service.spec.ports, workload);
     if (ports.length === 0 && service.spec.ports.length > 0) continue; // it has none of the named ports
-    const key = groupKey(family, ports);
-    const group = groups.get(key) ?? { addressType: family, ports, endpoints: new Map<string, Endpoint>() };
+    const { onlyOnItsNode } = workload;
+    const key = groupKey(family, ports, onlyOnItsNode);
+    const group = groups.get(key) ?? {
+      addressType: family,
+      ports,
+      labels: labelsFor(service, { onlyOnItsNode }),
+      endpoints: new Map<string, Endpoint>(),
+    };
     groups.set(key, group);
     group.endpoints.set(workload.name, endpointOf(service, workload, workload.address, node(workload.node)));
   }
   return groups;
 }
 
-function groupKey(addressType: string, ports: readonly EndpointPort[]): string {
+function groupKey(addressType: string, ports: readonly EndpointPort[], onlyOnItsNode: boolean): string {
   const parts = ports.map(({ name = "", protocol, port, appProtocol = "" }) => [name, protocol, port ?? 0, appProtocol].join(" "));
-  return [addressType, ...parts].join(",");
+  return [addressType, String(onlyOnItsNode), ...parts].join(",");
 }
 
 function resolvePorts(ports: readonly ServicePort[], workload: WorkloadFacts): EndpointPort[] {
   return ports.flatMap(({ name = "", protocol, port, targetPort = port, appProtocol }) => {
-    const number =
-      typeof targetPort === "number"
-        ? targetPort
-        : workload.ports.find((candidate) => candidate.name === targetPort && candidate.protocol === protocol)?.port;
+    const number = portOf(workload, targetPort, protocol);
     if (number === undefined) return [];
     return [{ name, protocol, port: number, ...(appProtocol !== undefined && { appProtocol }) }];
   });
+}
+
+/** A number is the port itself, but for what a container engine publishes as another. */
+function portOf({ ports }: WorkloadFacts, targetPort: number | string, protocol: ServicePort["protocol"]): number | undefined {
+  const ofProtocol = ports.filter((candidate) => candidate.protocol === protocol);
+  if (typeof targetPort === "string") return ofProtocol.find(({ name }) => name === targetPort)?.port;
+  return ofProtocol.find(({ containerPort }) => containerPort === targetPort)?.port ?? targetPort;
 }
 
 function endpointOf(service: Service, workload: WorkloadFacts, address: string, node: NodeFacts | undefined): Endpoint {
@@ -140,14 +154,17 @@ function hintsFor({ spec }: Service, nodeName: string, zone: string | undefined)
 
 /** On the slices of a headless service, as Kubernetes sets it. */
 const HEADLESS_LABEL = "service.kubernetes.io/headless";
+/** Somebody else's proxy on another host would send to what it cannot reach: slices that name a proxy it leaves alone. */
+const ONLY_OURS = "fairlead";
 
-function labelsFor(service: Service): Record<string, string> {
-  const proxy = service.metadata.labels?.[PROXY_NAME_LABEL];
+function labelsFor(service: Service, { onlyOnItsNode }: Pick<WorkloadFacts, "onlyOnItsNode">): Record<string, string> {
+  const proxy = service.metadata.labels?.[PROXY_NAME_LABEL] ?? (onlyOnItsNode ? ONLY_OURS : undefined);
   return {
     [SERVICE_NAME_LABEL]: service.metadata.name,
     [MANAGED_BY_LABEL]: MANAGED_BY_US,
     ...(isHeadless(service) && { [HEADLESS_LABEL]: "" }),
     ...(proxy !== undefined && { [PROXY_NAME_LABEL]: proxy }),
+    ...(onlyOnItsNode && { [REACH_LABEL]: "Node" }),
   };
 }
 

@@ -40,6 +40,8 @@ export interface WorkloadFacts {
   readonly node: string;
   readonly address: string | undefined;
   readonly ports: readonly WorkloadPort[];
+  /** Only programs on its own host reach it. */
+  readonly onlyOnItsNode: boolean;
   readonly weight: number;
   readonly passesChecks: boolean;
   readonly terminating: boolean;
@@ -176,6 +178,7 @@ function workloadFacts(workload: Workload): WorkloadFacts {
     node: spec.node,
     address: spec.address,
     ports: spec.ports,
+    onlyOnItsNode: spec.reach === "Node",
     weight: spec.weight,
     passesChecks: needsVerdict(workload) ? status.ready === true : true,
     terminating: spec.drain || metadata.deletionTimestamp !== undefined,
@@ -187,6 +190,7 @@ function sameWorkload(a: WorkloadFacts, b: WorkloadFacts): boolean {
     a.uid === b.uid &&
     a.node === b.node &&
     a.address === b.address &&
+    a.onlyOnItsNode === b.onlyOnItsNode &&
     a.weight === b.weight &&
     a.passesChecks === b.passesChecks &&
     a.terminating === b.terminating &&

@@ -247,6 +247,12 @@ test("a host writes its own Workloads with its own addresses, and nothing else",
     await expect(client.create("Workload", aWorkload("x", "vm-1", { address }))).rejects.toThrow(
       /spec\.address: .*is not an address of the host vm-1 \(192\.168\.56\.11, 10\.200\.1\.0\/24\)/,
     );
+  const onBridge = await client.create("Workload", aWorkload("on-bridge", "vm-1", { address: "172.17.0.2", reach: "Node" }));
+  expect(onBridge.spec.reach).toBe("Node");
+  await expect(
+    client.patch("Workload", "on-bridge", { spec: { reach: "Fleet" } }, { namespace: "default" }),
+    "an address that is not its own, to all",
+  ).rejects.toThrow(/is not an address of the host/);
   await client.patch(
     "Node",
     "vm-1",
