@@ -10,6 +10,8 @@ export interface AgentConfig extends Joined {
   readonly credentialsFile: string;
   readonly stateDir: string;
   readonly workloadsDir: string;
+  /** Whose containers are registered; undefined = no engine is asked. */
+  readonly dockerSocket: string | undefined;
   readonly dataplane: string;
   /** Where DNS answers besides the DNS service's virtual IPs. */
   readonly dnsListen: readonly ListenAddress[];

@@ -19,6 +19,8 @@ export interface CommonFlags {
 
 export interface RunFlags extends CommonFlags {
   readonly workloadsDir: string;
+  /** true: the flag without a path. */
+  readonly docker?: string | true;
   readonly dataplane: string;
   readonly dnsListen: readonly ListenAddress[];
   readonly dnsListeners: number;
@@ -30,6 +32,7 @@ export interface RunFlags extends CommonFlags {
   readonly healthzListen: ListenAddress | "off";
 }
 
+export const DEFAULT_DOCKER_SOCKET = "/var/run/docker.sock";
 const DNS_PORT = 53;
 const MAX_DNS_LISTENERS = 64;
 /** As kube-proxy's. */
@@ -40,6 +43,10 @@ export function withRunFlags(command: Command): Command {
     .option("--kubeconfig <file>", "this node's credential", DEFAULT_CREDENTIALS)
     .option("--state-dir <folder>", `where the agent keeps what it knows (default: as it joined, or ${DEFAULT_STATE_DIR})`)
     .option("--workloads-dir <folder>", "Workload manifests of this host", DEFAULT_WORKLOADS_DIR)
+    .option(
+      "--docker [socket]",
+      `register this host's containers that have the label fairlead.service; without a path: ${DEFAULT_DOCKER_SOCKET}`,
+    )
     .addOption(
       new Option("--dataplane <driver>", "what programs the kernel; auto = the best that works here, and the log says why")
         .choices(DATAPLANES)

@@ -2,6 +2,7 @@ import { hostname, networkInterfaces } from "node:os";
 import { keepRangeRoutes } from "./dataplane/route.ts";
 import { tellDnsProblems } from "./dns-news.ts";
 import { keepDnsAddresses } from "./dns/address.ts";
+import type { DockerDiscovery } from "./docker/discovery.ts";
 import { readKnownUpstreams } from "./dns/known-upstreams.ts";
 import type { ExplainDeps } from "./explain/answer.ts";
 import { NodeAddresses } from "./explain/node-addresses.ts";
@@ -96,7 +97,9 @@ export function loopsOf({ parts, savedAt, startAnew }: LoopDeps): Readonly<Recor
         end,
       ),
     health: (end) => health.run(end),
-    workloads: (end) => workloadFiles.run(end),
+    "workload files": (end) => workloadFiles.run(end),
+    workloads: (end) => parts.workloadKeeper.run(end),
+    ...(parts.docker && { docker: dockerLoop(parts.docker) }),
   };
 }
 
@@ -112,7 +115,10 @@ function explainOf({ config, replica }: Parts, contact: Contact): Omit<ExplainDe
 }
 
 /** Who follows what the server says. */
-function followerOf({ config, replica, follower, health, workloadFiles, sync }: Parts, startAnew: () => void): (touched: Touched) => void {
+function followerOf(
+  { config, replica, follower, health, workloadKeeper, docker, sync }: Parts,
+  startAnew: () => void,
+): (touched: Touched) => void {
   const facts = config.membership.cluster;
   return (touched) => {
     if (touched.all && !sameFacts(replica.state.cluster, facts)) startAnew();
@@ -120,22 +126,26 @@ function followerOf({ config, replica, follower, health, workloadFiles, sync }: 
     const isFirst = !sync.done;
     sync.done = true;
     health.touched(touched.ownWorkloads);
-    if (isFirst || touched.ownWorkloads.size > 0) workloadFiles.touched();
+    if (!isFirst && touched.ownWorkloads.size === 0) return;
+    workloadKeeper.touched();
+    docker?.touched();
   };
 }
 
 function heartbeatOf(parts: Parts, contact: Contact): Loop {
-  const { config, transport, replica, applied, trouble, portTrouble, dns, workloadFiles, store, follower } = parts;
+  const { config, transport, replica, applied, trouble, portTrouble, dns, workloadFiles, workloadKeeper, docker, store, follower } = parts;
   const { node: nodeName, cluster: facts } = config.membership;
   const problems = (): string[] => [
     ...trouble.list(),
     ...contact.problems(),
     ...dns.problems(),
     ...workloadFiles.problems(),
+    ...workloadKeeper.problems(),
+    ...someOf(docker?.problems() ?? [], "more containers cannot be registered"),
     ...store.problems(),
     ...replica.problems(),
     ...refusedProblems(follower.notes),
-    ...someOf(portTrouble.list()),
+    ...someOf(portTrouble.list(), "more ports cannot be opened"),
   ];
   const deps = {
     transport,
@@ -150,8 +160,12 @@ function heartbeatOf(parts: Parts, contact: Contact): Loop {
 }
 
 /** Of many that are alike, a few say it. */
-function someOf(lines: readonly string[]): readonly string[] {
-  return lines.length <= MAX_ALIKE ? lines : [...lines.slice(0, MAX_ALIKE), `${lines.length - MAX_ALIKE} more ports cannot be opened`];
+function someOf(lines: readonly string[], others: string): readonly string[] {
+  return lines.length <= MAX_ALIKE ? lines : [...lines.slice(0, MAX_ALIKE), `${lines.length - MAX_ALIKE} ${others}`];
+}
+
+function dockerLoop(docker: DockerDiscovery): Loop {
+  return (end) => docker.run(end);
 }
 
 function nodeLoopOf({ config, client, network, dns, follower, trouble }: Parts): Loop {

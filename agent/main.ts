@@ -9,7 +9,7 @@ import { openKernelTools } from "./dataplane/exec.ts";
 import { createWrites } from "./dataplane/writes.ts";
 import { AGENT_EXAMPLES, CLEANUP_EXAMPLES, JOIN_EXAMPLES, RUN_EXAMPLES } from "./examples.ts";
 import { parseStubDomain } from "./dns/stub-domains.ts";
-import { collect, openLog, repeated, withRunFlags, type CommonFlags, type RunFlags } from "./flags.ts";
+import { collect, DEFAULT_DOCKER_SOCKET, openLog, repeated, withRunFlags, type CommonFlags, type RunFlags } from "./flags.ts";
 import { forceExit } from "./force-exit.ts";
 import { joinFleet, readToken } from "./join.ts";
 import { isAgentRunning, lockNamespace, lockState } from "./lock.ts";
@@ -141,6 +141,7 @@ async function runUntilStopped(flags: RunFlags): Promise<void> {
   log.info({ node: membership.node, server: connection.server, stateDir, version: await ownVersion() }, "the agent starts");
   const {
     workloadsDir,
+    docker,
     dataplane,
     dnsListen,
     dnsListeners,
@@ -156,6 +157,7 @@ async function runUntilStopped(flags: RunFlags): Promise<void> {
     credentialsFile,
     stateDir,
     workloadsDir,
+    dockerSocket: docker === true ? DEFAULT_DOCKER_SOCKET : docker,
     dataplane,
     dnsListen,
     dnsListeners,

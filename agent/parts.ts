@@ -11,6 +11,8 @@ import type { HostTools } from "./dataplane/exec.ts";
 import { putInAll } from "./dataplane/mailbox.ts";
 import { placesToListen } from "./dns/places.ts";
 import { createDnsMembers, type DnsMembers } from "./dns/members.ts";
+import { createDockerDiscovery, type DockerDiscovery } from "./docker/discovery.ts";
+import { openEngine } from "./docker/engine.ts";
 import { createFollower, type Follower } from "./follow.ts";
 import { createHealth, type Health } from "./health/loop.ts";
 import { createHealthPorts, type HealthPorts } from "./health-port/health-ports.ts";
@@ -27,7 +29,8 @@ import { createAppliedTracker, type AppliedTracker } from "./sync/applied.ts";
 import { createReplicaStore, type ReplicaStore } from "./sync/replica-store.ts";
 import { createReplica, type Replica } from "./sync/replica.ts";
 import { createTrouble, type Trouble } from "./trouble.ts";
-import { createWorkloadFiles, type WorkloadFiles } from "./workloads/loop.ts";
+import { createWorkloadFiles, type WorkloadFiles } from "./workloads/files.ts";
+import { createWorkloadKeeper, type WorkloadKeeper } from "./workloads/keeper.ts";
 
 /** What the agent consists of, put together; nothing runs yet. */
 export interface Parts {
@@ -47,6 +50,9 @@ export interface Parts {
   readonly client: Client;
   readonly health: Health;
   readonly workloadFiles: WorkloadFiles;
+  /** Absent where no engine is to be asked. */
+  readonly docker: DockerDiscovery | undefined;
+  readonly workloadKeeper: WorkloadKeeper;
   readonly trouble: Trouble;
   /** Ports that other programs have. */
   readonly portTrouble: Trouble;
@@ -95,10 +101,18 @@ export async function openParts(config: AgentConfig, tools: HostTools, signal: A
   const workloadFiles = createWorkloadFiles({
     folder: config.workloadsDir,
     nodeName,
+    onChange: (keys) => {
+      health.touched(keys);
+      workloadKeeper.touched();
+    },
+    log,
+  });
+  const docker = openDocker({ config, client, state, network, onChange: () => workloadKeeper.touched() });
+  const workloadKeeper = createWorkloadKeeper({
+    sources: docker ? [workloadFiles, docker] : [workloadFiles],
     client,
     own: state.ownWorkloads,
     synced: () => sync.done,
-    onChecks: (keys) => health.touched(keys),
     log,
   });
   const health = createHealth({
@@ -124,8 +138,28 @@ export async function openParts(config: AgentConfig, tools: HostTools, signal: A
     follower,
     health,
     workloadFiles,
+    docker,
+    workloadKeeper,
     sync,
   };
+}
+
+interface DockerParts extends Pick<Parts, "config" | "client" | "network"> {
+  readonly state: Replica["state"];
+  readonly onChange: () => void;
+}
+
+function openDocker({ config, client, state, network, onChange }: DockerParts): DockerDiscovery | undefined {
+  if (config.dockerSocket === undefined) return undefined;
+  return createDockerDiscovery({
+    engine: openEngine(config.dockerSocket),
+    nodeName: config.membership.node,
+    nodeIps: () => network.now.addresses,
+    own: state.ownWorkloads,
+    report: (key, status, end) => reportHealth(client, key, status, end),
+    onChange,
+    log: config.log,
+  });
 }
 
 function openAddressRoutes({ config, tools, trouble, network }: Pick<Parts, "config" | "tools" | "trouble" | "network">): AddressRoutes {

@@ -173,8 +173,13 @@ export type WorkloadInput = z.input<typeof Workload>;
  * no check stands in its spec.
  */
 export const LOCAL_CHECKS_ANNOTATION = "fairlead.dev/local-checks";
-/** Set by an agent on the Workloads that it keeps from files: which file. It removes what the file no longer has. */
+/** Set by an agent on the Workloads that it keeps from files and containers: which one. It removes what is no longer there. */
 export const SOURCE_ANNOTATION = "fairlead.dev/source";
+/** Set by an agent on the Workload of a container: its id, and why others reach it where they do. */
+export const CONTAINER_ANNOTATION = "fairlead.dev/container";
+export const ADDRESS_REASON_ANNOTATION = "fairlead.dev/address-reason";
+/** Asks the server for a Service of this name with the Workload's label `app` as selector, where there is none. */
+export const EXPOSE_ANNOTATION = "fairlead.dev/expose";
 
 /** Without a verdict it gets no traffic: it has checks, here or in a file on its host. */
 export function needsVerdict({ metadata, spec }: Pick<Workload, "metadata" | "spec">): boolean {

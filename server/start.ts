@@ -8,6 +8,7 @@ import { createAdmission } from "./admission/admit.ts";
 import { createApp } from "./app.ts";
 import { fleetRoutes } from "./api/fleet/routes.ts";
 import { finishNamespaces } from "./api/delete.ts";
+import { exposeService } from "./api/expose-service.ts";
 import { createTurns } from "./api/in-turn.ts";
 import { rewriteService } from "./api/rewrite-service.ts";
 import { createPolls } from "./api/polls.ts";
@@ -15,6 +16,7 @@ import type { App } from "./api/route.ts";
 import { makeNamespaces } from "./bootstrap.ts";
 import type { Config } from "./config.ts";
 import { compactionLoop } from "./controllers/compaction.ts";
+import { exposeServices } from "./controllers/exposed-services.ts";
 import { startControllers } from "./controllers/start.ts";
 import { giveToWaiting } from "./controllers/waiting-balancers.ts";
 import { createMetrics } from "./metrics.ts";
@@ -100,9 +102,10 @@ async function open(config: Config, log: Logger, undo: (() => Promise<void> | vo
     { store, families: familiesIn(config.loadBalancerCidrs), rewrite: (service) => rewriteService(resources, service), log },
     stopping.signal,
   );
+  const exposed = await exposeServices({ store, create: (manifest) => exposeService(resources, manifest), log }, stopping.signal);
   undo.push(async () => {
     stopping.abort();
-    await waiting.ended();
+    await Promise.all([waiting.ended(), exposed.ended()]);
   });
   await finishNamespaces(resources);
   let ready = false;

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { LOCAL_CHECKS_ANNOTATION } from "#proto/workload.ts";
-import { parseWorkloadFile, sourceOf } from "./manifest.ts";
+import { parseWorkloadFile } from "./manifest.ts";
+import { sourceOf } from "./mark.ts";
 
 const at = { file: "web.yaml", nodeName: "vm-1" };
 const aFile = (spec: string, name = "web-1") => `apiVersion: fairlead.dev/v1\nkind: Workload\nmetadata: { name: ${name} }\nspec: ${spec}\n`;
@@ -26,7 +27,7 @@ test("the mark says the file, and changes with what the file says", () => {
   const [same] = parseWorkloadFile(`# a comment\n${aFile("{}")}`, at);
   const [other] = parseWorkloadFile(aFile("{ weight: 2 }"), at);
   if (!one || !same || !other) throw new Error("no workload");
-  expect(sourceOf(one.workload)?.file).toBe("web.yaml");
+  expect(sourceOf(one.workload)?.source).toBe("web.yaml");
   expect(sourceOf(same.workload)).toEqual(sourceOf(one.workload));
   expect(sourceOf(other.workload)).not.toEqual(sourceOf(one.workload));
 });

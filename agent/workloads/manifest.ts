@@ -1,9 +1,9 @@
-import { createHash } from "node:crypto";
 import { parseAllDocuments } from "yaml";
 import { AppError } from "#proto/error.ts";
 import { keyOf, type ObjectKey } from "#proto/meta.ts";
 import { parseObject } from "#proto/parse.ts";
-import { LOCAL_CHECKS_ANNOTATION, SOURCE_ANNOTATION, type Check, type Workload } from "#proto/workload.ts";
+import { LOCAL_CHECKS_ANNOTATION, type Check, type Workload } from "#proto/workload.ts";
+import { marked } from "./mark.ts";
 
 /** One Workload of a file, in the form that the server takes. */
 export interface FileWorkload {
@@ -32,15 +32,6 @@ export function parseWorkloadFile(text: string, { file, nodeName }: { readonly f
   return Array.from(found.values());
 }
 
-/**
- * The file that a Workload of the server came from; undefined when it came from none. The mark is `FILE#HASH` of what the file says, so that a change
- * of the file is seen, and what others changed since (a drain) is left alone.
- */
-export function sourceOf(workload: Workload): { readonly file: string; readonly hash: string } | undefined {
-  const match = /^(.*)#([0-9a-f]{16})$/.exec(workload.metadata.annotations?.[SOURCE_ANNOTATION] ?? "");
-  return match?.[1] === undefined || match[2] === undefined ? undefined : { file: match[1], hash: match[2] };
-}
-
 function workloadOf(value: unknown, { file, nodeName }: { readonly file: string; readonly nodeName: string }): FileWorkload {
   const parsed = parseObject("Workload", withDefaults(value, nodeName));
   const key = keyOf(parsed);
@@ -59,18 +50,14 @@ function workloadOf(value: unknown, { file, nodeName }: { readonly file: string;
     ...(localChecks.length > 0 && { [LOCAL_CHECKS_ANNOTATION]: String(localChecks.length) }),
   };
   const spec = { ...parsed.spec, checks: parsed.spec.checks.filter(({ exec }) => exec === undefined) };
-  const hash = createHash("sha256")
-    .update(JSON.stringify([labels, annotations, spec]))
-    .digest("hex")
-    .slice(0, 16);
   const workload: Workload = {
     apiVersion: "fairlead.dev/v1",
     kind: "Workload",
-    metadata: { name, namespace, ...(labels && { labels }), annotations: { ...annotations, [SOURCE_ANNOTATION]: `${file}#${hash}` } },
+    metadata: { name, namespace, ...(labels && { labels }), annotations },
     spec,
     status: {},
   };
-  return { key, workload, localChecks };
+  return { key, workload: marked(workload, file), localChecks };
 }
 
 /** Namespace and node may be left out in a file of this host. */

@@ -16,6 +16,9 @@ export interface DockerOptions {
 }
 
 export interface Docker extends AsyncDisposable {
+  readonly socketPath: string;
+  // The daemon is ended, as by systemd or by SIGKILL, and started again.
+  restart(how: "TERM" | "KILL"): Promise<void>;
   cli(...args: readonly string[]): Promise<string>; // what it prints
   // A container that does nothing by itself; programs are run in it as on any machine of the fleet.
   runContainer(name: string, options?: ContainerOptions): Promise<Container>;
@@ -41,7 +44,8 @@ export async function startDocker(
 ): Promise<Docker> {
   await removeOrphanedFolders();
   const folder = await mkdtemp(join(tmpdir(), `${FOLDER}${fleet.name}-`)); // on a disk: Docker's overlays cannot lie on the host's, which are one themselves
-  const socket = `unix://${folder}/sock`;
+  const socketPath = `${folder}/sock`;
+  const socket = `unix://${socketPath}`;
   const cli = async (...args: readonly string[]): Promise<string> =>
     (await host.run("docker", ["--host", socket, ...args], { timeoutMs: 60_000 })).stdout;
   await host.run("sysctl", ["-qw", `net.ipv4.ip_forward=${forwarding === "on" ? 1 : 0}`]);
@@ -50,19 +54,31 @@ export async function startDocker(
   const script = 'umount --lazy /sys && exec "$@"';
   const daemon = ["unshare", "--mount", "--propagation", "slave", "sh", "-c", script, "sh", "dockerd", ...places, ...daemonArgs];
   const [file = "", ...args] = daemon;
-  const dockerd = await host.spawn(file, args);
-  try {
+  const start = async () => {
+    const program = await host.spawn(file, args);
     await waitFor(async () => (await host.run("docker", ["--host", socket, "version"], { reject: false })).exitCode === 0, {
       what: "the Docker daemon",
       timeoutMs: 30_000,
       intervalMs: 100,
+    }).catch(async (cause: unknown) => {
+      throw new Error(`dockerd did not start on ${host.name}: ${(await program.output()).slice(-3_000)}`, { cause });
     });
+    return program;
+  };
+  let dockerd = await start();
+  try {
     await makeImage(folder, cli);
   } catch (cause) {
-    throw new Error(`dockerd did not start on ${host.name}: ${(await dockerd.output()).slice(-3_000)}`, { cause });
+    throw new Error(`no image on ${host.name}: ${(await dockerd.output()).slice(-3_000)}`, { cause });
   }
   return {
     cli,
+    socketPath,
+    async restart(how) {
+      if (how === "KILL") await dockerd.kill();
+      else await dockerd.stop({ graceMs: 30_000 });
+      dockerd = await start();
+    },
     async runContainer(name, { publish, network, flags = [] } = {}) {
       const where = [...(publish === undefined ? [] : ["--publish", publish]), ...(network === undefined ? [] : ["--network", network])];
       // Bounded, should everything that would end it be killed.

@@ -15,7 +15,8 @@ import { createReplica, type Replica } from "#agent/sync/replica.ts";
 import { runAll } from "#agent/sync/scope.ts";
 import type { Touched } from "#agent/sync/state.ts";
 import { watchLoop } from "#agent/sync/watch-loop.ts";
-import { createWorkloadFiles } from "#agent/workloads/loop.ts";
+import { createWorkloadFiles } from "#agent/workloads/files.ts";
+import { createWorkloadKeeper } from "#agent/workloads/keeper.ts";
 import { FleetStatus, JoinTokenCreated } from "#proto/agents.ts";
 import { clientOver, createClient, type Client } from "#proto/client.ts";
 import { openTransport, type Connection } from "#proto/client-http.ts";
@@ -135,15 +136,19 @@ async function startAgent({ connection, stateDir }: AgentOptions): Promise<Agent
   const workloadFiles = createWorkloadFiles({
     folder: join(stateDir, "workloads.d"),
     nodeName: "vm-1",
+    onChange: () => keeper.touched(),
+    log: quiet,
+  });
+  const keeper = createWorkloadKeeper({
+    sources: [workloadFiles],
     client: clientOver(transport),
     own: replica.state.ownWorkloads,
     synced: () => touched.length > 0,
-    onChecks: () => undefined,
     log: quiet,
   });
   const follow = (what: Touched): void => {
     touched.push(what);
-    if (touched.length === 1 || what.ownWorkloads.size > 0) workloadFiles.touched();
+    if (touched.length === 1 || what.ownWorkloads.size > 0) keeper.touched();
     applied.want(what.revision);
     applied.applied(what.revision);
   };
@@ -151,7 +156,8 @@ async function startAgent({ connection, stateDir }: AgentOptions): Promise<Agent
   const ended = runAll(ending.signal, {
     watch: (end) => watchLoop({ transport, replica, store, follow, applied, contact, log: quiet }, end),
     persistence: (end) => store.run(end),
-    workloads: (end) => workloadFiles.run(end),
+    "workload files": (end) => workloadFiles.run(end),
+    workloads: (end) => keeper.run(end),
     heartbeat: (end) =>
       heartbeatLoop(
         {

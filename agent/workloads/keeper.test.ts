@@ -8,7 +8,8 @@ import type { InputOf } from "#proto/kinds.ts";
 import { parseObject } from "#proto/parse.ts";
 import { type Workload } from "#proto/workload.ts";
 import { waitFor } from "#test/wait-for.ts";
-import { createWorkloadFiles } from "./loop.ts";
+import { createWorkloadFiles } from "./files.ts";
+import { createWorkloadKeeper } from "./keeper.ts";
 
 const yaml = (name: string, spec = "{}") => `apiVersion: fairlead.dev/v1\nkind: Workload\nmetadata: { name: ${name} }\nspec: ${spec}\n`;
 
@@ -40,15 +41,15 @@ async function start({ files = {}, refuse = [] as string[] } = {}) {
     },
   } as unknown as Client; // the four verbs that it uses
   let synced = true;
-  const workloads = createWorkloadFiles({
-    folder,
-    nodeName: "vm-1",
-    client,
-    own: held,
-    synced: () => synced,
-    onChecks: () => undefined,
-    log: { info: () => undefined, warn: () => undefined },
-  });
+  const log = { info: () => undefined, warn: () => undefined };
+  const read = createWorkloadFiles({ folder, nodeName: "vm-1", onChange: () => keeper.touched(), log });
+  const keeper = createWorkloadKeeper({ sources: [read], client, own: held, synced: () => synced, log });
+  const workloads = {
+    localChecks: read.localChecks,
+    touched: keeper.touched,
+    run: (signal: AbortSignal) => Promise.all([read.run(signal), keeper.run(signal)]),
+    problems: () => [...read.problems(), ...keeper.problems()],
+  };
   const ending = new AbortController();
   const run = (): void => {
     const ended = workloads.run(ending.signal);

@@ -1,0 +1,196 @@
+import { constants } from "node:os";
+import type { Logger } from "pino";
+import { z } from "zod";
+import { backoffMs, pause } from "#proto/backoff.ts";
+import { describeError } from "#proto/error.ts";
+import type { ObjectKey } from "#proto/meta.ts";
+import type { Workload } from "#proto/workload.ts";
+import type { Report } from "#agent/health/workload-health.ts";
+import { runAll } from "#agent/sync/scope.ts";
+import { createWake } from "#agent/sync/wake.ts";
+import type { WorkloadEnd, WorkloadSource } from "#agent/workloads/keeper.ts";
+import type { Container, EngineEvent, Network } from "./container.ts";
+import type { Engine } from "./engine.ts";
+import { SERVICE_LABEL } from "./labels.ts";
+import { createVerdicts } from "./verdicts.ts";
+import { containerOf, workloadOf, type Found } from "./workload.ts";
+
+export interface DockerDeps {
+  readonly engine: Engine;
+  readonly nodeName: string;
+  readonly nodeIps: () => readonly string[];
+  /** This node's workloads, as last heard. */
+  readonly own: ReadonlyMap<ObjectKey, Workload>;
+  readonly report: Report;
+  /** What it wants registered has changed. */
+  readonly onChange: () => void;
+  readonly log: Pick<Logger, "info" | "warn">;
+}
+
+export interface DockerDiscovery extends WorkloadSource {
+  /** The server's side of this node's workloads has changed. */
+  touched(): void;
+  run(signal: AbortSignal): Promise<void>;
+  problems(): readonly string[];
+}
+
+/** Events are told once: what one did not tell is seen by then. */
+const LIST_AGAIN_MS = 60_000;
+/** An engine that was never heard for so long has no containers: the host has booted, and Docker has not. */
+const SILENT_MS = 60_000;
+/** A container that was told to stop and still runs: it does not mean to. */
+const STOPPING_MS = 60_000;
+const SIGTERM = constants.signals.SIGTERM;
+
+/** The labelled containers of this host's Docker engine as Workloads: events say when to look, and lists and inspections say what there is. */
+export function createDockerDiscovery(deps: DockerDeps): DockerDiscovery {
+  const { engine, log } = deps;
+  const containers = new Map<string, Container>();
+  /** By id: since when (performance.now()). */
+  const stopping = new Map<string, number>();
+  const due = new Set<string>();
+  const wake = createWake();
+  let networks: ReadonlyMap<string, Network> = new Map();
+  let listAll = true;
+  let isListed = false;
+  let trouble: string | undefined;
+  let found: ReadonlyMap<string, Found> = new Map();
+
+  /** Pure functions of what was seen: cheap, and right also when only the node's addresses have changed. */
+  function recompute(): void {
+    const facts = { networks, nodeIps: deps.nodeIps(), nodeName: deps.nodeName };
+    const before = found;
+    found = new Map(Array.from(containers, ([id, container]) => [id, workloadOf(container, facts)]));
+    for (const [id, one] of found) {
+      const was = before.get(id);
+      if (one.kind === "fault" && !(was?.kind === "fault" && was.why === one.why))
+        log.warn({ container: containers.get(id)?.Name, error: one.why }, "a container cannot be registered");
+    }
+    deps.onChange();
+    verdicts.touched();
+  }
+
+  async function look(signal: AbortSignal): Promise<void> {
+    const isWhole = listAll;
+    listAll = false;
+    const ids = isWhole ? await engine.containers(signal) : [...due];
+    if (isWhole) {
+      networks = new Map((await engine.networks(signal)).map((network) => [network.Id, network]));
+      for (const id of containers.keys()) if (!ids.includes(id)) containers.delete(id);
+    }
+    due.clear();
+    for (const id of ids) {
+      const container = await inspect(id, signal);
+      if (container?.State.Running === true) containers.set(id, container);
+      else containers.delete(id);
+      if (!containers.has(id)) stopping.delete(id);
+    }
+    isListed = true;
+    recompute();
+  }
+
+  /** One that is not as we know containers stops no other. */
+  async function inspect(id: string, signal: AbortSignal): Promise<Container | undefined> {
+    try {
+      return await engine.container(id, signal);
+    } catch (error) {
+      if (!(error instanceof z.ZodError)) throw error;
+      log.warn({ container: id.slice(0, 12), error: describeError(error) }, "Docker describes a container in a way that is not understood");
+      return undefined;
+    }
+  }
+
+  function heard({ Type, Action, Actor }: EngineEvent): void {
+    if (Type === "network") listAll = true;
+    else if (!Object.hasOwn(Actor.Attributes, SERVICE_LABEL) && !containers.has(Actor.ID)) return;
+    else if (Action === "kill" && isStop(containers.get(Actor.ID), Actor.Attributes["signal"])) stopping.set(Actor.ID, performance.now());
+    else if (Action === "start" || Action === "die") stopping.delete(Actor.ID);
+    // Commands that are run inside, also those of a HEALTHCHECK, change nothing of it.
+    if (Type === "container" && /^(exec_|top|attach|resize|copy|archive|export|commit)/.test(Action)) return;
+    if (Type === "container") due.add(Actor.ID);
+    wake.ring();
+  }
+
+  /** Until the engine ends, or something fails. */
+  async function follow(signal: AbortSignal): Promise<void> {
+    const events = await engine.events(signal); // from here on nothing is missed
+    listAll = true;
+    wake.ring();
+    await runAll(signal, {
+      events: async () => {
+        for await (const event of events) heard(event);
+        throw new Error("the engine has ended");
+      },
+      looks: async (end) => {
+        while (!end.aborted) {
+          await wake.wait(AbortSignal.any([end, AbortSignal.timeout(LIST_AGAIN_MS)]));
+          if (end.aborted) return;
+          if (due.size === 0) listAll = true;
+          for (const [id, since] of stopping) if (performance.now() - since > STOPPING_MS) stopping.delete(id);
+          await look(end);
+          trouble = undefined;
+        }
+      },
+    });
+  }
+
+  async function followAgain(signal: AbortSignal): Promise<void> {
+    const since = performance.now();
+    for (let failures = 1; !signal.aborted; failures++) {
+      const before = performance.now();
+      await follow(signal).catch((error: unknown) => {
+        if (signal.aborted) return;
+        const why = describeError(error);
+        if (trouble === undefined) log.warn({ error: why }, "Docker does not answer; its containers stay as they were last seen");
+        trouble = `Docker: ${why}`;
+      });
+      if (performance.now() - before > 30_000) failures = 1;
+      if (!isListed && performance.now() - since > SILENT_MS) {
+        isListed = true;
+        recompute();
+      }
+      await pause(backoffMs(failures, Math.random()), signal);
+    }
+  }
+
+  const wanted = (): (readonly [string, Extract<Found, { kind: "workload" }>])[] =>
+    [...found].flatMap(([id, one]) => (one.kind === "workload" && !stopping.has(id) ? [[id, one] as const] : []));
+  const verdicts = createVerdicts({
+    wanted: () => wanted().map(([, one]) => one),
+    own: deps.own,
+    report: deps.report,
+    log,
+  });
+
+  return {
+    wanted: () => wanted().map(([, { key, workload }]) => [key, workload] as const),
+    end(source): WorkloadEnd | undefined {
+      const name = containerOf(source);
+      if (name === undefined) return undefined;
+      if (!isListed) return "keep";
+      const [id] = [...containers].find(([, { Name }]) => Name === name) ?? [];
+      return id !== undefined && stopping.has(id) ? "drain" : "at once";
+    },
+    touched: () => verdicts.touched(),
+    async run(signal) {
+      try {
+        await runAll(signal, { containers: followAgain, verdicts: (end) => verdicts.run(end) });
+      } finally {
+        await engine.close();
+      }
+    },
+    problems: () => [
+      ...(trouble === undefined ? [] : [trouble]),
+      ...Array.from(found).flatMap(([id, one]) =>
+        one.kind === "fault" ? [`container ${containers.get(id)?.Name ?? id.slice(0, 12)}: ${one.why}`] : [],
+      ),
+    ],
+  };
+}
+
+/** `docker stop` sends the container's own stop signal first; other signals are none of ours. */
+function isStop(container: Container | undefined, signal: string | undefined): boolean {
+  const name = (container?.Config.StopSignal ?? "SIGTERM").replace(/^(?:SIG)?/, "SIG");
+  const number = Object.entries(constants.signals).find(([known]) => known === name)?.[1] ?? SIGTERM;
+  return signal === String(number) || signal === name || signal === container?.Config.StopSignal;
+}
