@@ -124,7 +124,7 @@ export function createDockerDiscovery(deps: DockerDeps): DockerDiscovery {
       looks: async (end) => {
         while (!end.aborted) {
           await wake.wait(AbortSignal.any([end, AbortSignal.timeout(LIST_AGAIN_MS)]));
-          if (end.aborted) return;
+          if (isOver(end)) return;
           if (due.size === 0) listAll = true;
           for (const [id, since] of stopping) if (performance.now() - since > STOPPING_MS) stopping.delete(id);
           await look(end);
@@ -186,6 +186,10 @@ export function createDockerDiscovery(deps: DockerDeps): DockerDiscovery {
       ),
     ],
   };
+}
+
+function isOver(signal: AbortSignal): boolean {
+  return signal.aborted;
 }
 
 /** `docker stop` sends the container's own stop signal first; other signals are none of ours. */

@@ -27,7 +27,11 @@ export function openEngine(socketPath: string): Engine {
   async function send(path: string, query: Readonly<Record<string, string>>, signal: AbortSignal): Promise<Dispatcher.ResponseData> {
     const search = new URLSearchParams(query);
     // Events come when they come.
-    return await request(`http://docker${path}?${search}`, { dispatcher, signal, ...(path === "/events" && { bodyTimeout: 0 }) });
+    return await request(`http://docker${path}?${search.toString()}`, {
+      dispatcher,
+      signal,
+      ...(path === "/events" && { bodyTimeout: 0 }),
+    });
   }
 
   async function get<Schema extends z.ZodType>(

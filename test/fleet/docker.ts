@@ -17,8 +17,8 @@ export interface DockerOptions {
 
 export interface Docker extends AsyncDisposable {
   readonly socketPath: string;
-  // The daemon is ended, as by systemd or by SIGKILL, and started again.
-  restart(how: "TERM" | "KILL"): Promise<void>;
+  // The daemon is ended, and with it its containers, and started again.
+  restart(): Promise<void>;
   cli(...args: readonly string[]): Promise<string>; // what it prints
   // A container that does nothing by itself; programs are run in it as on any machine of the fleet.
   runContainer(name: string, options?: ContainerOptions): Promise<Container>;
@@ -74,9 +74,8 @@ export async function startDocker(
   return {
     cli,
     socketPath,
-    async restart(how) {
-      if (how === "KILL") await dockerd.kill();
-      else await dockerd.stop({ graceMs: 30_000 });
+    async restart() {
+      await dockerd.stop({ graceMs: 30_000 });
       dockerd = await start();
     },
     async runContainer(name, { publish, network, flags = [] } = {}) {
