@@ -84,7 +84,9 @@ export const WorkloadSpec = z
     reach: z
       .enum(["Fleet", "Node"])
       .optional()
-      .describe("Who reaches the address. Node: only programs on its own host, so that no other host sends there. Default: the whole fleet."),
+      .describe(
+        "Who reaches the address. Node: only programs on its own host, so that no other host sends there. Default: the whole fleet.",
+      ),
     ports: z.array(WorkloadPort).max(100).default([]).describe("The ports at which it listens; 100 at most."),
     weight: z
       .int()

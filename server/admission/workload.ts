@@ -29,8 +29,9 @@ export async function admitWorkload(previous: Workload | undefined, next: Worklo
       fault("spec.node", "there is no Node of this name; `fairlead get nodes` lists those that there are", { value: next.spec.node }),
     );
   const address = node && addressOf(next, node, faults);
+  const before = previous?.spec;
   const unchanged =
-    previous?.spec.address === address && previous?.spec.node === next.spec.node && previous?.spec.reach === next.spec.reach;
+    before !== undefined && before.address === address && before.node === next.spec.node && before.reach === next.spec.reach;
   // What only its own host sends to is that host's own affair: bridges of Docker have the same addresses on every host.
   const onlyOwnAddresses = parts.onlyOwnAddresses && next.spec.reach !== "Node";
   if (node && address !== undefined && !unchanged) checkAddress(address, node, { ...parts, onlyOwnAddresses }, faults);
