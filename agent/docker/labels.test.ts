@@ -59,6 +59,7 @@ test("Compose's names, and labels of one's own, are labels of the workload", () 
 });
 
 test.for([
+  { labels: { "fairlead.service": "1web" }, says: "fairlead.service=1web" },
   { labels: { "fairlead.service": "No Such" }, says: "fairlead.service=No Such" },
   { labels: { "fairlead.port": "0" }, says: 'fairlead.port: "0" is no port' },
   { labels: { "fairlead.port": "http=80=90" }, says: "fairlead.port" },

@@ -1,5 +1,5 @@
 import type { z } from "zod";
-import { DnsLabel, PortName, PortNumber } from "#proto/meta.ts";
+import { DnsLabel, PortName, PortNumber, Rfc1035Label } from "#proto/meta.ts";
 
 /** The labels of a container that are for us. `fairlead.service` is what makes it a Workload. */
 export const SERVICE_LABEL = "fairlead.service";
@@ -42,7 +42,7 @@ export function readLabels(labels: Readonly<Record<string, string>>): ContainerW
   const unknown = Object.keys(labels).find((name) => name.startsWith("fairlead.") && !KNOWN.includes(name));
   if (unknown !== undefined) throw new Error(`there is no label ${unknown}; there are ${KNOWN.join(", ")}`);
   return {
-    service: checked(DnsLabel, service, `${SERVICE_LABEL}=${service}`),
+    service: checked(Rfc1035Label, service, `${SERVICE_LABEL}=${service}`),
     namespace: checked(DnsLabel, labels["fairlead.namespace"] ?? "default", "fairlead.namespace"),
     ports: listOf(labels["fairlead.port"]).map(portOf),
     weight: weightOf(labels["fairlead.weight"]),

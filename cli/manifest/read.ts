@@ -26,6 +26,11 @@ export async function* readManifests(paths: readonly string[], { recursive, io }
   }
 }
 
+/** A whole file, or `-` for stdin. */
+export async function readText(path: string, io: Io): Promise<string> {
+  return path === "-" ? io.readStdin(MAX_FILE_BYTES) : readBounded(path);
+}
+
 /** A file that cannot be used is a fault of its own, and the next one is read. */
 async function parseFile(file: string): Promise<Parsed[]> {
   try {

@@ -70,6 +70,25 @@ export function declareObjects({ program, bind }: Tree): void {
   ]);
   bind(apply, async () => (await import("../commands/apply.ts")).apply);
 
+  const imports = program
+    .command("import")
+    .summary("manifests from what others have written")
+    .description("Print manifests made of the files of other tools.");
+  examples(imports, ["fairlead import compose docker-compose.yml | fairlead apply -f -"]);
+  const compose = imports
+    .command("compose")
+    .summary("services from a Compose file")
+    .description(
+      "Print a Service for each service of a Compose file that has ports; what could not be carried over is listed on stderr. With\n--print override, print the override file for Compose whose labels make `fairlead agent --docker` find the containers.\nVariables are those of the environment.",
+    )
+    .argument("<file>", "the Compose file, or - for stdin")
+    .addOption(new Option("--print <what>", "what to print").choices(["services", "override"]).default("services"));
+  examples(compose, [
+    "fairlead import compose docker-compose.yml | fairlead apply -f -",
+    "fairlead import compose docker-compose.yml --print override > docker-compose.override.yml",
+  ]);
+  bind(compose, async () => (await import("../commands/import-compose.ts")).importComposeFile);
+
   const remove = program
     .command("delete")
     .summary("delete objects")

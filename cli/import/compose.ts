@@ -1,0 +1,140 @@
+import { parseDocument } from "yaml";
+import { AppError } from "#proto/error.ts";
+import { Rfc1035Label } from "#proto/meta.ts";
+import type { ServiceInput } from "#proto/service.ts";
+import { ComposeFile, type ComposeService } from "./compose-schema.ts";
+import { interpolated } from "./interpolate.ts";
+import { portsOf, type ServicePort } from "./ports.ts";
+
+/** A Compose file → Services of ours, and what could not be carried over, in words. Pure. */
+export interface Imported {
+  readonly services: readonly ServiceInput[];
+  /** Compose's override file: the labels by which `fairlead agent --docker` finds the containers. */
+  readonly override: ComposeOverride;
+  /** `SERVICE: …`, a line each. */
+  readonly notes: readonly string[];
+}
+
+export interface ComposeOverride {
+  readonly services: Readonly<Record<string, { readonly labels: Readonly<Record<string, string>> }>>;
+}
+
+export interface ImportOptions {
+  readonly file: string;
+  readonly namespace: string | undefined;
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+/** Throws Invalid for what is no Compose file. */
+export function importCompose(text: string, { file, namespace, env }: ImportOptions): Imported {
+  const notes: string[] = [];
+  const { services, include } = readFile(text, file);
+  if (include !== undefined) notes.push("include: other files are not read; import each by itself");
+  const made: ServiceInput[] = [];
+  const labels: Record<string, { labels: Record<string, string> }> = {};
+  for (const [name, service] of Object.entries(services)) {
+    const note = (line: string): void => void notes.push(`${name}: ${line}`);
+    const ports = portsOf(service, { valueOf: (value) => interpolated(value, env), note });
+    const own = serviceName(name, note);
+    tellWhatIsLeft(service, note);
+    if (own === undefined) continue;
+    if (ports.length === 0) {
+      note("no ports: nothing connects to it by a service; name its ports under `expose` if something does");
+      continue;
+    }
+    made.push(serviceOf(own, { service, ports, namespace }));
+    labels[name] = { labels: labelsOf(own, { ports, namespace }) };
+  }
+  return { services: made, override: { services: labels }, notes };
+}
+
+function readFile(text: string, file: string): ReturnType<typeof ComposeFile.parse> {
+  const document = parseDocument(text, { merge: true });
+  const [fault] = document.errors;
+  if (fault) throw new AppError("Invalid", `${file}: ${fault.message.split("\n")[0] ?? "is no YAML"}`, { cause: fault });
+  const parsed = ComposeFile.safeParse(toPlain(document, file));
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  throw new AppError("Invalid", `${file} is no Compose file: ${issue?.path.join(".") ?? ""}: ${issue?.message ?? "is not valid"}`, {
+    hint: "name a docker-compose.yml, with `services`",
+  });
+}
+
+function toPlain(document: { toJS: () => unknown }, file: string): unknown {
+  try {
+    return document.toJS();
+  } catch (cause) {
+    throw new AppError("Invalid", `${file}: too many aliases`, { cause }); // a "billion laughs" document
+  }
+}
+
+/** Compose takes more for a name than DNS does. */
+function serviceName(name: string, note: (line: string) => void): string | undefined {
+  if (Rfc1035Label.safeParse(name).success) return name;
+  const mended = name.toLowerCase().replaceAll(/[^a-z0-9-]+/g, "-");
+  if (!Rfc1035Label.safeParse(mended).success) {
+    note("its name can be no DNS name: left out");
+    return undefined;
+  }
+  note(`its name is no DNS label: the service is called ${mended}`);
+  return mended;
+}
+
+interface Made {
+  readonly ports: readonly ServicePort[];
+  readonly namespace: string | undefined;
+}
+
+function serviceOf(name: string, { service, ports, namespace }: Made & { readonly service: ComposeService }): ServiceInput {
+  const isHeadless = service.deploy?.endpoint_mode === "dnsrr";
+  const isOne = ports.length === 1;
+  return {
+    apiVersion: "v1",
+    kind: "Service",
+    metadata: { name, ...(namespace !== undefined && { namespace }) },
+    spec: {
+      selector: { app: name },
+      ...(isHeadless && { clusterIP: "None" }),
+      ports: ports.map(({ name: portName, port, protocol }) => ({
+        ...(isOne && portName === undefined ? {} : { name: portName ?? `${protocol.toLowerCase()}-${port}` }),
+        port,
+        targetPort: port,
+        protocol,
+      })),
+    },
+  };
+}
+
+function labelsOf(name: string, { ports, namespace }: Made): Record<string, string> {
+  const port = ports.map(({ port: number, protocol }) => `${number}${protocol === "TCP" ? "" : `/${protocol.toLowerCase()}`}`).join(",");
+  return { "fairlead.service": name, "fairlead.port": port, ...(namespace !== undefined && { "fairlead.namespace": namespace }) };
+}
+
+/** What has no place in a Service. That Compose goes on doing (images, volumes, the order of starts) is not named. */
+function tellWhatIsLeft(
+  { scale, deploy, healthcheck, networks, network_mode, profiles, ...more }: ComposeService,
+  note: (line: string) => void,
+): void {
+  const replicas = deploy?.replicas ?? scale;
+  if (replicas !== undefined && replicas !== "1")
+    note(
+      `${replicas} replicas: each container becomes a workload where it runs, with fairlead agent --docker; a fixed published port fits one a host`,
+    );
+  if (healthcheck && healthcheck.disable !== true)
+    note("healthcheck: Docker goes on running it, and fairlead agent --docker takes its verdict as readiness");
+  const aliases = aliasesOf(networks);
+  if (aliases.length > 0) note(`aliases ${aliases.join(", ")}: a service has one name; make an ExternalName service for each that is used`);
+  if (network_mode?.startsWith("service:") === true || network_mode?.startsWith("container:") === true)
+    note(`network_mode ${network_mode}: the labels belong to the container whose network it is`);
+  if (network_mode === "none") note("network_mode none: nobody reaches it");
+  if (profiles) note(`profiles ${profiles.join(", ")}: the service is there whether they are active or not`);
+  if (more.extends !== undefined) note("extends: what it takes over from the other service is not read");
+}
+
+function aliasesOf(networks: unknown): string[] {
+  if (typeof networks !== "object" || networks === null || Array.isArray(networks)) return [];
+  return Object.values(networks).flatMap((network: unknown) => {
+    const aliases: unknown = typeof network === "object" && network !== null && "aliases" in network ? network.aliases : undefined;
+    return Array.isArray(aliases) ? aliases.filter((alias) => typeof alias === "string") : [];
+  });
+}
