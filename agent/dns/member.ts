@@ -7,6 +7,8 @@ import { startStallMeter } from "./stall-meter.ts";
 /** The program of a member: the responder, told by messages what to answer. It starts no program, and its only file is the zone for the next start. */
 
 const REPORT_MS = 1000;
+/** An agent that has a state on its disk has read it by then, but on the slowest of hosts. */
+const PATIENCE_MS = 3000;
 
 const port = parentPort;
 if (!port) throw new Error("member.ts is started by members.ts, in a thread");
@@ -19,6 +21,7 @@ const log = {
 };
 const responder = createDnsResponder({
   ...start,
+  patienceMs: start.image?.restores ? PATIENCE_MS : 0,
   siblings: { token: start.loopToken, onProbeBack: (key) => tell({ kind: "probe-back", key }) },
   log,
   onBound: report,

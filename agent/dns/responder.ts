@@ -15,6 +15,7 @@ import { AllowedSources } from "./sources.ts";
 import type { StubDomain } from "./stub-domains.ts";
 import type { Siblings } from "./targets.ts";
 import type { Upstream } from "./upstream-udp.ts";
+import { createUntilTold } from "./until-told.ts";
 import { WireCache } from "./wire-cache.ts";
 import { ZoneIndex } from "./zone.ts";
 
@@ -44,6 +45,8 @@ export interface DnsLog {
 export interface DnsResponderOptions extends ResponderFacts {
   /** Where other names are asked, until `useUpstreams` says otherwise. */
   readonly upstreams?: readonly Upstream[] | undefined;
+  /** So long after the start a question waits for the state; 0, or absent = SERVFAIL at once. */
+  readonly patienceMs?: number;
   /** Others share the addresses. */
   readonly reusePort?: boolean;
   /** Absent = there are none. */
@@ -126,13 +129,15 @@ export function createDnsResponder(options: DnsResponderOptions): DnsResponder {
   };
   const others = new OtherNames(() => drop("forward-limit"), options.siblings);
   const useUpstreams = (upstreams: readonly Upstream[]): void => others.use(serversOf(upstreams, options));
-  const onMessage = createMessageHandler({ zone, wires, others, sources, counts, answers, drop });
+  const untilTold = createUntilTold(options.patienceMs ?? 0);
+  const onMessage = createMessageHandler({ zone, wires, others, sources, counts, answers, drop, untilTold });
 
   return {
     apply(changes, state) {
       isTold ||= state.synced;
       revision = state.revision;
       warnOf(zone.apply(changes, { all: state.all, synced: state.synced, serial: secondsNow() }));
+      if (state.synced) untilTold.release();
     },
     async take({ changes, begins, ends, serial, synced, revision: next }) {
       // What is not known whole takes nothing away.
@@ -143,6 +148,7 @@ export function createDnsResponder(options: DnsResponderOptions): DnsResponder {
       while (!zone.endAll(GONE_PER_TURN)) await nextTurn();
       zone.synced = synced;
       revision = next;
+      if (synced) untilTold.release();
     },
     restore(changes) {
       if (!isTold) warnOf(zone.say(changes, secondsNow()));
@@ -159,6 +165,7 @@ export function createDnsResponder(options: DnsResponderOptions): DnsResponder {
           listenAt(wanted, { accepts, onMessage, onDrop: drop, reusePort }, signal, (state) => places.set(wanted, state)),
         ),
       );
+      untilTold.release();
       others.close();
     },
     listening: () => places.allBound,

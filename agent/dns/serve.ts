@@ -11,6 +11,7 @@ import { octetLimit, writeRefusal, writeReply } from "./reply.ts";
 import type { Transport } from "./reply.ts";
 import type { AllowedSources } from "./sources.ts";
 import type { MessageHandler, OnDrop, Reply } from "./udp.ts";
+import type { UntilTold } from "./until-told.ts";
 import type { WireCache } from "./wire-cache.ts";
 import type { ZoneView } from "./zone.ts";
 
@@ -30,12 +31,13 @@ export interface ServeDeps {
   readonly counts: ServeCounts;
   readonly answers: AnswerCounts;
   readonly drop: OnDrop;
+  readonly untilTold: UntilTold;
 }
 
 const REVERSE = "\x04arpa\0";
 
 /** The way of each message: stranger, malformed, ours, or somebody else's. */
-export function createMessageHandler({ zone, wires, others, sources, counts, answers, drop }: ServeDeps): MessageHandler {
+export function createMessageHandler({ zone, wires, others, sources, counts, answers, drop, untilTold }: ServeDeps): MessageHandler {
   const answer = (query: Query, transport: Transport, reply: Reply): void => {
     const ready = wires.reply(query, octetLimit(transport, query.edns), zone.version, Math.random());
     if (ready) {
@@ -44,6 +46,8 @@ export function createMessageHandler({ zone, wires, others, sources, counts, ans
     }
     const outcome = answerQuery(query, zone, Math.random);
     if (outcome.kind === "answer") {
+      const isUnknown = !zone.synced && outcome.answer.rcode === RCODE.SERVFAIL;
+      if (isUnknown && untilTold.hold(() => answer(query, transport, reply))) return;
       const message = writeReply(query, outcome.answer, transport);
       wires.keep(query, outcome.answer, message, zone.version);
       tellOurs(query, message, reply);

@@ -13,6 +13,7 @@ import { OtherNames } from "#agent/dns/other-names.ts";
 import { createMessageHandler } from "#agent/dns/serve.ts";
 import { AllowedSources } from "#agent/dns/sources.ts";
 import { TCP_LIMITS } from "#agent/dns/tcp.ts";
+import { createUntilTold } from "#agent/dns/until-told.ts";
 import { WireCache } from "#agent/dns/wire-cache.ts";
 import { ZoneIndex } from "#agent/dns/zone.ts";
 import { wireName } from "#test/dns-messages.ts";
@@ -238,7 +239,16 @@ test("1,000,000 mutants through the handler: at most one reply to each, with its
   const dropped = new Map<string, number>();
   const sources = new AllowedSources([], []);
   const drop = (reason: string): void => void dropped.set(reason, (dropped.get(reason) ?? 0) + 1);
-  const handle = createMessageHandler({ zone, wires, others, sources, counts, answers: new AnswerCounts(), drop });
+  const handle = createMessageHandler({
+    zone,
+    wires,
+    others,
+    sources,
+    counts,
+    answers: new AnswerCounts(),
+    drop,
+    untilTold: createUntilTold(0),
+  });
   let [longestMs, replies] = [0, 0];
   fc.assert(
     fc.property(fuzzBase, fc.integer(), (base, seed) => {
