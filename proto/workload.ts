@@ -177,8 +177,9 @@ export type WorkloadInput = z.input<typeof Workload>;
 export const LOCAL_CHECKS_ANNOTATION = "fairlead.dev/local-checks";
 /** Set by an agent on the Workloads that it keeps from files and containers: which one. It removes what is no longer there. */
 export const SOURCE_ANNOTATION = "fairlead.dev/source";
-/** Set by an agent on the Workload of a container: its id, and why others reach it where they do. */
+/** Set by an agent on the Workload of a container: its id. */
 export const CONTAINER_ANNOTATION = "fairlead.dev/container";
+/** Set by an agent on the Workload of a container: why others reach it where they do, and what to do about that. */
 export const ADDRESS_REASON_ANNOTATION = "fairlead.dev/address-reason";
 /** Asks the server for a Service of this name with the Workload's label `app` as selector, where there is none. */
 export const EXPOSE_ANNOTATION = "fairlead.dev/expose";

@@ -70,6 +70,7 @@ const resolvConf = async (): Promise<string> => (await tree.run("cat", ["/etc/re
 const untilLists = (server: string): Promise<unknown> =>
   waitFor(async () => (await resolvConf()).match(/^nameserver .*$/gm)?.join() === `nameserver ${server}`, {
     what: `${server} alone in the file`,
+    timeoutMs: 20_000, // a unit of systemd may have to end and another to start, beside other suites
   });
 
 test("NetworkManager with dnsmasq: its dnsmasq asks us for our names and nobody else, and uninstall leaves nothing", async () => {
