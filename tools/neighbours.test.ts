@@ -5,6 +5,8 @@ const files = [
   "/w/test/e2e/flows.e2e.test.ts",
   "/w/test/e2e/coexistence-docker.e2e.test.ts",
   "/w/test/e2e/coexistence-firewalls.e2e.test.ts",
+  "/w/test/e2e/docker-compose.e2e.test.ts",
+  "/w/test/e2e/docker-discovery.e2e.test.ts",
 ];
 
 test("suites whose neighbours are there all run", () => {
@@ -12,7 +14,7 @@ test("suites whose neighbours are there all run", () => {
 });
 
 test("a suite without its neighbour is named, with what is missing and how to get it", () => {
-  expect(suitesWithout(files, () => ["docker.io"])).toEqual([
+  expect(suitesWithout(files.slice(0, 3), () => ["docker.io"])).toEqual([
     {
       file: "coexistence-docker.e2e.test.ts",
       why: "not on this machine: docker.io (FAIRLEAD_TEST_PACKAGES=all npm test installs them, stopped and disabled)",
@@ -21,7 +23,10 @@ test("a suite without its neighbour is named, with what is missing and how to ge
   expect(suitesWithout(files, () => ["firewalld", "docker.io"])?.map(({ file }) => file)).toEqual([
     "coexistence-docker.e2e.test.ts",
     "coexistence-firewalls.e2e.test.ts",
+    "docker-compose.e2e.test.ts",
+    "docker-discovery.e2e.test.ts",
   ]);
+  expect(suitesWithout(files, () => ["docker-compose"])?.map(({ file }) => file)).toEqual(["docker-compose.e2e.test.ts"]);
 });
 
 test("nothing is looked for, and so nothing installed, when no suite needs it", () => {

@@ -3,7 +3,8 @@ import { spawnSync } from "node:child_process";
 import { basename } from "node:path";
 
 const NEEDED: readonly (readonly [RegExp, readonly string[]])[] = [
-  [/^coexistence-docker/, ["docker.io"]],
+  [/^(coexistence-docker|docker-discovery)/, ["docker.io"]],
+  [/^docker-compose/, ["docker.io", "docker-compose"]],
   [/^coexistence-firewalls/, ["ufw", "firewalld", "dbus"]],
 ];
 

@@ -76,6 +76,7 @@ unbound         unbound
 # Firewalls and daemons of other people: see neighbours.
 neighbour_tools='
 docker.io       dockerd
+docker-compose  docker-compose
 ufw             ufw
 firewalld       firewalld
 dbus            dbus-daemon

@@ -47,7 +47,7 @@ export async function startDocker(
   const socketPath = `${folder}/sock`;
   const socket = `unix://${socketPath}`;
   const cli = async (...args: readonly string[]): Promise<string> =>
-    (await host.run("docker", ["--host", socket, ...args], { timeoutMs: 60_000 })).stdout;
+    (await host.run("docker", ["--host", socket, ...args], { timeoutMs: 180_000 })).stdout;
   await host.run("sysctl", ["-qw", `net.ipv4.ip_forward=${forwarding === "on" ? 1 : 0}`]);
   const places = ["--data-root", `${folder}/data`, "--exec-root", `${folder}/exec`, "--pidfile", `${folder}/pid`, "--host", socket];
   // The host's own /sys, which lies over the machine's, has no cgroups.

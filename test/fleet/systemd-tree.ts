@@ -9,7 +9,7 @@ import type { Program } from "./program.ts";
 // A booted Debian with systemd on a host of the fleet: real units, real systemd-resolved, and boots as often as a test likes. A tree is made once per
 // machine and never written to; each host has a layer of its own over it, which outlives a reboot and goes with the fleet.
 
-const cacheFolder = "/var/cache/fairlead-test";
+export const cacheFolder = "/var/cache/fairlead-test";
 const base = ["systemd", "dbus", "iproute2", "iptables", "conntrack", "procps", "bind9-dnsutils", "curl"];
 // Whoever makes /etc/resolv.conf; resolvconf and systemd-resolved cannot both be installed.
 const RESOLVERS = {
@@ -37,7 +37,7 @@ export interface SystemdTree extends AsyncDisposable {
 }
 
 export async function openSystemdTree(fleet: { readonly name: string }, host: Host, kind: TreeKind = "resolved"): Promise<SystemdTree> {
-  const tree = await cachedTree([...base, ...RESOLVERS[kind]]);
+  const tree = await systemdTreeFolder(kind);
   const name = `fairlead-${fleet.name}-${host.name}`;
   const work = `/run/${name}`;
   const init = join(import.meta.dirname, "systemd-tree-init.sh");
@@ -116,6 +116,11 @@ async function childOf(pid: number): Promise<string | undefined> {
   if (child === undefined) return undefined;
   const name = await readFile(`/proc/${child}/comm`, "utf8").catch(() => "");
   return name.trim() === "systemd" ? child : undefined; // until then it is the script that prepares the namespaces
+}
+
+/** Never written to. */
+export async function systemdTreeFolder(kind: TreeKind): Promise<string> {
+  return await cachedTree([...base, ...RESOLVERS[kind]]);
 }
 
 async function cachedTree(packages: readonly string[]): Promise<string> {
