@@ -57,7 +57,7 @@ export async function resolved(machine: Machine, name: string): Promise<string> 
 export async function untilResolved(
   machine: Machine,
   { name, address }: { name: string; address: string },
-  timeoutMs = 10_000,
+  timeoutMs = 30_000,
 ): Promise<number> {
   const start = performance.now();
   await waitFor(async () => (await resolved(machine, name)) === address, { what: `${name} to be ${address}`, timeoutMs });
