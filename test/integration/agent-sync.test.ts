@@ -17,7 +17,7 @@ import type { Touched } from "#agent/sync/state.ts";
 import { watchLoop } from "#agent/sync/watch-loop.ts";
 import { createWorkloadFiles } from "#agent/workloads/files.ts";
 import { createWorkloadKeeper } from "#agent/workloads/keeper.ts";
-import { FleetStatus, JoinTokenCreated } from "#proto/agents.ts";
+import { ChangesReply, FleetStatus, JoinTokenCreated } from "#proto/agents.ts";
 import { clientOver, createClient, type Client } from "#proto/client.ts";
 import { openTransport, type Connection } from "#proto/client-http.ts";
 import { AppError } from "#proto/error.ts";
@@ -303,16 +303,27 @@ test("after a restart in a fleet where nothing has changed, a new file of worklo
   const first = await startAgent(joined);
   await file("one");
   await waitFor(() => isRegistered("one"), { what: "one" });
-  const { revision } = await waitFor(
+  await admin.create("Event", {
+    apiVersion: "v1",
+    kind: "Event",
+    metadata: { name: "of-today", namespace: "default" },
+    involvedObject: { kind: "Node", name: "vm-1" },
+    reason: "Told",
+    message: "nothing that hosts follow",
+  });
+  await waitFor(
     async () => {
-      const status = FleetStatus.parse((await admin.transport.send({ path: paths.status })).body);
-      return first.replica.state.revision === status.revision ? status : undefined;
+      const { nodes } = FleetStatus.parse((await admin.transport.send({ path: paths.status })).body);
+      const since = first.replica.state.revision; // below the server's where the last commits were Events, which hosts do not follow
+      const query = { since, epoch: first.replica.epoch(), timeoutMs: 0 };
+      const { changes } = ChangesReply.parse((await admin.transport.send({ path: paths.changes, query })).body);
+      return nodes[0]?.ready === true && changes.length === 0;
     },
     { what: "the fleet to be quiet" },
   );
   await first.stop();
   const second = await startAgent(joined);
-  expect(second.replica.state.revision).toBe(revision);
+  expect(second.replica.state.revision).toBe(first.replica.state.revision);
   await file("two");
   await waitFor(() => isRegistered("two"), { what: "two", timeoutMs: 3000 });
 });
