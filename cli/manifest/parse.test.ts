@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { cpuMs } from "#test/cpu-time.ts";
 import { parseManifests, type Fault, type Manifest } from "./parse.ts";
 
 const manifestsOf = (text: string): Manifest[] =>
@@ -78,9 +79,7 @@ test("a bomb of anchors is refused at once", () => {
     "a0: &a0 [x,x,x,x,x,x,x,x,x]",
     ...Array.from({ length: 30 }, (_, i) => `a${i + 1}: &a${i + 1} [${Array(9).fill(`*a${i}`).join(",")}]`),
   ];
-  const started = performance.now();
-  expect(faultsOf(bomb.join("\n"))[0]?.error.message).toMatch(/cannot be expanded/);
-  expect(performance.now() - started).toBeLessThan(2000);
+  expect(cpuMs(() => expect(faultsOf(bomb.join("\n"))[0]?.error.message).toMatch(/cannot be expanded/))).toBeLessThan(2000);
 });
 
 test("a faulty document does not hide its neighbours", () => {

@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { isAppError } from "#proto/error.ts";
 import { kinds } from "#proto/kinds.ts";
+import { growthOf } from "#test/cpu-time.ts";
 import { strategicPatch } from "./strategic-patch.ts";
 
 const keys = kinds.Service.merging;
@@ -153,16 +154,12 @@ function without(object: object, key: string): object {
 }
 
 test("a large patch takes time in proportion to its size", () => {
-  const timeOf = (count: number): number => {
+  const work = (count: number): void => {
     const ports = Array.from({ length: count }, (_, i) => ({ port: i, name: `p${i}` }));
     const finalizers = ports.map(({ name }) => name);
     const directives = { "$setElementOrder/ports": ports.toReversed(), ports: ports.map((port) => ({ ...port, targetPort: 1 })) };
-    const start = process.cpuUsage().user;
     const made = strategicPatch({ spec: { ports }, metadata: { finalizers } }, { spec: directives }, keys);
     strategicPatch(made, { metadata: { "$deleteFromPrimitiveList/finalizers": finalizers, $retainKeys: finalizers } }, keys);
-    return process.cpuUsage().user - start;
   };
-  timeOf(2000);
-  const small = Math.min(timeOf(2000), timeOf(2000), timeOf(2000));
-  expect(Math.min(timeOf(16_000), timeOf(16_000)) / small).toBeLessThan(24); // 8 times as much; 64 times it would be if it were quadratic
+  expect(growthOf(work, { small: 2000, large: 16_000, enough: 24 })).toBeLessThan(24); // 8 times as much; 64 times it would be if it were quadratic
 });

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import type { AnyObject } from "#proto/kinds.ts";
 import { parseObject } from "#proto/parse.ts";
+import { cpuMs } from "#test/cpu-time.ts";
 import { createFleetView, type FleetView } from "./fleet-view.ts";
 
 const SERVICES = 10_000;
@@ -36,10 +37,10 @@ const touchedBy = (view: FleetView, object: AnyObject): string[] => [...view.app
 
 test("of 10,000 services that share a label, a change of a workload concerns its own, and costs no more than that", () => {
   const view = aLargeFleet();
-  const start = performance.now();
-  for (let i = 0; i < 1000; i++) expect(touchedBy(view, aWorkload(i, { spec: { drain: true } }))).toEqual([`default/s${i}`]);
-  // Looking at every service each time would be ten million comparisons.
-  expect(performance.now() - start).toBeLessThan(1000);
+  const drainMany = (): void => {
+    for (let i = 0; i < 1000; i++) expect(touchedBy(view, aWorkload(i, { spec: { drain: true } }))).toEqual([`default/s${i}`]);
+  };
+  expect(cpuMs(drainMany)).toBeLessThan(1000); // looking at every service each time would be ten million comparisons
 });
 
 test("a change that endpoints do not follow from concerns nobody", () => {

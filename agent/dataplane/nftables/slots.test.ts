@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { cpuMs } from "#test/cpu-time.ts";
 import { countsOf } from "./slots.ts";
 
 test("weights are divided by what all have in common", () => {
@@ -47,14 +48,8 @@ function worstShare(counts: readonly number[], weights: readonly number[]): numb
 
 test("it is as good as the best of all numbers of slots, and a change of a service does not pay for trying them", () => {
   const draw = fc.sample(fc.array(fc.integer({ min: 1, max: 1_000 }), { minLength: 100, maxLength: 100 }), { seed: 1, numRuns: 20 });
-  const time = (work: () => void): number => {
-    const before = process.cpuUsage();
-    work();
-    const { user, system } = process.cpuUsage(before);
-    return user + system;
-  };
   for (const weights of draw)
     expect(worstShare(countsOf(weights), weights)).toBeLessThanOrEqual(Math.max(exhaustive(weights), 0.005) * 1.05);
-  const all = time(() => draw.forEach(exhaustive));
-  expect(time(() => draw.forEach(countsOf))).toBeLessThan(all / 5);
+  const all = cpuMs(() => draw.forEach(exhaustive));
+  expect(cpuMs(() => draw.forEach(countsOf))).toBeLessThan(all / 5);
 });

@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { kinds } from "#proto/kinds.ts";
 import type { JsonObject } from "#server/api/json-body.ts";
+import { growthOf } from "#test/cpu-time.ts";
 import { applied, type Applied } from "./apply.ts";
 import { conflictError } from "./conflict.ts";
 import { isEmpty, isSame, minus, pathsOf, union, type FieldSet } from "./field-set.ts";
@@ -312,19 +313,14 @@ test("ownership survives being written down and read", () => {
 });
 
 test("large and hostile objects take time in proportion to their size", () => {
-  const timeOf = (count: number): number => {
+  const work = (count: number): void => {
     const ports = Array.from({ length: count }, (_, i) => ({ port: i, name: `p${i}` }));
     const labels = Object.fromEntries(Array.from({ length: count }, (_, i) => [`l${i}`, "x"]));
-    const start = process.cpuUsage().user;
     const once = mustApply(NOTHING, "a", { metadata: { name: "web", labels }, spec: { ports } });
     mustApply(once, "b", { spec: { ports: ports.toReversed() } });
     mustApply(once, "a", {});
     const owners = writtenOwners(once.owners);
     readOwners(owners);
-    return process.cpuUsage().user - start;
   };
-  timeOf(1000);
-  const small = Math.min(timeOf(1000), timeOf(1000), timeOf(1000));
-  const large = Math.min(timeOf(8000), timeOf(8000));
-  expect(large / small).toBeLessThan(24); // 8 times as much; 64 times it would be if it were quadratic
+  expect(growthOf(work, { small: 1000, large: 8000, enough: 24 })).toBeLessThan(24); // 8 times as much; 64 times it would be if it were quadratic
 });
