@@ -2,7 +2,6 @@ import { hostname, networkInterfaces } from "node:os";
 import { keepRangeRoutes } from "./dataplane/route.ts";
 import { tellDnsProblems } from "./dns-news.ts";
 import { keepDnsAddresses } from "./dns/address.ts";
-import type { DockerDiscovery } from "./docker/discovery.ts";
 import { readKnownUpstreams } from "./dns/known-upstreams.ts";
 import type { ExplainDeps } from "./explain/answer.ts";
 import { NodeAddresses } from "./explain/node-addresses.ts";
@@ -44,7 +43,7 @@ export function dnsLoopsOf({ config: { membership, log }, dns, tools }: Parts): 
 
 /** All else that runs, by name. Loops of one agent live and die together. */
 export function loopsOf({ parts, savedAt, startAnew }: LoopDeps): Readonly<Record<string, Loop>> {
-  const { config, tools, trouble, kernel, dns, store, health, workloadFiles, replica, transport, applied } = parts;
+  const { config, tools, trouble, kernel, dns, store, health, workloadFiles, workloadKeeper, docker, replica, transport, applied } = parts;
   const { membership, connection, credentialsFile, log } = config;
   const contact = createContact({ log, since: savedAt });
   const nodeAddresses = new NodeAddresses(replica.state);
@@ -98,8 +97,8 @@ export function loopsOf({ parts, savedAt, startAnew }: LoopDeps): Readonly<Recor
       ),
     health: (end) => health.run(end),
     "workload files": (end) => workloadFiles.run(end),
-    workloads: (end) => parts.workloadKeeper.run(end),
-    ...(parts.docker && { docker: dockerLoop(parts.docker) }),
+    workloads: (end) => workloadKeeper.run(end),
+    ...(docker && { docker: (end: AbortSignal) => docker.run(end) }),
   };
 }
 
@@ -162,10 +161,6 @@ function heartbeatOf(parts: Parts, contact: Contact): Loop {
 /** Of many that are alike, a few say it. */
 function someOf(lines: readonly string[], others: string): readonly string[] {
   return lines.length <= MAX_ALIKE ? lines : [...lines.slice(0, MAX_ALIKE), `${lines.length - MAX_ALIKE} ${others}`];
-}
-
-function dockerLoop(docker: DockerDiscovery): Loop {
-  return (end) => docker.run(end);
 }
 
 function nodeLoopOf({ config, client, network, dns, follower, trouble }: Parts): Loop {

@@ -153,6 +153,12 @@ export type AnyObject = { [Kind in KindName]: ObjectOf<Kind> }[KindName];
 
 export const kindNames = Object.keys(kinds) as readonly KindName[]; // the keys of the literal above
 
+/** Without metadata.managedFields: who wrote which field. */
+export function withoutManagedFields(object: AnyObject): AnyObject {
+  const { managedFields: _owners, ...metadata } = object.metadata;
+  return { ...object, metadata };
+}
+
 /** `v1`, or `group/version`. */
 export function apiVersionOf({ group, version }: Pick<KindFacts, "group" | "version">): string {
   return group === "" ? version : `${group}/${version}`;

@@ -1,6 +1,6 @@
 import { pause } from "./backoff.ts";
 
-/** What systemd hears of a service (sd_notify(3)), by the socket that the launcher has opened (docs/adr/0007). Without one nothing is said. */
+/** What systemd hears of a service (sd_notify(3)), by the socket that the launcher has opened (docs/adr/0010). Without one nothing is said. */
 export interface SystemdNotices {
   ready(status: string): void;
   status(text: string): void;

@@ -3,7 +3,7 @@ import type { Server } from "node:https";
 import type { Socket } from "node:net";
 import type { FastifyRequest } from "fastify";
 
-/** One port for HTTP/2 and HTTP/1.1, by what the client offers (ALPN), and what a connection may take of us. ADR 0007. */
+/** One port for HTTP/2 and HTTP/1.1, by what the client offers (ALPN), and what a connection may take of us. docs/adr/0008. */
 
 export interface ListenerTimes {
   /** From the connection to its first request's headers. */

@@ -1,5 +1,5 @@
 # Opens the socket by which systemd hears of a service (sd_notify), and becomes the program in the arguments, which inherits it: Node has no sockets of
-# that kind, but it can write to one (docs/adr/0007). Started by the launcher where NOTIFY_SOCKET is set; perl-base is on every Debian.
+# that kind, but it can write to one (docs/adr/0010). Started by the launcher where NOTIFY_SOCKET is set; perl-base is on every Debian.
 use strict;
 use warnings;
 use Fcntl;

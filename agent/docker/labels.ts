@@ -1,5 +1,5 @@
 import type { z } from "zod";
-import { DnsLabel, PortName, PortNumber, Rfc1035Label } from "#proto/meta.ts";
+import { DnsLabel, PortName, PortNumber, Protocol, Rfc1035Label } from "#proto/meta.ts";
 
 /** The labels of a container that are for us. `fairlead.service` is what makes it a Workload. */
 export const SERVICE_LABEL = "fairlead.service";
@@ -8,7 +8,7 @@ export interface WantedPort {
   readonly name?: string;
   /** As the program in the container has it. */
   readonly port: number;
-  readonly protocol: "TCP" | "UDP" | "SCTP";
+  readonly protocol: Protocol;
 }
 
 export interface ContainerWish {
@@ -57,11 +57,10 @@ function portOf(text: string): WantedPort {
   const [, name, digits = "", protocol = "tcp"] = /^(?:([^=]+)=)?(\d+)(?:\/(tcp|udp|sctp))?$/i.exec(text) ?? [];
   const wrong = `fairlead.port: "${text}" is no port; write it like 80, http=80 or http=80,dns=53/udp`;
   const port = checked(PortNumber, Number(digits), wrong);
-  const as = protocol.toUpperCase();
   return {
     ...(name !== undefined && { name: checked(PortName, name, wrong) }),
     port,
-    protocol: as === "UDP" || as === "SCTP" ? as : "TCP",
+    protocol: checked(Protocol, protocol.toUpperCase(), wrong),
   };
 }
 

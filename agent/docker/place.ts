@@ -1,4 +1,5 @@
 import { parseIp } from "#proto/ip.ts";
+import { Protocol } from "#proto/meta.ts";
 import type { WorkloadPort, WorkloadSpec } from "#proto/workload.ts";
 import type { Container, Network } from "./container.ts";
 import type { WantedPort } from "./labels.ts";
@@ -98,7 +99,7 @@ function portsOf(container: Container): WantedPort[] {
     .flatMap((text): WantedPort[] => {
       const [, digits = "", protocol = ""] = /^(\d+)\/(tcp|udp|sctp)$/.exec(text) ?? [];
       const port = Number(digits);
-      return port > 0 ? [{ port, protocol: protocol === "udp" ? "UDP" : protocol === "sctp" ? "SCTP" : "TCP" }] : [];
+      return port > 0 ? [{ port, protocol: Protocol.parse(protocol.toUpperCase()) }] : [];
     })
     .toSorted((a, b) => a.port - b.port || (a.protocol < b.protocol ? -1 : 1));
 }

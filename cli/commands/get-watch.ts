@@ -1,7 +1,7 @@
 import { AppError } from "#proto/error.ts";
-import type { AnyObject } from "#proto/kinds.ts";
+import { withoutManagedFields, type AnyObject } from "#proto/kinds.ts";
 import { paths } from "#proto/paths.ts";
-import { toJson, toYaml, withoutOwners } from "../output/structured.ts";
+import { toJson, toYaml } from "../output/structured.ts";
 import { nameLine, tableOf, type Scope } from "./get.ts";
 import type { Target } from "../targets.ts";
 
@@ -42,8 +42,8 @@ export async function watchTargets(targets: readonly Target[], scope: Scope): Pr
 
 function printer({ kind }: Target, scope: Scope): (objects: readonly AnyObject[]) => void {
   const { io, options } = scope;
-  if (options.output === "json") return (objects) => objects.forEach((object) => io.out(toJson(withoutOwners(object))));
-  if (options.output === "yaml") return (objects) => objects.forEach((object) => io.out(`---\n${toYaml(withoutOwners(object))}`));
+  if (options.output === "json") return (objects) => objects.forEach((object) => io.out(toJson(withoutManagedFields(object))));
+  if (options.output === "yaml") return (objects) => objects.forEach((object) => io.out(`---\n${toYaml(withoutManagedFields(object))}`));
   if (options.output === "name") return (objects) => objects.forEach((object) => io.out(nameLine(object)));
   const table = tableOf(kind, scope, { prefixed: false });
   let headed = !options.headers;

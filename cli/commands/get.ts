@@ -1,9 +1,9 @@
 import type { Client } from "#proto/client.ts";
 import { errorCodes, isAppError } from "#proto/error.ts";
-import { kinds, type AnyObject, type KindName } from "#proto/kinds.ts";
+import { kinds, withoutManagedFields, type AnyObject, type KindName } from "#proto/kinds.ts";
 import { renderError } from "../output/error.ts";
 import { columnsOf } from "#proto/columns.ts";
-import { toJson, toYaml, withoutOwners } from "../output/structured.ts";
+import { toJson, toYaml } from "../output/structured.ts";
 import { createTable } from "../output/table.ts";
 import { say, withProgress, type Invocation, type Io } from "../io.ts";
 import { openSession } from "../session.ts";
@@ -91,7 +91,7 @@ function print(found: readonly { target: Target; objects: readonly AnyObject[] }
   if (options.output === "json" || options.output === "yaml") {
     const single = found.length === 1 && found[0]?.target.names?.length === 1;
     if (single && all.length === 0) return; // said already
-    const items = all.map(withoutOwners);
+    const items = all.map(withoutManagedFields); // nothing that people look for; kubectl hides it too
     const value = single ? items[0] : { apiVersion: "v1", kind: "List", metadata: { resourceVersion: "" }, items };
     io.out(options.output === "json" ? toJson(value) : toYaml(value));
     return;

@@ -1,10 +1,11 @@
+import { Protocol } from "#proto/meta.ts";
 import type { ComposeService } from "./compose-schema.ts";
 
 /** A port as programs in the other containers know it. */
 export interface ServicePort {
   readonly name: string | undefined;
   readonly port: number;
-  readonly protocol: "TCP" | "UDP" | "SCTP";
+  readonly protocol: Protocol;
 }
 
 export interface PortsDeps {
@@ -40,7 +41,6 @@ function targetsOf(text: string): Pick<ServicePort, "port" | "protocol">[] | und
   const [, first = "", last = first, protocol = "tcp"] = /^(?:.*:)?(\d{1,5})(?:-(\d{1,5}))?(?:\/(tcp|udp|sctp))?$/i.exec(text) ?? [];
   const [from, to] = [Number(first), Number(last)];
   if (first === "" || from < 1 || to > 65_535 || to < from || to - from > 1000) return undefined;
-  const upper = protocol.toUpperCase();
-  const as = upper === "UDP" || upper === "SCTP" ? upper : "TCP";
+  const as = Protocol.parse(protocol.toUpperCase());
   return Array.from({ length: to - from + 1 }, (_, i) => ({ port: from + i, protocol: as }));
 }

@@ -1,12 +1,5 @@
 import { Document, Scalar, visit } from "yaml";
-import type { AnyObject } from "#proto/kinds.ts";
 import { cleanLines } from "./clean.ts";
-
-/** Who wrote which field is nothing that people look for; kubectl hides it too. */
-export function withoutOwners(object: AnyObject): object {
-  const { managedFields: _owners, ...metadata } = object.metadata;
-  return { ...object, metadata };
-}
 
 const ODD = /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/;
 

@@ -1,20 +1,10 @@
-import { AppError, isAppError } from "#proto/error.ts";
+import { AppError } from "#proto/error.ts";
 import { notFound } from "#server/store/errors.ts";
 import { draftOf } from "./draft.ts";
 import type { ApplyOptions } from "./options.ts";
-import { applyTo, type Tracker } from "./ownership/track.ts";
-import {
-  checkPreconditions,
-  createObject,
-  keyOf,
-  Raced,
-  unknownFieldWarnings,
-  update,
-  writeInTurn,
-  type WriteDeps,
-  type WriteRequest,
-  type Written,
-} from "./write.ts";
+import { applyTo } from "./ownership/track.ts";
+import { checkPreconditions, writeInTurn } from "./races.ts";
+import { createHere, keyOf, unknownFieldWarnings, update, type WriteDeps, type WriteRequest, type Written } from "./write.ts";
 
 /** Server-side apply: `input` is what its manager wants of the object, which is made where there is none. */
 export async function applyObject(
@@ -33,22 +23,10 @@ export async function applyObject(
     const { object, tracks } = applyTo(request, current, config, deps.now());
     const warnings = unknownFieldWarnings(request.kind, config.body, request.options, []);
     const quiet = { ...request, options: { ...request.options, fieldValidation: "Ignore" as const } };
+    if (!current) mayCreate();
     const written = current
       ? await update(deps, quiet, current, draftOf(request, object), [], tracks)
-      : await createApplied(deps, quiet, object, tracks, mayCreate);
+      : await createHere(deps, quiet, object, tracks);
     return { ...written, warnings: [...warnings, ...written.warnings] };
-  });
-}
-
-async function createApplied(
-  deps: WriteDeps,
-  request: WriteRequest,
-  object: unknown,
-  tracks: Tracker,
-  mayCreate: () => void,
-): Promise<Written> {
-  mayCreate();
-  return createObject(deps, request, object, tracks).catch((error: unknown) => {
-    throw isAppError(error, "AlreadyExists") ? new Raced(error) : error;
   });
 }

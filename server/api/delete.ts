@@ -3,11 +3,12 @@ import { apiVersionOf, kindNames, kinds, type AnyObject } from "#proto/kinds.ts"
 import { DEFAULT_NAMESPACE, SYSTEM_NAMESPACE } from "#proto/namespace.ts";
 import { notFound } from "#server/store/errors.ts";
 import type { StoreKey } from "#server/store/store.ts";
-import type { Identity } from "#server/trust/identity.ts";
+import { SERVER_ITSELF, type Identity } from "#server/trust/identity.ts";
 import { timestamp } from "./draft.ts";
 import type { DeleteOptions } from "./options.ts";
 import { matching, type KubeList, type ListRequest } from "./read.ts";
-import { checkPreconditions, logChange, transact, withRetries, type WriteDeps } from "./write.ts";
+import { checkPreconditions, withRetries } from "./races.ts";
+import { logChange, transact, type WriteDeps } from "./write.ts";
 
 /** Deletions. A Workload drains first: it is marked, and a controller removes it when its time is up. */
 
@@ -74,10 +75,9 @@ export async function deleteCollection(
 
 /** Goes on with namespaces whose deletion a restart has interrupted. */
 export async function finishNamespaces(deps: WriteDeps): Promise<void> {
-  const system: Identity = { kind: "admin", name: "system:server" };
   for await (const namespace of matching(deps.store, { kind: "Namespace", namespace: undefined, labelSelector: [], fieldSelector: [] }))
     if (namespace.kind === "Namespace" && namespace.metadata.deletionTimestamp !== undefined)
-      await deleteNamespace(deps, namespace, system);
+      await deleteNamespace(deps, namespace, SERVER_ITSELF);
 }
 
 async function deleteIfThere(deps: WriteDeps, request: DeleteRequest): Promise<AnyObject | undefined> {

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { apiVersionOf, kindNames, kinds } from "#proto/kinds.ts";
-import { derivedKinds, type ApiKind } from "./derived-kinds.ts";
+import { derivedKinds } from "./derived-kinds.ts";
+import type { DerivedKind } from "./view.ts";
 import { notFoundPath } from "./error-reply.ts";
 import { declareRoute, type App } from "./route.ts";
 
@@ -10,7 +11,7 @@ const VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "
 const STATUS_VERBS = ["get", "patch", "update"];
 const AGGREGATED = /application\/json;[^,]*\bg=apidiscovery\.k8s\.io;v=(v2|v2beta1);as=APIGroupDiscoveryList/;
 
-type DiscoveredKind = ApiKind & { readonly verbs?: readonly string[] };
+type DiscoveredKind = Omit<DerivedKind, "verbs"> & Partial<Pick<DerivedKind, "verbs">>;
 const allKinds: readonly DiscoveredKind[] = [...kindNames.map((name) => kinds[name]), ...derivedKinds];
 const groups = [...new Set(allKinds.map(({ group }) => group))].filter((group) => group !== "").toSorted();
 
@@ -100,6 +101,6 @@ function verbsOf({ kind, verbs }: DiscoveredKind): readonly string[] {
   return kind === "Namespace" ? VERBS.filter((verb) => verb !== "deletecollection") : VERBS;
 }
 
-function namesOf({ shortNames, categories }: ApiKind): object {
+function namesOf({ shortNames, categories }: DiscoveredKind): object {
   return { ...(shortNames.length > 0 && { shortNames }), ...(categories.length > 0 && { categories }) };
 }

@@ -23,7 +23,7 @@ export interface Place {
 }
 
 /** Metadata that only the server writes; `selfLink` is Kubernetes' own and means nothing here, `managedFields` go another way (ownership/track.ts). */
-const SERVERS_OWN: ReadonlySet<string> = new Set([
+export const SERVERS_OWN: ReadonlySet<string> = new Set([
   "uid",
   "resourceVersion",
   "generation",

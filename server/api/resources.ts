@@ -9,6 +9,7 @@ import { deleteCollection, deleteObject, type Deleted } from "./delete.ts";
 import { ALL_PATCH_TYPES, APPLY_PATCH, STRATEGIC_PATCH, unsupportedMediaType } from "./error-reply.ts";
 import { isJsonObject, jsonOrProtobuf } from "./json-body.ts";
 import { jsonPatch } from "./json-patch.ts";
+import { pathsOf } from "./kind-paths.ts";
 import { mergePatch } from "./merge-patch.ts";
 import {
   applyOptions,
@@ -47,27 +48,12 @@ export function resourceRoutes(app: App, deps: ResourceDeps): void {
   }
 }
 
-interface Paths {
-  /** Over all namespaces. */
-  readonly everywhere: string;
-  readonly collection: string;
-  readonly object: string;
-}
-
-function pathsOf(kind: KindName): Paths {
-  const { group, version, plural, namespaced } = kinds[kind];
-  const base = group === "" ? `/api/${version}` : `/apis/${group}/${version}`;
-  const everywhere = `${base}/${plural}`;
-  const collection = namespaced ? `${base}/namespaces/:namespace/${plural}` : everywhere;
-  return { everywhere, collection, object: `${collection}/:name` };
-}
-
 function allow(kind: KindName, verb: Verb, subresource?: "status") {
   return { access: "resource", kind, verb, subresource } as const;
 }
 
 function collectionRoutes(app: App, deps: ResourceDeps, kind: KindName): void {
-  const { everywhere, collection } = pathsOf(kind);
+  const { everywhere, collection } = pathsOf(kinds[kind]);
   const { schema, plural, namespaced } = kinds[kind] as KindFacts;
   const list = async (call: Call<ListQuery, unknown>): Promise<unknown> => {
     const wanted = { kind, namespace: call.params["namespace"], ...selectionOf(kind, call.query) };
@@ -125,7 +111,7 @@ function objectRoutes(app: App, deps: ResourceDeps, kind: KindName): void {
   writeRoutes(app, deps, kind);
   declareRoute(app, {
     method: "DELETE",
-    path: pathsOf(kind).object,
+    path: pathsOf(kinds[kind]).object,
     summary: `Delete a ${kind}`,
     permission: allow(kind, "delete"),
     query: DeleteQuery,
@@ -143,7 +129,7 @@ function objectRoutes(app: App, deps: ResourceDeps, kind: KindName): void {
 function readRoute(app: App, { store }: ResourceDeps, kind: KindName, subresource?: "status"): void {
   declareRoute(app, {
     method: "GET",
-    path: suffixed(pathsOf(kind).object, subresource),
+    path: suffixed(pathsOf(kinds[kind]).object, subresource),
     summary: `Read a ${kind}${subresource === undefined ? "" : " with its status"}`,
     permission: allow(kind, "get", subresource),
     query: ReadQuery,
@@ -156,7 +142,7 @@ function readRoute(app: App, { store }: ResourceDeps, kind: KindName, subresourc
 }
 
 function writeRoutes(app: App, deps: ResourceDeps, kind: KindName, subresource?: "status"): void {
-  const path = suffixed(pathsOf(kind).object, subresource);
+  const path = suffixed(pathsOf(kinds[kind]).object, subresource);
   const what = subresource === undefined ? `a ${kind}` : `the status of a ${kind}`;
   const { schema } = kinds[kind] as KindFacts;
   declareRoute(app, {

@@ -1,9 +1,16 @@
 import { columnsOf, type Column } from "#proto/columns.ts";
-import { apiVersionOf, kinds, type AnyObject, type KindName } from "#proto/kinds.ts";
+import { apiVersionOf, kinds, type AnyObject, type KindFacts, type KindName } from "#proto/kinds.ts";
 import type { ObjectMeta } from "#proto/meta.ts";
 
 export interface ShownObject {
   readonly metadata: ObjectMeta;
+}
+
+/** A kind that clients find here, and that is not stored as such: it follows from others. */
+export interface DerivedKind extends Omit<KindFacts, "schema" | "merging"> {
+  readonly verbs: readonly string[];
+  /** Whoever may do something with this one may do it with that; absent: every host may read it. */
+  readonly of?: KindName;
 }
 
 /** What clients are told of a kind that they see. */

@@ -7,24 +7,23 @@ import { unknownFields } from "#proto/unknown-fields.ts";
 import type { Admission, Admitted, Operation } from "#server/admission/admission.ts";
 import { changesNetworks, NETWORKS_TURN } from "#server/admission/node.ts";
 import { changesOutside } from "#server/admission/service.ts";
-import { alreadyExists, ClaimTaken, conflict, notFound } from "#server/store/errors.ts";
+import { alreadyExists, notFound } from "#server/store/errors.ts";
 import type { Committed, Store, StoreKey, Write } from "#server/store/store.ts";
 import type { Identity } from "#server/trust/identity.ts";
 import { userNameOf } from "./authorize.ts";
 import { draftOf, newObject, replacedObject, withGeneration, withStatus, type Draft, type Place } from "./draft.ts";
 import { tooLarge } from "./error-reply.ts";
 import type { WriteOptions } from "./options.ts";
+import { checkPreconditions, Raced, withRetries, writeInTurn, type Turns } from "./races.ts";
 import { tracksOfWrite, withTracks, type Tracker } from "./ownership/track.ts";
 
 /** The way of a write: draft → validation → admission → store. What is unconditional is tried again when somebody else was faster. */
 
-export interface WriteDeps {
+export interface WriteDeps extends Turns {
   readonly store: Store;
   readonly admission: Admission;
   readonly log: Pick<Logger, "info">;
   readonly now: () => number;
-  /** Makes writers of the same object wait for each other. */
-  readonly inTurn: <T>(key: string, work: () => Promise<T>) => Promise<T>;
   /** Told how long each commit took. */
   readonly observeCommit: (seconds: number) => void;
   /** Told of each write of an object itself that changed nothing: no commit tells of it. */
@@ -48,8 +47,6 @@ export interface Written {
 export type Change = (current: AnyObject) => unknown;
 
 export const MAX_OBJECT_BYTES = 1024 * 1024;
-/** Each attempt loses only to a write that succeeded. */
-const MAX_ATTEMPTS = 32;
 
 export async function createObject(
   deps: WriteDeps,
@@ -92,9 +89,14 @@ export async function replaceObject(deps: WriteDeps, request: WriteRequest, inpu
     if (current) return update(deps, request, current, draft, []);
     if (request.subresource !== undefined || (draft.metadata["resourceVersion"] ?? "") !== "") throw notFound(key);
     mayCreate();
-    return createObject(deps, request, input).catch((error: unknown) => {
-      throw isAppError(error, "AlreadyExists") ? new Raced(error) : error;
-    });
+    return createHere(deps, request, input);
+  });
+}
+
+/** Where there was nothing a moment ago. */
+export async function createHere(deps: WriteDeps, request: WriteRequest, input: unknown, tracks?: Tracker): Promise<Written> {
+  return createObject(deps, request, input, tracks).catch((error: unknown) => {
+    throw isAppError(error, "AlreadyExists") ? new Raced(error) : error;
   });
 }
 
@@ -107,10 +109,6 @@ export async function patchObject(deps: WriteDeps, request: WriteRequest, change
     const draft = draftOf(request, change(current));
     return update(deps, request, current, draft, unknownFields(request.kind, current));
   });
-}
-
-export function writeInTurn<T>({ inTurn }: WriteDeps, { kind, namespace, name }: StoreKey, attempt: () => Promise<T>): Promise<T> {
-  return inTurn(`${kind}/${namespace}/${name}`, () => withRetries(attempt));
 }
 
 /** Writes `draft` over what is there; `known`: unknown fields of which nobody need be told again. */
@@ -192,52 +190,6 @@ export function logChange(
       subresource: change.subresource,
     },
     change.verb,
-  );
-}
-
-/** Lost against another writer: worth another attempt; `reason` is what the caller is told after too many. */
-export class Raced extends Error {
-  readonly reason: AppError;
-  constructor(reason: AppError) {
-    super(reason.message);
-    this.reason = reason;
-  }
-}
-
-export async function withRetries<T>(attempt: () => Promise<T>): Promise<T> {
-  for (let left = MAX_ATTEMPTS; ; left--) {
-    try {
-      return await attempt();
-    } catch (error) {
-      const raced = error instanceof Raced;
-      if (!raced && !isRace(error)) throw error;
-      if (left <= 1) throw raced ? error.reason : error;
-    }
-  }
-}
-
-/** The store's own Conflict: somebody wrote between our reading and our writing. The caller's preconditions are not checked by the store. */
-function isRace(error: unknown): boolean {
-  return error instanceof ClaimTaken || (isAppError(error, "Conflict") && !(error instanceof PreconditionFailed));
-}
-
-/** What the caller asked for does not hold, and will not by trying again. */
-export class PreconditionFailed extends AppError {}
-
-export function checkPreconditions(key: StoreKey, current: AnyObject, { metadata }: Pick<Draft, "metadata">): void {
-  const { uid, resourceVersion } = metadata;
-  if (resourceVersion !== undefined && resourceVersion !== "" && resourceVersion !== current.metadata.resourceVersion) {
-    const stale = conflict(key);
-    throw new PreconditionFailed("Conflict", stale.message, { subject: stale.subject, hint: "get it again and re-apply your change" });
-  }
-  if (uid !== undefined && uid !== "" && uid !== current.metadata.uid) throw uidMismatch(key, typeof uid === "string" ? uid : "", current);
-}
-
-export function uidMismatch({ kind, name }: StoreKey, wanted: string, current: AnyObject): PreconditionFailed {
-  return new PreconditionFailed(
-    "Conflict",
-    `Operation cannot be fulfilled on ${kind} "${name}": the UID in the precondition (${wanted.slice(0, 64)}) does not match the UID in record (${current.metadata.uid ?? ""}). The object might have been deleted and then recreated`,
-    { subject: { name, group: kinds[kind].group, kind: kinds[kind].plural } },
   );
 }
 

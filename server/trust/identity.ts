@@ -7,6 +7,9 @@ export type Identity =
   /** A join token: may join, and nothing else. */
   | { readonly kind: "joiner"; readonly tokenId: string };
 
+/** The server itself, for what it writes by the way of all others. */
+export const SERVER_ITSELF: Identity = { kind: "admin", name: "system:server" };
+
 export type Verb = "get" | "list" | "watch" | "create" | "update" | "patch" | "delete" | "deletecollection";
 
 /** What a route asks of its caller. A route without one cannot be declared. */

@@ -1,4 +1,4 @@
-import type { AnyObject } from "#proto/kinds.ts";
+import { withoutManagedFields, type AnyObject } from "#proto/kinds.ts";
 import { Check, type Workload } from "#proto/workload.ts";
 
 /**
@@ -6,13 +6,8 @@ import { Check, type Workload } from "#proto/workload.ts";
  * not (server/api/draft.ts).
  */
 export function forHosts(object: AnyObject): AnyObject {
-  const shown = object.metadata.managedFields === undefined ? object : withoutOwners(object);
+  const shown = object.metadata.managedFields === undefined ? object : withoutManagedFields(object);
   return shown.kind === "Workload" && shown.spec.checks.length > 0 ? withDefaults(shown) : shown;
-}
-
-function withoutOwners(object: AnyObject): AnyObject {
-  const { managedFields: _owners, ...metadata } = object.metadata;
-  return { ...object, metadata };
 }
 
 function withDefaults(workload: Workload): Workload {

@@ -1,24 +1,17 @@
 import { columnsOf } from "#proto/columns.ts";
 import type { Event } from "#proto/event.ts";
-import type { KindFacts } from "#proto/kinds.ts";
+import { kinds } from "#proto/kinds.ts";
 import type { ObjectMeta } from "#proto/meta.ts";
-import type { View } from "../view.ts";
+import type { DerivedKind, View } from "../view.ts";
 
 /** Events by the names that events.k8s.io/v1 has for what core/v1 calls otherwise (k8s.io/api/events/v1). One store; kube-proxy writes them so. Pure. */
 
-export const EVENTS_KIND: Omit<KindFacts, "schema" | "merging"> = {
-  kind: "Event",
+export const EVENTS_KIND: DerivedKind = {
+  ...kinds.Event,
   group: "events.k8s.io",
-  version: "v1",
-  plural: "events",
-  singular: "event",
-  shortNames: ["ev"],
-  categories: [],
-  namespaced: true,
-  hasStatus: false,
-  hasGeneration: false,
+  verbs: ["create", "get", "list", "watch"],
+  of: "Event",
 };
-export const EVENTS_VERBS = ["create", "get", "list", "watch"];
 
 /** Name there → name in core/v1. */
 const NAMES: Readonly<Record<string, string>> = {

@@ -7,6 +7,7 @@ import { parseObject } from "#proto/parse.ts";
 import type { Admission } from "#server/admission/admission.ts";
 import type { Leases } from "#server/controllers/node-lease.ts";
 import type { Store } from "#server/store/store.ts";
+import { SERVER_ITSELF } from "#server/trust/identity.ts";
 import type { Trust } from "#server/trust/trust.ts";
 import { timestamp } from "../draft.ts";
 
@@ -20,9 +21,6 @@ export interface JoinDeps {
 }
 
 const MAX_ATTEMPTS = 8;
-/** The join token has said that the host may; what it says about itself is checked like an administrator's words. */
-const SERVER = { kind: "admin", name: "system:server" } as const;
-
 /** Takes hosts into the fleet, one at a time: two that claim one name, or overlapping prefixes, must not pass each other. */
 export function createJoin(deps: JoinDeps): (request: JoinRequest, tokenId: string) => Promise<JoinReply> {
   let last: Promise<unknown> = Promise.resolve();
@@ -83,7 +81,8 @@ async function putNode(store: Store, admission: Admission, request: JoinRequest)
     const previous = found?.kind === "Node" ? found : undefined;
     const next = nodeOf(previous, request);
     const operation = previous ? "update" : "create";
-    const { object, claims } = await admission.admit({ kind: "Node", operation, identity: SERVER, previous, next });
+    // The join token has said that the host may; what it says about itself is checked like an administrator's words.
+    const { object, claims } = await admission.admit({ kind: "Node", operation, identity: SERVER_ITSELF, previous, next });
     try {
       const expect = previous ? Number(previous.metadata.resourceVersion) : "create";
       await store.transact([{ op: "put", object, expect, claims }]);

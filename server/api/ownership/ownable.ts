@@ -1,4 +1,5 @@
 import type { KindFacts } from "#proto/kinds.ts";
+import { SERVERS_OWN } from "#server/api/draft.ts";
 import { isHollow, isJsonObject, type JsonObject } from "#server/api/json-body.ts";
 
 /** The part of an object that clients can have: all but its identity, what the server says of it, and what another path writes. Pure. */
@@ -10,18 +11,7 @@ export interface Scope {
 }
 
 /** As Kubernetes leaves out, and the times of deletion, which a client cannot set. */
-const NOBODYS_METADATA: ReadonlySet<string> = new Set([
-  "name",
-  "namespace",
-  "uid",
-  "resourceVersion",
-  "generation",
-  "creationTimestamp",
-  "deletionTimestamp",
-  "deletionGracePeriodSeconds",
-  "managedFields",
-  "selfLink",
-]);
+const NOBODYS_METADATA: ReadonlySet<string> = new Set(["name", "namespace", ...SERVERS_OWN]);
 
 export function ownablePart(object: object, { facts, subresource }: Scope): JsonObject {
   const { apiVersion: _apiVersion, kind: _kind, metadata, status, ...rest }: JsonObject = { ...object };

@@ -1,4 +1,4 @@
-import { apiVersionOf, kinds, type AnyObject, type KindName } from "#proto/kinds.ts";
+import { apiVersionOf, kinds, withoutManagedFields, type AnyObject, type KindName } from "#proto/kinds.ts";
 import type { Draft } from "#server/api/draft.ts";
 import { timestamp } from "#server/api/draft.ts";
 import type { ApplyOptions, WriteOptions } from "#server/api/options.ts";
@@ -90,8 +90,8 @@ export function applyTo(
 }
 
 export function withTracks(object: AnyObject, managedFields: ManagedFields | undefined): AnyObject {
-  const { managedFields: _former, ...metadata } = object.metadata;
-  return { ...object, metadata: { ...metadata, ...(managedFields !== undefined && { managedFields }) } };
+  const plain = withoutManagedFields(object);
+  return managedFields === undefined ? plain : { ...plain, metadata: { ...plain.metadata, managedFields } };
 }
 
 function ownersOf(kind: KindName, object: JsonObject | undefined, managedFields: unknown, time: string): readonly Owner[] {

@@ -1,12 +1,12 @@
 import type { Column } from "#proto/columns.ts";
 import { age } from "#proto/age.ts";
-import type { KindFacts } from "#proto/kinds.ts";
 import type { ObjectMeta } from "#proto/meta.ts";
 import { needsVerdict, type Workload } from "#proto/workload.ts";
+import type { DerivedKind } from "../view.ts";
 
 /** A Workload as the Pod (core/v1) that tools look for. Only what a Workload knows is there: nothing runs here. Pure. */
 
-export const POD_KIND: Omit<KindFacts, "schema" | "merging"> = {
+export const POD_KIND: DerivedKind = {
   kind: "Pod",
   group: "",
   version: "v1",
@@ -17,8 +17,9 @@ export const POD_KIND: Omit<KindFacts, "schema" | "merging"> = {
   namespaced: true,
   hasStatus: false,
   hasGeneration: false,
+  verbs: ["get", "list", "watch"],
+  of: "Workload",
 };
-export const POD_VERBS = ["get", "list", "watch"];
 
 export interface Pod {
   readonly apiVersion: "v1";

@@ -1,47 +1,30 @@
-import { z } from "zod";
 import { AppError } from "#proto/error.ts";
 import type { Workload } from "#proto/workload.ts";
 import { internalIpsOf } from "#proto/node.ts";
 import { parseFieldSelector, parseLabelSelector } from "#proto/selector.ts";
 import type { Store } from "#server/store/store.ts";
-import { ListQuery, ReadQuery, type Selection } from "../options.ts";
+import { derivedRoutes } from "../derived-routes.ts";
+import type { ListQuery, Selection } from "../options.ts";
 import { listObjects } from "../read.ts";
 import { listAnswer, objectAnswer } from "../shown.ts";
-import { declareRoute, type App, type Call, type Params } from "../route.ts";
+import type { App, Params } from "../route.ts";
 import type { View } from "../view.ts";
 import { replyWithWatch, type WatchDeps } from "../watch-reply.ts";
-import { podColumns, podOf, type Pod } from "./pod.ts";
+import { POD_KIND, podColumns, podOf, type Pod } from "./pod.ts";
 
 /** Workloads as Pods, to be read only: for `kubectl get pods`, `describe node` and tools that look for Pods. */
 
 export function podRoutes(app: App, deps: WatchDeps): void {
   const { store } = deps;
-  const permission = (verb: "get" | "list") => ({ access: "resource", kind: "Workload", verb }) as const;
-  const answer = z.looseObject({ kind: z.string() });
-  const list = async (call: Call<ListQuery, unknown>): Promise<unknown> => {
-    const selection = selectionOf(call.query);
-    const wanted = { kind: "Workload", namespace: call.params["namespace"], ...selection } as const;
-    if (call.query.watch) return replyWithWatch(deps, wanted, call.query, call, podView(nodeAddresses(store)));
-    return listAnswer(podView(remembered(nodeAddresses(store))), await listObjects(store, wanted, call.query), call);
-  };
-  for (const path of ["/api/v1/pods", "/api/v1/namespaces/:namespace/pods"])
-    declareRoute(app, {
-      method: "GET",
-      path,
-      summary: "Workloads as Pods",
-      permission: permission("list"),
-      query: ListQuery,
-      answer,
-      handler: list,
-    });
-  declareRoute(app, {
-    method: "GET",
-    path: "/api/v1/namespaces/:namespace/pods/:name",
-    summary: "A Workload as a Pod",
-    permission: permission("get"),
-    query: ReadQuery,
-    answer,
-    handler: async (call) => objectAnswer(podView(nodeAddresses(store)), await workloadOf(store, call.params), call),
+  derivedRoutes(app, POD_KIND, {
+    summaries: { list: "Workloads as Pods", get: "A Workload as a Pod" },
+    async list(call) {
+      const { query, params } = call;
+      const wanted = { kind: "Workload", namespace: params["namespace"], ...selectionOf(query) } as const;
+      if (query.watch) return replyWithWatch(deps, wanted, query, call, podView(nodeAddresses(store)));
+      return listAnswer(podView(remembered(nodeAddresses(store))), await listObjects(store, wanted, query), call);
+    },
+    get: async (call) => objectAnswer(podView(nodeAddresses(store)), await workloadOf(store, call.params), call),
   });
 }
 

@@ -1,38 +1,29 @@
-import { z } from "zod";
 import { AppError } from "#proto/error.ts";
 import { DEFAULT_NAMESPACE } from "#proto/namespace.ts";
 import { parseFieldSelector, parseLabelSelector, matchesFields, matchesLabels } from "#proto/selector.ts";
 import { pause } from "#proto/backoff.ts";
-import { ListQuery, ReadQuery } from "../options.ts";
+import { derivedRoutes } from "../derived-routes.ts";
+import type { ListQuery } from "../options.ts";
 import { checkRevision } from "../read.ts";
-import { declareRoute, type App, type Call } from "../route.ts";
+import type { App } from "../route.ts";
 import { shownAnswer, shownListAnswer } from "../shown.ts";
 import { wantsTable } from "../table.ts";
 import { checkSince, endMark, errorLine, type WatchPlan } from "../watch-lines.ts";
 import { lineTexts, replyWithLines, type ShownLine, type WatchDeps } from "../watch-reply.ts";
-import { SERVICE_CIDR_NAME, serviceCidrForm, serviceCidrOf, type ServiceCidr } from "./service-cidr.ts";
+import { SERVICE_CIDR_KIND, SERVICE_CIDR_NAME, serviceCidrForm, serviceCidrOf, type ServiceCidr } from "./service-cidr.ts";
 
 /** The one ServiceCIDR, to be read and watched. It does not change while the server runs. */
-
-const PATH = "/apis/networking.k8s.io/v1/servicecidrs";
 
 export function serviceCidrRoutes(app: App, deps: WatchDeps, serviceCidrs: readonly string[]): void {
   const { store } = deps;
   const startRevision = store.revision;
-  const permission = { access: "authenticated" } as const;
-  const answer = z.looseObject({ kind: z.string() });
   const read = async (): Promise<ServiceCidr> => {
     const fleet = await store.get({ kind: "Namespace", namespace: "", name: DEFAULT_NAMESPACE });
     return serviceCidrOf(serviceCidrs, fleet?.kind === "Namespace" ? fleet : { metadata: { name: "" } }, startRevision);
   };
-  declareRoute(app, {
-    method: "GET",
-    path: PATH,
-    summary: "List or watch the ranges of virtual IPs",
-    permission,
-    query: ListQuery,
-    answer,
-    handler: async (call: Call<ListQuery, unknown>) => {
+  derivedRoutes(app, SERVICE_CIDR_KIND, {
+    summaries: { list: "List or watch the ranges of virtual IPs", get: "Read the ranges of virtual IPs" },
+    async list(call) {
       const { query, request } = call;
       const only = await read();
       const all = isSelected(query, only) ? [only] : [];
@@ -46,15 +37,7 @@ export function serviceCidrRoutes(app: App, deps: WatchDeps, serviceCidrs: reado
       checkRevision(store, query);
       return shownListAnswer(serviceCidrForm, { metadata: { resourceVersion: String(store.revision) }, items: all }, call);
     },
-  });
-  declareRoute(app, {
-    method: "GET",
-    path: `${PATH}/:name`,
-    summary: "Read the ranges of virtual IPs",
-    permission,
-    query: ReadQuery,
-    answer,
-    handler: async (call) => {
+    async get(call) {
       const { name = "" } = call.params;
       if (name !== SERVICE_CIDR_NAME)
         throw new AppError("NotFound", `servicecidrs.networking.k8s.io "${name}" not found`, {

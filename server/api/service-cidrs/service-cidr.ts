@@ -1,13 +1,12 @@
 import { age } from "#proto/age.ts";
 import type { Column } from "#proto/columns.ts";
-import type { KindFacts } from "#proto/kinds.ts";
 import type { ObjectMeta } from "#proto/meta.ts";
 import type { Namespace } from "#proto/namespace.ts";
-import type { Form } from "../view.ts";
+import type { DerivedKind, Form } from "../view.ts";
 
 /** The ranges of virtual IPs as the ServiceCIDR (networking.k8s.io/v1) that kube-proxy watches; the server's settings say them. Pure. */
 
-export const SERVICE_CIDR_KIND: Omit<KindFacts, "schema" | "merging"> = {
+export const SERVICE_CIDR_KIND: DerivedKind = {
   kind: "ServiceCIDR",
   group: "networking.k8s.io",
   version: "v1",
@@ -18,8 +17,8 @@ export const SERVICE_CIDR_KIND: Omit<KindFacts, "schema" | "merging"> = {
   namespaced: false,
   hasStatus: false,
   hasGeneration: false,
+  verbs: ["get", "list", "watch"],
 };
-export const SERVICE_CIDR_VERBS = ["get", "list", "watch"];
 
 export interface ServiceCidr {
   readonly apiVersion: "networking.k8s.io/v1";
