@@ -13,8 +13,15 @@ export function growthOf(work: (size: number) => void, { small, large, enough }:
   work(small); // compiled and warm
   let [best, bestLarge] = [Infinity, Infinity];
   for (let round = 0; round < ROUNDS; round++) {
-    for (let i = 0; i < 3; i++) best = Math.min(best, cpuMs(() => work(small)));
-    bestLarge = Math.min(bestLarge, cpuMs(() => work(large)));
+    for (let i = 0; i < 3; i++)
+      best = Math.min(
+        best,
+        cpuMs(() => work(small)),
+      );
+    bestLarge = Math.min(
+      bestLarge,
+      cpuMs(() => work(large)),
+    );
     if (bestLarge / best < enough) break;
   }
   return bestLarge / best;
