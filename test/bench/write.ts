@@ -1,9 +1,9 @@
 import { mkdtemp, rm } from "node:fs/promises";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { createClient, type Client } from "#proto/client.ts";
 import { startProgram } from "../fleet/program.ts";
+import { freePort } from "../free-port.ts";
 import { waitFor } from "../wait-for.ts";
 import type { Bench } from "./bench.ts";
 import { connectionOf, root } from "./server.ts";
@@ -97,14 +97,6 @@ async function connected(kubeconfig: string): Promise<Client> {
   const client = createClient(await connectionOf(kubeconfig));
   await client.get("Namespace", "default");
   return client;
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, "127.0.0.1", resolve));
-  const address = probe.address();
-  await new Promise<void>((resolve) => probe.close(() => resolve()));
-  return typeof address === "object" && address ? address.port : 0;
 }
 
 function environment(): Record<string, string> {

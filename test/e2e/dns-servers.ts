@@ -1,10 +1,9 @@
 import { execa } from "execa";
-import { createSocket } from "node:dgram";
-import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
+import { freePort } from "#test/free-port.ts";
 import { waitFor } from "#test/wait-for.ts";
 
 // Debian's dnsmasq and unbound, on a port of 127.0.0.1, with the same names as far as each can have them.
@@ -130,12 +129,4 @@ export async function dig({ address, port }: Server, ...args: readonly string[])
     timeout: 15_000,
   });
   return stdout;
-}
-
-export async function freePort(): Promise<number> {
-  const socket = createSocket("udp4").bind(0, "127.0.0.1");
-  await once(socket, "listening");
-  const { port } = socket.address();
-  await new Promise<void>((resolve) => socket.close(() => resolve()));
-  return port;
 }

@@ -6,8 +6,9 @@ import { encodeQuestion } from "#agent/dns/encode-question.ts";
 import { createDnsMembers, type DnsMembers } from "#agent/dns/members.ts";
 import type { StubDomain } from "#agent/dns/stub-domains.ts";
 import { wireName } from "#test/dns-messages.ts";
+import { freePort } from "#test/free-port.ts";
 import { waitFor } from "#test/wait-for.ts";
-import { dig, freePort, startDnsmasq, startUnbound, type Server } from "./dns-servers.ts";
+import { dig, startDnsmasq, startUnbound, type Server } from "./dns-servers.ts";
 
 // Real name servers as upstreams: what they say directly is what they say through us.
 

@@ -23,6 +23,7 @@ import { openTransport, type Connection } from "#proto/client-http.ts";
 import { AppError } from "#proto/error.ts";
 import { paths } from "#proto/paths.ts";
 import { startServer, type RunningServer } from "#server/start.ts";
+import { freePort } from "../free-port.ts";
 import { waitFor } from "../wait-for.ts";
 import { cluster, startApi } from "./api-server.ts";
 
@@ -48,7 +49,7 @@ async function aServer(): Promise<Server> {
   const folder = await aFolder();
   const dataDir = join(folder, "data");
   const kubeconfigOut = join(folder, "admin.yaml");
-  let port = 0;
+  const port = await freePort(); // the next start listens there again
   let running: RunningServer | undefined;
   const server: Server = {
     dataDir,
@@ -67,7 +68,6 @@ async function aServer(): Promise<Server> {
         },
         quiet,
       );
-      port = Number(new URL(running.url).port);
     },
     async stop() {
       await running?.close();

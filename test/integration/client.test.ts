@@ -7,6 +7,7 @@ import { createClient, type Client, type ListOptions } from "#proto/client.ts";
 import { openTransport } from "#proto/client-http.ts";
 import type { WatchEvent } from "#proto/client-watch.ts";
 import type { ObjectOf } from "#proto/kinds.ts";
+import { freePort } from "#test/free-port.ts";
 import { waitFor } from "#test/wait-for.ts";
 import { startApi, type ApiServer } from "./api-server.ts";
 
@@ -57,7 +58,7 @@ interface Wire {
 
 async function wireTo(target: number): Promise<Wire> {
   const open = new Set<Socket>();
-  let port = 0;
+  const port = await freePort(); // listened on again after setDown
   let server: Server;
   const wire = { target };
   const listen = async (): Promise<void> => {
@@ -74,8 +75,6 @@ async function wireTo(target: number): Promise<Wire> {
       }
     });
     await new Promise<void>((resolve) => void server.listen(port, "127.0.0.1", resolve));
-    const address = server.address();
-    port = typeof address === "object" && address ? address.port : 0;
   };
   const cutAll = (): void => {
     for (const socket of open) socket.destroy();

@@ -1,6 +1,5 @@
 import fc from "fast-check";
 import { createSocket } from "node:dgram";
-import { once } from "node:events";
 import type { Socket } from "node:net";
 import { connect } from "node:net";
 import { pino } from "pino";
@@ -20,6 +19,7 @@ import { wireName } from "#test/dns-messages.ts";
 import { askTcp, askUdp, framed, openTcp } from "#test/dns/client.ts";
 import { fuzzBase, mutantsOf } from "#test/dns/fuzz.ts";
 import { dnsWorld, FACTS, Z } from "#test/dns/world.ts";
+import { freePort } from "#test/free-port.ts";
 import { waitFor } from "#test/wait-for.ts";
 
 // What is sent to a name server that others wait for. Each test asks in between, and looks how long the responder's thread was busy at a stretch.
@@ -31,10 +31,7 @@ let running: Promise<void>;
 let at: ListenAddress = { address: "127.0.0.1", port: 0 };
 
 beforeAll(async () => {
-  const taken = createSocket("udp4").bind(0, "127.0.0.1");
-  await once(taken, "listening");
-  at = { address: "127.0.0.1", port: taken.address().port };
-  taken.close();
+  at = { address: "127.0.0.1", port: await freePort() };
   members = createDnsMembers({
     ...FACTS,
     members: 1,

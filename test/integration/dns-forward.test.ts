@@ -7,8 +7,9 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { encodeQuestion } from "#agent/dns/encode-question.ts";
 import { FLAG, HEADER_OCTETS, RCODE, TYPE } from "#agent/dns/protocol.ts";
 import { A, CNAME, replyTo, SOA, wireName } from "#test/dns-messages.ts";
+import { freePort } from "#test/free-port.ts";
 import { waitFor } from "#test/wait-for.ts";
-import { ask, startResponder, startUpstream, Z, type Answer, type Behaviour, type TestUpstream } from "./dns-world.ts";
+import { ask, startResponder, startUpstream, Z, type Answer, type Behaviour } from "./dns-world.ts";
 
 // Names of others, asked of upstreams that are cut off, slow, forging, going in circles, or talking rubbish.
 
@@ -28,14 +29,6 @@ const fails =
   (query, send) =>
     send(replyTo(query, { flags: OK | rcode }));
 const silent: Behaviour = () => undefined;
-
-async function closedPort(): Promise<TestUpstream["at"]> {
-  const socket = createSocket("udp4").bind(0, "127.0.0.1");
-  await once(socket, "listening");
-  const { port } = socket.address();
-  socket.close();
-  return { address: "127.0.0.1", port };
-}
 
 /** A member that is asked meanwhile: half of the answers for our own names come within 20 ms, whatever this machine has to do besides. */
 async function expectLocalNamesPrompt(at: { address: string; port: number }): Promise<void> {
@@ -241,7 +234,7 @@ describe("an upstream", () => {
     ["asked before it says SERVFAIL", fails(RCODE.SERVFAIL), "before"],
   ])("that is slow is waited for, too, where the one %s", async ([, does, place]) => {
     const slow = await startUpstream((query, send) => setTimeout(() => send(replyTo(query, { answers: [A("192.0.2.1", 60)] })), 1300));
-    const other = does ? (await startUpstream(does)).at : await closedPort();
+    const other = does ? (await startUpstream(does)).at : { address: "127.0.0.1", port: await freePort() };
     const { at, responder } = await startResponder(ours, { upstreams: place === "after" ? [slow.at, other] : [other, slow.at] });
     expect(await ask(at, { name: "www.example.com" })).toMatchObject({ rcode: RCODE.NOERROR, addresses: ["192.0.2.1"] });
     expect(responder.stats().forwarding.cacheEntries).toBe(1);

@@ -1,6 +1,4 @@
 import { execa } from "execa";
-import { createSocket } from "node:dgram";
-import { once } from "node:events";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,6 +9,7 @@ import type { DnsChange } from "#agent/compile/dns-records.ts";
 import { createDnsMembers, type DnsMembers, type DnsMembersOptions } from "#agent/dns/members.ts";
 import { registerDnsMetrics } from "#agent/probes/dns-metrics.ts";
 import type { ListenAddress } from "#agent/dns/listen.ts";
+import { freePort } from "#test/free-port.ts";
 import { waitFor } from "#test/wait-for.ts";
 
 // The responder in threads of its own, as the agent runs it.
@@ -27,14 +26,6 @@ interface Running {
   readonly members: DnsMembers;
   readonly at: ListenAddress;
   stop(): Promise<void>;
-}
-
-async function freePort(): Promise<number> {
-  const socket = createSocket("udp4").bind(0, "127.0.0.1");
-  await once(socket, "listening");
-  const { port } = socket.address();
-  await new Promise<void>((resolve) => socket.close(() => resolve()));
-  return port;
 }
 
 /** `state` is what the agent holds, and what a member that begins is told. */

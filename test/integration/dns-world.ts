@@ -11,6 +11,7 @@ import { CLASS_IN, HEADER_OCTETS, TYPE } from "#agent/dns/protocol.ts";
 import { skipName } from "#agent/dns/query.ts";
 import { createDnsResponder, type DnsResponder, type DnsResponderOptions } from "#agent/dns/responder.ts";
 import { wireName } from "#test/dns-messages.ts";
+import { bindBoth } from "#test/free-port.ts";
 
 // A responder, upstreams that do as they are told, and a client that sends what it is given.
 
@@ -57,8 +58,8 @@ export interface TestUpstream {
 }
 
 export async function startUpstream(does: Behaviour): Promise<TestUpstream> {
-  const socket = createSocket("udp4").bind(0, "127.0.0.1");
-  await once(socket, "listening");
+  const server = createServer();
+  const socket = await bindBoth(server);
   const { port } = socket.address();
   const asked: TestUpstream["asked"][number][] = [];
   const upstream: TestUpstream = { at: { address: "127.0.0.1", port }, asked, does, socket };
@@ -75,7 +76,7 @@ export async function startUpstream(does: Behaviour): Promise<TestUpstream> {
     };
     handle(query, send, "udp", from.port);
   });
-  const server = createServer((client) => {
+  server.on("connection", (client) => {
     client.on("error", () => undefined);
     onTestFinished(() => void client.destroy());
     client.once("data", (framed) =>
@@ -86,8 +87,7 @@ export async function startUpstream(does: Behaviour): Promise<TestUpstream> {
         client.remotePort ?? 0,
       ),
     );
-  }).listen(port, "127.0.0.1");
-  await once(server, "listening");
+  });
   onTestFinished(() => {
     isOpen = false;
     socket.close();

@@ -1,7 +1,7 @@
 import { execa } from "execa";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
-import { connect, createServer } from "node:net";
+import { connect } from "node:net";
 import type { Socket } from "node:net";
 import { performance } from "node:perf_hooks";
 import { pino } from "pino";
@@ -10,6 +10,7 @@ import type { DnsChange, DnsRecord } from "#agent/compile/dns-records.ts";
 import { createDnsResponder } from "#agent/dns/responder.ts";
 import type { ListenAddress } from "#agent/dns/listen.ts";
 import type { DnsResponder, DnsResponderOptions } from "#agent/dns/responder.ts";
+import { freePort } from "#test/free-port.ts";
 import { waitFor } from "#test/wait-for.ts";
 
 // The responder over real sockets, asked by dig; a second responder is the upstream, where one is needed.
@@ -162,12 +163,7 @@ describe("other names", () => {
   });
 
   test("are refused at once when their port is closed", async () => {
-    const free = createServer().listen(0, "127.0.0.1");
-    await once(free, "listening");
-    const address = free.address();
-    const port = typeof address === "object" && address ? address.port : 0;
-    free.close();
-    const { at } = await start(ours, { upstreams: [{ address: "127.0.0.1", port }] });
+    const { at } = await start(ours, { upstreams: [{ address: "127.0.0.1", port: await freePort() }] });
     const startedMs = performance.now();
     expect(await dig(at, "www.upstream.test")).toContain("status: SERVFAIL");
     expect(performance.now() - startedMs).toBeLessThan(2000);
@@ -242,9 +238,9 @@ describe("bad clients", () => {
   });
 
   test("an address that is taken is a problem that is told, and is bound when it becomes free", async () => {
-    const squatter = createSocket("udp4").bind(0, "127.0.0.1");
+    const port = await freePort();
+    const squatter = createSocket("udp4").bind(port, "127.0.0.1");
     await once(squatter, "listening");
-    const port = squatter.address().port;
     const responder = createDnsResponder({
       listen: [{ address: "127.0.0.1", port }],
       domain: Z,

@@ -14,6 +14,7 @@ import { isNodeReady } from "#proto/node.ts";
 import { paths } from "#proto/paths.ts";
 import type { Config } from "#server/config.ts";
 import { startServer } from "#server/start.ts";
+import { freePort } from "#test/free-port.ts";
 import { waitFor } from "#test/wait-for.ts";
 
 /** The real server with all its parts in this process, and hosts that join it and send heartbeats, but have no kernel. */
@@ -54,7 +55,7 @@ export const cluster: ClusterFacts = {
 export async function startFleet(facts: Partial<ClusterFacts> = {}, loadBalancerCidrs: readonly string[] = []): Promise<FleetServer> {
   const dataDir = await mkdtemp(join(tmpdir(), "fairlead-fleet-"));
   const config = {
-    listen: { host: "127.0.0.1", port: 0 },
+    listen: { host: "127.0.0.1", port: await freePort() }, // the next start listens there again
     dataDir,
     cluster: { ...cluster, ...facts },
     loadBalancerCidrs,
@@ -65,7 +66,6 @@ export async function startFleet(facts: Partial<ClusterFacts> = {}, loadBalancer
   const log = pino({ level: "error" });
   let server = await startServer(config, log);
   const { url } = server;
-  const port = Number(new URL(url).port);
   const transports: Transport[] = [];
   const hosts: TestHost[] = [];
   onTestFinished(async () => {
@@ -105,7 +105,7 @@ export async function startFleet(facts: Partial<ClusterFacts> = {}, loadBalancer
     },
     restart: async (more = {}) => {
       await server.close();
-      server = await startServer({ ...config, listen: { host: "127.0.0.1", port }, ...more }, log);
+      server = await startServer({ ...config, ...more }, log);
     },
     waitFor: async (revision, timeoutMs) =>
       ReceiptsReply.parse((await adminTransport.send({ path: paths.receipts, query: { revision, timeoutMs } })).body),
