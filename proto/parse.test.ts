@@ -234,3 +234,10 @@ test("a join token is read back, and a wrong one is refused without being shown"
   expect(parseJoinToken(`${formatJoinToken(token)}\n`)).toEqual(token);
   expect(() => parseJoinToken("fl1.secretsecret")).toThrow(/^this is not a join token$/);
 });
+
+test("of a hundred thousand faults the first hundred are told, and how many more there are", () => {
+  const labels = Object.fromEntries(Array.from({ length: 100_000 }, (_, i) => [`/${i}`, "x"]));
+  const parse = (): unknown => parseObject("Namespace", { apiVersion: "v1", kind: "Namespace", metadata: { name: "a", labels } });
+  expect(parse).toThrow(expect.toSatisfy((error: unknown) => error instanceof AppError && error.causes.length === 101));
+  expect(parse).toThrow(/there are 99900 more faults\]$/);
+});

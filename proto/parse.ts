@@ -31,37 +31,44 @@ export function describeCauses(causes: readonly Cause[]): string {
   return causes.map(({ field, message }) => `${field}: ${message}`).join("; ");
 }
 
-/** The faults that zod found, each with its field path, the value that stands there, and what would be right. */
+/** Nobody reads more, and an answer of 3 MiB of faults would be 100 MB. */
+const MAX_TOLD = 100;
+
+/** The faults that zod found, each with its field path, the value that stands there, and what would be right; the first hundred. */
 export function causesOf(error: z.ZodError, input: unknown): Cause[] {
-  return error.issues.flatMap((issue) => {
-    if (issue.code === "unrecognized_keys")
-      return issue.keys.map((key) =>
-        fault(fieldPath([...issue.path, key]), "is not a field of this kind; check its spelling", {
-          reason: "FieldValueForbidden",
-        }),
-      );
-    const field = fieldPath(issue.path);
-    const value = valueAt(input, issue.path);
-    const given: unknown = issue.code === "custom" ? issue.params?.["reason"] : undefined;
-    if (typeof given === "string")
-      return [
-        given === "FieldValueRequired"
-          ? fault(field, issue.message, { reason: given })
-          : fault(field, issue.message, { reason: given, value }),
-      ];
-    if (value === undefined)
-      return [fault(field, issue.message.startsWith("Invalid input") ? "is needed" : issue.message, { reason: "FieldValueRequired" })];
-    if (issue.code === "invalid_value")
-      return [
-        fault(field, `must be one of ${issue.values.map((one) => JSON.stringify(one)).join(", ")}`, {
-          reason: "FieldValueNotSupported",
-          value,
-        }),
-      ];
-    if (issue.code === "invalid_type" && issue.message.startsWith("Invalid input"))
-      return [fault(field, `must be ${ARTICLES[issue.expected] ?? issue.expected}`, { value })];
-    return [fault(field, issue.message, { value })];
-  });
+  const causes = error.issues.slice(0, MAX_TOLD).flatMap((issue) => causesOfIssue(issue, input));
+  const untold = error.issues.length - MAX_TOLD;
+  return untold > 0 ? [...causes, fault("<object>", `there are ${untold} more faults`)] : causes;
+}
+
+function causesOfIssue(issue: z.core.$ZodIssue, input: unknown): Cause[] {
+  if (issue.code === "unrecognized_keys")
+    return issue.keys.slice(0, MAX_TOLD).map((key) =>
+      fault(fieldPath([...issue.path, key]), "is not a field of this kind; check its spelling", {
+        reason: "FieldValueForbidden",
+      }),
+    );
+  const field = fieldPath(issue.path);
+  const value = valueAt(input, issue.path);
+  const given: unknown = issue.code === "custom" ? issue.params?.["reason"] : undefined;
+  if (typeof given === "string")
+    return [
+      given === "FieldValueRequired"
+        ? fault(field, issue.message, { reason: given })
+        : fault(field, issue.message, { reason: given, value }),
+    ];
+  if (value === undefined)
+    return [fault(field, issue.message.startsWith("Invalid input") ? "is needed" : issue.message, { reason: "FieldValueRequired" })];
+  if (issue.code === "invalid_value")
+    return [
+      fault(field, `must be one of ${issue.values.map((one) => JSON.stringify(one)).join(", ")}`, {
+        reason: "FieldValueNotSupported",
+        value,
+      }),
+    ];
+  if (issue.code === "invalid_type" && issue.message.startsWith("Invalid input"))
+    return [fault(field, `must be ${ARTICLES[issue.expected] ?? issue.expected}`, { value })];
+  return [fault(field, issue.message, { value })];
 }
 
 /** `spec.ports[0].port`, `metadata.labels[app]`. */

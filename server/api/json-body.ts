@@ -5,7 +5,7 @@ import type { App } from "./route.ts";
 
 /** Bodies: JSON and its patch formats. What could harm the code that walks them (depth, `__proto__`) stops here. */
 
-const MAX_DEPTH = 100;
+export const MAX_DEPTH = 100;
 /** A text of 35 kB in YAML (`? ? ? …`) holds a reader for minutes; all clients send JSON, which is YAML. */
 const NO_YAML = "send the configuration as JSON, as `kubectl apply --server-side` does with YAML files";
 /** What a whole object may come as. */
@@ -54,19 +54,19 @@ export function parseJsonBody(text: string, hint?: string): unknown {
       hint,
     });
   }
-  checkShape(value, 0);
+  checkShape(value, "the body of the request");
   return value;
 }
 
-function checkShape(value: unknown, depth: number): void {
+/** Throws BadRequest when `what` is nested too deep, or has such a field. */
+export function checkShape(value: unknown, what: string, depth = 0): void {
   if (typeof value !== "object" || value === null) return;
-  if (depth >= MAX_DEPTH) throw new AppError("BadRequest", `the body of the request is nested deeper than ${MAX_DEPTH} levels`);
-  if (Array.isArray(value)) for (const item of value) checkShape(item, depth + 1);
+  if (depth >= MAX_DEPTH) throw new AppError("BadRequest", `${what} is nested deeper than ${MAX_DEPTH} levels`);
+  if (Array.isArray(value)) for (const item of value) checkShape(item, what, depth + 1);
   else
     for (const [key, inner] of Object.entries(value)) {
-      if (key === "__proto__")
-        throw new AppError("BadRequest", 'the body of the request has a field "__proto__", which no object may have');
-      checkShape(inner, depth + 1);
+      if (key === "__proto__") throw new AppError("BadRequest", `${what} has a field "__proto__", which no object may have`);
+      checkShape(inner, what, depth + 1);
     }
 }
 
@@ -74,6 +74,11 @@ export type JsonObject = Readonly<Record<string, unknown>>;
 
 export function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** The same of what is the caller's own copy, and may be changed. */
+export function isOwnJsonObject(value: unknown): value is Record<string, unknown> {
+  return isJsonObject(value);
 }
 
 /** An object or list with nothing in it. */

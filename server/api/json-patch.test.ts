@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { jsonPatch } from "./json-patch.ts";
 
 // RFC 6902, appendix A.
@@ -55,4 +55,88 @@ test.for<[name: string, patch: unknown]>([
   expect(() => jsonPatch({ a: 1, list: [1] }, patch)).toThrow(
     expect.objectContaining({ code: "Invalid", hint: expect.stringMatching(/^operation 0 of the JSON patch/) as string }),
   );
+});
+
+describe("what a short patch can make large is bounded", () => {
+  const operations = (count: number, operation: (i: number) => unknown): unknown[] => Array.from({ length: count }, (_, i) => operation(i));
+  /** What it takes, beside work that is known to be of the size that the bounds allow. */
+  const secondsOf = (patch: unknown, code?: string): number => {
+    const start = process.cpuUsage().user;
+    const patched = (): unknown => jsonPatch({ a: { x: "y" } }, patch);
+    if (code === undefined) patched();
+    else expect(patched).toThrow(expect.objectContaining({ code }));
+    return (process.cpuUsage().user - start) / 1_000_000;
+  };
+
+  test("copies of a part into itself, each twice as large as the one before", () => {
+    const doubling = operations(60, (i) => ({ op: "copy", from: "/a", path: `/a/k${i}` }));
+    const heap = process.memoryUsage().heapUsed;
+    expect(secondsOf(doubling, "Invalid")).toBeLessThan(2);
+    expect(process.memoryUsage().heapUsed - heap).toBeLessThan(100_000_000);
+  });
+
+  test("a copy of a MiB is one too many, half of it is none", () => {
+    const of = (bytes: number): unknown[] => [
+      { op: "add", path: "/text", value: "x".repeat(bytes) },
+      { op: "copy", from: "/text", path: "/again" },
+    ];
+    expect(jsonPatch({}, of(512 * 1024))).toHaveProperty("again");
+    expect(() => jsonPatch({}, of(1024 * 1024))).toThrow(
+      expect.objectContaining({ code: "Invalid", hint: expect.stringContaining("operation 1 ") as string }),
+    );
+  });
+
+  test("operations on an object of many fields", () => {
+    const many = Object.fromEntries(operations(100_000, (i) => [`k${i}`, 0]) as [string, number][]);
+    expect(
+      secondsOf([{ op: "add", path: "/many", value: many }, ...operations(9_999, () => ({ op: "replace", path: "/many/k1", value: 0 }))]),
+    ).toBeLessThan(5);
+  });
+
+  test("items of a long list moved along", () => {
+    const list = operations(500_000, () => 0);
+    const patch = [{ op: "add", path: "/list", value: list }, ...operations(9_999, () => ({ op: "add", path: "/list/0", value: 0 }))];
+    expect(secondsOf(patch, "RequestEntityTooLarge")).toBeLessThan(5);
+  });
+
+  test("10,000 operations at the head of a list are done", () => {
+    const list = operations(1000, () => 0);
+    const patch = [{ op: "add", path: "/list", value: list }, ...operations(9_999, () => ({ op: "add", path: "/list/0", value: 1 }))];
+    expect(jsonPatch({}, patch)).toHaveProperty("list.length", 10_999);
+  });
+
+  test("operations", () => {
+    expect(() =>
+      jsonPatch(
+        {},
+        operations(10_001, () => ({ op: "test", path: "", value: {} })),
+      ),
+    ).toThrow("Request entity too large: The allowed maximum operations in a JSON patch is 10000, got 10001");
+  });
+
+  test("nesting, whether by paths, copies or moves", () => {
+    const deepPath = `/a${"/a".repeat(200)}`;
+    expect(() => jsonPatch({ a: {} }, [{ op: "add", path: deepPath, value: 1 }])).toThrow(expect.objectContaining({ code: "Invalid" }));
+    const chain = (depth: number): unknown => (depth === 0 ? {} : { a: chain(depth - 1) });
+    const under = (op: string): unknown[] => [
+      { op: "add", path: "/one", value: chain(60) },
+      { op: "add", path: "/two", value: chain(60) },
+      { op, from: "/one", path: `/two${"/a".repeat(59)}/a/b` },
+    ];
+    for (const op of ["copy", "move"])
+      expect(() => jsonPatch({}, under(op)), op).toThrow(
+        expect.objectContaining({ code: "BadRequest", message: expect.stringContaining("deeper than 100 levels") as string }),
+      );
+  });
+});
+
+test("what was copied, added or moved is not changed with its other place", () => {
+  const value = { x: 1 };
+  const patch = [
+    { op: "add", path: "/b", value },
+    { op: "copy", from: "/b", path: "/c" },
+    { op: "replace", path: "/b/x", value: 2 },
+  ];
+  expect(jsonPatch({}, patch)).toEqual({ b: { x: 2 }, c: { x: 1 } });
+  expect(value).toEqual({ x: 1 });
 });

@@ -163,3 +163,28 @@ test("a large patch takes time in proportion to its size", () => {
   };
   expect(growthOf(work, { small: 2000, large: 16_000, enough: 24 })).toBeLessThan(24); // 8 times as much; 64 times it would be if it were quadratic
 });
+
+test("a patch that names one item many times takes time in proportion to its size", () => {
+  const secondsOf = (times: number): number => {
+    const large = Object.fromEntries(Array.from({ length: 30_000 }, (_, i) => [`k${i}`, 0]));
+    const object = { spec: { ports: [{ port: 80, large, ...large }] } };
+    const start = process.cpuUsage().user;
+    strategicPatch(object, { spec: { ports: Array.from({ length: times }, (_, i) => ({ port: 80, large: { last: i } })) } }, keys);
+    return (process.cpuUsage().user - start) / 1_000_000;
+  };
+  expect(secondsOf(50_000)).toBeLessThan(5); // minutes, if each copied the item
+});
+
+test("neither what an item replaces nor the patch is changed by what names the item again", () => {
+  const patch = {
+    spec: {
+      ports: [
+        { port: 80, appProtocol: { $patch: "replace", a: { b: 1 } } },
+        { port: 80, appProtocol: { a: { c: 2 } } },
+      ],
+    },
+  };
+  const before = structuredClone(patch);
+  expect(strategicPatch(current, patch, keys)).toEqual(spec({ ports: [{ ...http, appProtocol: { a: { b: 1, c: 2 } } }, dns] }));
+  expect(patch).toEqual(before);
+});

@@ -1,14 +1,15 @@
 import { AppError } from "#proto/error.ts";
 import type { Merging } from "#proto/kinds.ts";
-import { isJsonObject, type JsonObject } from "./json-body.ts";
+import { isJsonObject, isOwnJsonObject, type JsonObject } from "./json-body.ts";
 
 /**
  * Kubernetes' strategic merge patch: a merge patch (RFC 7386) that merges the lists it knows a key of, item by item. Pure; arguments are not changed. Rules:
- * kubernetes/community, "Strategic Merge Patch" (directives $patch, $setElementOrder, $deleteFromPrimitiveList, $retainKeys).
+ * kubernetes/community, "Strategic Merge Patch" (directives $patch, $setElementOrder, $deleteFromPrimitiveList, $retainKeys). Works on one copy: a patch may
+ * name one item of a list 100,000 times, and a copy of the item each time would take minutes.
  */
 export function strategicPatch(current: unknown, patch: JsonObject, merging: Merging): unknown {
-  const merged = mergeObject(isJsonObject(current) ? current : {}, patch, { merging, path: "" });
-  return merged ?? {};
+  const copy: unknown = structuredClone(current);
+  return mergeObject(copy, patch, { merging, path: "" }) ?? {};
 }
 
 interface At {
@@ -22,17 +23,16 @@ const RETAIN = "$retainKeys";
 const ORDER = "$setElementOrder/";
 const DELETE_FROM = "$deleteFromPrimitiveList/";
 
-/** undefined: the patch says that there shall be no such object. */
-function mergeObject(current: JsonObject, patch: JsonObject, at: At): JsonObject | undefined {
+/** Changes `current` where it is an object. undefined: the patch says that there shall be no such object. */
+function mergeObject(current: unknown, patch: JsonObject, at: At): JsonObject | undefined {
   const directive = patch[PATCH];
   if (directive === "delete") return undefined;
   if (directive === "replace") return withoutDirectives(patch);
   if (directive !== undefined && directive !== "merge")
     throw bad(at, `${PATCH}: ${JSON.stringify(directive)} is none of delete, merge, replace`);
   const retained = patch[RETAIN] === undefined ? undefined : new Set(stringsOf(patch[RETAIN], at, RETAIN));
-  const merged: Record<string, unknown> = Object.fromEntries(
-    Object.entries(current).filter(([key]) => retained === undefined || retained.has(key)),
-  );
+  const merged = isOwnJsonObject(current) ? current : {};
+  if (retained) for (const key of Object.keys(merged)) if (!retained.has(key)) Reflect.deleteProperty(merged, key);
   for (const key of keysTouched(patch)) {
     const value = mergeField(key, merged[key], patch, at);
     if (value === undefined) Reflect.deleteProperty(merged, key);
@@ -68,7 +68,7 @@ function mergeField(key: string, current: unknown, patch: JsonObject, { merging,
     return ordered(mergeList(list, changes, rule.patchKey, at), order, (item) => keyOf(item, rule.patchKey), at);
   }
   if (!isJsonObject(said)) return said ?? current;
-  return mergeObject(isJsonObject(current) ? current : {}, said, at);
+  return mergeObject(current, said, at);
 }
 
 function mergeSet(current: readonly unknown[], added: readonly unknown[], deleted: readonly unknown[]): unknown[] {
@@ -94,8 +94,7 @@ function mergeList(current: readonly unknown[], changes: readonly unknown[], mer
   const places = new Map(merged.map((item, i) => [keyOf(item, mergeKey), i] as const).toReversed());
   for (const change of plain) {
     const place = places.get(change[mergeKey]) ?? merged.length;
-    const existing = merged[place];
-    merged[place] = mergeObject(isJsonObject(existing) ? existing : {}, change, at);
+    merged[place] = mergeObject(merged[place], change, at);
     places.set(change[mergeKey], place);
   }
   return merged;
@@ -123,7 +122,7 @@ function keyOf(item: unknown, mergeKey: string): unknown {
 }
 
 function withoutDirectives(patch: JsonObject): JsonObject {
-  return Object.fromEntries(Object.entries(patch).filter(([key]) => !key.startsWith("$")));
+  return structuredClone(Object.fromEntries(Object.entries(patch).filter(([key]) => !key.startsWith("$"))));
 }
 
 function listOf(value: unknown, at: At): readonly unknown[] {
