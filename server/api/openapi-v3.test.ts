@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { apiVersionOf } from "#proto/kinds.ts";
 import { documentedKinds, kubeSchemaOf } from "./openapi-v3.ts";
 
 type Json = Readonly<Record<string, unknown>>;
@@ -19,7 +20,7 @@ function objectAt(schema: Json, key: string): Json {
   return typeof inner === "object" && inner !== null ? (inner as Json) : {};
 }
 
-test.for(documentedKinds.map((facts) => [facts.kind, facts] as const))(
+test.for(documentedKinds.map((facts) => [`${apiVersionOf(facts)} ${facts.kind}`, facts] as const))(
   "every field of a %s is explained, in a sentence or three",
   ([, facts]) => {
     const schema = kubeSchemaOf(facts);

@@ -2,9 +2,8 @@ import { createHash } from "node:crypto";
 import { z } from "zod";
 import { apiVersionOf, kindNames, kinds, type KindFacts, type MergeRule, type Merging } from "#proto/kinds.ts";
 import { VERSION } from "#server/version.ts";
+import { derivedKinds } from "./derived-kinds.ts";
 import { ALL_PATCH_TYPES } from "./error-reply.ts";
-import { PodDescription } from "./pods/pod-description.ts";
-import { POD_KIND } from "./pods/pod.ts";
 import { declareRoute, type App } from "./route.ts";
 
 /**
@@ -15,10 +14,7 @@ import { declareRoute, type App } from "./route.ts";
 
 type Json = Record<string, unknown>;
 
-export const documentedKinds: readonly KindFacts[] = [
-  ...kindNames.map((name) => kinds[name]),
-  { ...POD_KIND, merging: {}, schema: PodDescription },
-];
+export const documentedKinds: readonly KindFacts[] = [...kindNames.map((name) => kinds[name]), ...derivedKinds];
 
 export function openApiV3Routes(app: App): void {
   const documents = groupVersions().map((groupVersion) => {

@@ -7,7 +7,7 @@ export interface ShownObject {
 }
 
 /** A kind that clients find here, and that is not stored as such: it follows from others. */
-export interface DerivedKind extends Omit<KindFacts, "schema" | "merging"> {
+export interface DerivedKind extends KindFacts {
   readonly verbs: readonly string[];
   /** Whoever may do something with this one may do it with that; absent: every host may read it. */
   readonly of?: KindName;

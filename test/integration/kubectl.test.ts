@@ -1,35 +1,25 @@
-import { spawnSync } from "node:child_process";
 import { execa } from "execa";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { isLeftOut, openKubectl, type Kubectl, type Row } from "#test/kube/kubectl.ts";
 import { waitFor } from "#test/wait-for.ts";
 import { startHost, startServer, type TestHost, type TestServer } from "./cli-server.ts";
 
-/** An unmodified kubectl against our server: one session, in the order of these rows. FAIRLEAD_KUBECTL names another one. */
-
-const kubectl = process.env["FAIRLEAD_KUBECTL"] ?? "kubectl";
-const isThere = spawnSync(kubectl, ["version", "--client"]).status === 0;
-// Debian has no package of it. CI has it, and must: there these tests fail without.
-const isLeftOut = !isThere && process.env["CI"] !== "true";
-if (isLeftOut) console.error(`!!! NOT run: kubectl.test.ts: there is no ${kubectl} (FAIRLEAD_KUBECTL names another one)`);
+/** An unmodified kubectl against our server: one session, in the order of these rows. */
 
 let server: TestServer;
 let host: TestHost;
-let home: string;
+let kubectl: Kubectl;
 beforeAll(async () => {
   if (isLeftOut) return;
   server = await startServer();
   host = await startHost(server, "vm-1", "192.168.56.11");
-  home = await mkdtemp(join(tmpdir(), "fairlead-kubectl-"));
-  for (const [name, text] of Object.entries(FILES)) await writeFile(join(home, name), text);
+  kubectl = await openKubectl(server.kubeconfig, FILES);
 });
 afterAll(async () => {
   if (isLeftOut) return;
   await host.stop();
   await server.close();
-  await rm(home, { recursive: true, force: true });
+  await kubectl.close();
 });
 
 const FILES: Readonly<Record<string, string>> = {
@@ -136,30 +126,6 @@ spec: { ports: [{ port: 80, bogus: 1 }], selectr: {} }
 function ssa({ name = "ssa", labels, ports }: { readonly name?: string; readonly labels?: string; readonly ports: string }): string {
   const metadata = `{ name: ${name}${labels === undefined ? "" : `, labels: ${labels}`} }`;
   return `apiVersion: v1\nkind: Service\nmetadata: ${metadata}\nspec: { ports: ${ports} }\n`;
-}
-
-function run(args: string, env: Readonly<Record<string, string>> = {}) {
-  return execa(kubectl, words(args), {
-    reject: false,
-    cwd: home,
-    env: { KUBECONFIG: server.kubeconfig, HOME: home, ...env },
-    timeout: 20_000,
-  });
-}
-
-/** At spaces, but for what stands in apostrophes. */
-function words(args: string): string[] {
-  return Array.from(args.matchAll(/'([^']*)'|(\S+)/g), ([, quoted, plain]) => quoted ?? plain ?? "");
-}
-
-interface Row {
-  readonly run: string;
-  readonly code?: number;
-  /** Of standard output, whole lines in any order of blanks. */
-  readonly out?: string | RegExp;
-  readonly err?: RegExp;
-  /** Default: one that changes nothing. */
-  readonly editor?: string;
 }
 
 const AGE = String.raw`\d+s`;
@@ -387,27 +353,11 @@ const session: Row[] = [
 ];
 
 test.skipIf(isLeftOut)("a session of everyday commands ends as it does with Kubernetes", { timeout: 180_000 }, async () => {
-  const wrong: unknown[] = [];
-  for (const { run: args, code = 0, out, err, editor = "true" } of session) {
-    const { stdout, stderr, exitCode } = await run(args, { KUBE_EDITOR: editor });
-    const isRight = exitCode === code && holds(out, stdout) && (err === undefined || err.test(stderr));
-    if (!isRight) wrong.push({ args, exitCode, stdout, stderr, wanted: { code, out: String(out), err: String(err) } });
-  }
-  expect(wrong).toEqual([]);
+  expect(await kubectl.wrongOf(session)).toEqual([]);
 });
 
-function holds(wanted: string | RegExp | undefined, stdout: string): boolean {
-  if (wanted === undefined) return true;
-  return typeof wanted === "string" ? stdout.trim() === wanted : wanted.test(stdout.trim());
-}
-
 test.skipIf(isLeftOut)("a watch shows what another client does, as rows of one table", { timeout: 60_000 }, async () => {
-  const watching = execa(kubectl, ["get", "svc", "-w", "-l", "watched=yes"], {
-    reject: false,
-    env: { KUBECONFIG: server.kubeconfig, HOME: home },
-    buffer: false,
-    stdout: "pipe",
-  });
+  const watching = kubectl.follow("get svc -w -l watched=yes");
   let seen = "";
   watching.stdout.on("data", (text: Buffer) => (seen += text.toString()));
   const service = {
@@ -416,7 +366,7 @@ test.skipIf(isLeftOut)("a watch shows what another client does, as rows of one t
     metadata: { name: "seen", labels: { watched: "no" } },
     spec: { ports: [{ port: 80 }] },
   };
-  await waitFor(async () => (await run("get svc seen -o name --ignore-not-found")).exitCode === 0, { what: "kubectl to work" });
+  await waitFor(async () => (await kubectl.run("get svc seen -o name --ignore-not-found")).exitCode === 0, { what: "kubectl to work" });
   await server.client.create("Service", service, { namespace: "default" });
   // That it listens shows when it tells; until then the change may have come before it began.
   await waitFor(
@@ -440,8 +390,8 @@ test.skipIf(isLeftOut)(
   "what one of them changes the other's -w shows at once: kubectl and the fairlead CLI",
   { timeout: 60_000 },
   async () => {
-    const env = { KUBECONFIG: server.kubeconfig, FAIRLEAD_KUBECONFIG: server.kubeconfig, HOME: home };
-    const theirs = execa(kubectl, ["get", "svc", "-w", "-L", "round"], { reject: false, env, buffer: false });
+    const theirs = kubectl.follow("get svc -w -L round");
+    const env = { FAIRLEAD_KUBECONFIG: server.kubeconfig };
     const ours = execa(process.execPath, ["cli/main.ts", "get", "services", "-w"], { reject: false, env, buffer: false });
     const seen = { kubectl: "", fairlead: "" };
     theirs.stdout.on("data", (text: Buffer) => (seen.kubectl += text.toString()));
@@ -462,7 +412,7 @@ test.skipIf(isLeftOut)(
       await waitFor(() => seen.kubectl.includes(`soon-${round} `), { what: "kubectl to show it", intervalMs: 1 });
       fromUs.push(performance.now() - start);
     }
-    await run("create service clusterip from-kubectl --tcp=80");
+    await kubectl.run("create service clusterip from-kubectl --tcp=80");
     const told = performance.now(); // kubectl has had its answer, and has ended
     await waitFor(() => seen.fairlead.includes("from-kubectl "), { what: "the CLI to show it", intervalMs: 1 });
     expect(Math.max(...fromUs)).toBeLessThan(SOON_MS);

@@ -1,17 +1,11 @@
+import { z } from "zod";
 import { columnsOf } from "#proto/columns.ts";
-import type { Event } from "#proto/event.ts";
+import { Event } from "#proto/event.ts";
 import { kinds } from "#proto/kinds.ts";
-import type { ObjectMeta } from "#proto/meta.ts";
+import { API_VERSION_TEXT, type ObjectMeta } from "#proto/meta.ts";
 import type { DerivedKind, View } from "../view.ts";
 
 /** Events by the names that events.k8s.io/v1 has for what core/v1 calls otherwise (k8s.io/api/events/v1). One store; kube-proxy writes them so. Pure. */
-
-export const EVENTS_KIND: DerivedKind = {
-  ...kinds.Event,
-  group: "events.k8s.io",
-  verbs: ["create", "get", "list", "watch"],
-  of: "Event",
-};
 
 /** Name there → name in core/v1. */
 const NAMES: Readonly<Record<string, string>> = {
@@ -24,6 +18,21 @@ const NAMES: Readonly<Record<string, string>> = {
   deprecatedCount: "count",
 };
 const NAMES_THERE: Readonly<Record<string, string>> = Object.fromEntries(Object.entries(NAMES).map(([there, here]) => [here, there]));
+
+export const EVENTS_KIND: DerivedKind = {
+  ...kinds.Event,
+  group: "events.k8s.io",
+  merging: renamed(kinds.Event.merging, NAMES_THERE),
+  schema: z
+    .looseObject({
+      ...renamed(Event.shape, NAMES_THERE),
+      apiVersion: z.literal("events.k8s.io/v1").describe(API_VERSION_TEXT),
+      regarding: Event.shape.involvedObject.optional(),
+    })
+    .describe("An Event of core/v1, by the names of events.k8s.io/v1."),
+  verbs: ["create", "get", "list", "watch"],
+  of: "Event",
+};
 
 export interface EventV1 extends Readonly<Record<string, unknown>> {
   readonly metadata: ObjectMeta;
@@ -46,12 +55,12 @@ export function coreFieldOf(field: string): string {
   return field.replace(/^regarding\./, "involvedObject.").replace(/^reportingController$/, "reportingComponent");
 }
 
-function renamed(object: Readonly<Record<string, unknown>>, names: Readonly<Record<string, string>>): Readonly<Record<string, unknown>> {
-  const entries = Object.entries(object).map(([name, value]): [string, unknown] => [
+function renamed<Value>(object: Readonly<Record<string, Value>>, names: Readonly<Record<string, string>>): Readonly<Record<string, Value>> {
+  const entries = Object.entries(object).map(([name, value]): [string, Value] => [
     (Object.hasOwn(names, name) ? names[name] : undefined) ?? name,
     value,
   ]);
-  return Object.fromEntries<unknown>(entries);
+  return Object.fromEntries<Value>(entries);
 }
 
 export function eventV1View(): View<EventV1> {

@@ -1,4 +1,3 @@
-import { kinds } from "#proto/kinds.ts";
 import { isJsonObject, jsonOrProtobuf } from "../json-body.ts";
 import { derivedAnswer, derivedRoutes } from "../derived-routes.ts";
 import { pathsOf } from "../kind-paths.ts";
@@ -36,7 +35,7 @@ export function eventRoutes(app: App, deps: ResourceDeps): void {
     permission: { access: "resource", kind: "Event", verb: "create" },
     accepts: jsonOrProtobuf,
     query: WriteQuery,
-    describesBody: kinds.Event.schema,
+    describesBody: EVENTS_KIND.schema,
     answer: derivedAnswer,
     handler: async ({ params, query, body, reply }, identity) => {
       const place = { kind: "Event", namespace: params["namespace"], name: undefined } as const;

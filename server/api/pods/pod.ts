@@ -3,6 +3,7 @@ import { age } from "#proto/age.ts";
 import type { ObjectMeta } from "#proto/meta.ts";
 import { needsVerdict, type Workload } from "#proto/workload.ts";
 import type { DerivedKind } from "../view.ts";
+import { PodDescription } from "./pod-description.ts";
 
 /** A Workload as the Pod (core/v1) that tools look for. Only what a Workload knows is there: nothing runs here. Pure. */
 
@@ -17,6 +18,8 @@ export const POD_KIND: DerivedKind = {
   namespaced: true,
   hasStatus: false,
   hasGeneration: false,
+  merging: {},
+  schema: PodDescription,
   verbs: ["get", "list", "watch"],
   of: "Workload",
 };

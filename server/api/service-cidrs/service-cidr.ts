@@ -1,10 +1,24 @@
+import { z } from "zod";
 import { age } from "#proto/age.ts";
 import type { Column } from "#proto/columns.ts";
-import type { ObjectMeta } from "#proto/meta.ts";
+import { API_VERSION_TEXT, Condition, KIND_TEXT, ObjectMeta } from "#proto/meta.ts";
 import type { Namespace } from "#proto/namespace.ts";
 import type { DerivedKind, Form } from "../view.ts";
 
 /** The ranges of virtual IPs as the ServiceCIDR (networking.k8s.io/v1) that kube-proxy watches; the server's settings say them. Pure. */
+
+export const ServiceCidr = z
+  .looseObject({
+    apiVersion: z.literal("networking.k8s.io/v1").describe(API_VERSION_TEXT),
+    kind: z.literal("ServiceCIDR").describe(KIND_TEXT),
+    metadata: ObjectMeta.describe("Its name is kubernetes; it is as old as the fleet."),
+    spec: z
+      .looseObject({ cidrs: z.array(z.string()).describe("The ranges, at most one of each family: the server's --service-cidr.") })
+      .describe("What the server was started with."),
+    status: z.looseObject({ conditions: z.array(Condition).describe("Ready, which is always True.") }).describe("How it is."),
+  })
+  .describe("The ranges that Services get their virtual IPs from. There is one, to be read only.");
+export type ServiceCidr = z.output<typeof ServiceCidr>;
 
 export const SERVICE_CIDR_KIND: DerivedKind = {
   kind: "ServiceCIDR",
@@ -17,16 +31,10 @@ export const SERVICE_CIDR_KIND: DerivedKind = {
   namespaced: false,
   hasStatus: false,
   hasGeneration: false,
+  merging: {},
+  schema: ServiceCidr,
   verbs: ["get", "list", "watch"],
 };
-
-export interface ServiceCidr {
-  readonly apiVersion: "networking.k8s.io/v1";
-  readonly kind: "ServiceCIDR";
-  readonly metadata: ObjectMeta;
-  readonly spec: { readonly cidrs: readonly string[] };
-  readonly status: { readonly conditions: readonly object[] };
-}
 
 /** As Kubernetes calls the one that is made of its flags. */
 export const SERVICE_CIDR_NAME = "kubernetes";
@@ -45,7 +53,7 @@ export function serviceCidrOf(cidrs: readonly string[], fleet: Pick<Namespace, "
       resourceVersion: String(revision),
       ...since,
     },
-    spec: { cidrs },
+    spec: { cidrs: [...cidrs] },
     status: {
       conditions: [
         {
