@@ -7,6 +7,7 @@ import { causesOf } from "#proto/parse.ts";
 import type { Identity, Permission } from "#server/trust/identity.ts";
 import { checkAccept } from "./accept.ts";
 import { authorize } from "./authorize.ts";
+import { refuseImpersonation } from "./impersonation.ts";
 
 /** The only way to add a route: each one says who may call it, and what it takes and gives, which is where the OpenAPI document comes from. */
 
@@ -84,6 +85,7 @@ export function guardRoutes(app: App, authenticate: Authenticate): void {
     const bearer = /^Bearer +([\x21-\x7e]{1,4096})$/i.exec(request.headers.authorization ?? "")?.[1];
     request.identity = bearer === undefined ? undefined : await authenticate(bearer);
     if (!request.identity) throw unauthorized(bearer);
+    refuseImpersonation(request.identity, request.headers);
     // A path that no route has needs a credential too, and then is not found.
     if (permission?.access === "resource") checkAccept(request.headers.accept);
     if (permission) authorize(request.identity, permission, { params: request.params as Params, method: request.method, url: request.url });
