@@ -2,6 +2,7 @@ import type { ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import Fastify, { LogController, type FastifyBaseLogger } from "fastify";
 import { AppError, errorCodes, toStatus } from "#proto/error.ts";
+import { endpointsRoutes } from "./api/endpoints/routes.ts";
 import { eventRoutes } from "./api/events/routes.ts";
 import { serviceCidrRoutes } from "./api/service-cidrs/routes.ts";
 import { discoveryRoutes } from "./api/discovery.ts";
@@ -74,6 +75,7 @@ export function createApp(deps: AppDeps): App {
   reviewRoutes(app);
   resourceRoutes(app, deps.resources);
   podRoutes(app, deps.resources);
+  endpointsRoutes(app, deps.resources);
   eventRoutes(app, deps.resources);
   serviceCidrRoutes(app, deps.resources, deps.agents.cluster.serviceCidrs);
   notHereRoutes(app, deps.resources.store);

@@ -60,7 +60,7 @@ export async function* listPieces(store: Store, wanted: ListRequest, query: List
 type Place = { readonly namespace: string; readonly name: string };
 
 /** Throws for what cannot be answered. */
-function pageOf(store: Store, query: ListQuery) {
+export function pageOf(store: Store, query: ListQuery) {
   const start = query.continue === undefined || query.continue === "" ? undefined : parseToken(query.continue, store);
   if (!start) checkRevision(store, query);
   return {

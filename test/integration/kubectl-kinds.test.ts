@@ -1,23 +1,41 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { isLeftOut, openKubectl, type Kubectl, type Row } from "#test/kube/kubectl.ts";
-import { startServer, type TestServer } from "./cli-server.ts";
+import { startHost, startServer, type TestHost, type TestServer } from "./cli-server.ts";
 
-/** An unmodified kubectl and the kinds that follow from others: Pods, Events by their newer names, the ServiceCIDR. */
+/** An unmodified kubectl and the kinds that follow from others: Pods, Endpoints, Events by their newer names, the ServiceCIDR. */
 
 let server: TestServer;
+let host: TestHost;
 let kubectl: Kubectl;
 beforeAll(async () => {
   if (isLeftOut) return;
   server = await startServer();
+  host = await startHost(server, "vm-1", "192.168.56.11");
   kubectl = await openKubectl(server.kubeconfig, FILES);
 });
 afterAll(async () => {
   if (isLeftOut) return;
+  await host.stop();
   await server.close();
   await kubectl.close();
 });
 
 const FILES: Readonly<Record<string, string>> = {
+  "web.yaml": `apiVersion: v1
+kind: Service
+metadata: { name: web, labels: { tier: front } }
+spec: { selector: { app: web }, ports: [{ name: http, port: 80, targetPort: http }] }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: idle }
+spec: { selector: { app: nobody }, ports: [{ port: 80 }] }
+---
+apiVersion: fairlead.dev/v1
+kind: Workload
+metadata: { name: web-1, labels: { app: web } }
+spec: { node: vm-1, ports: [{ name: http, port: 8080 }] }
+`,
   "event.yaml": `apiVersion: events.k8s.io/v1
 kind: Event
 metadata: { name: newer, namespace: default }
@@ -59,4 +77,27 @@ const events: readonly Row[] = [
 
 test.skipIf(isLeftOut)("an Event is made by its newer names", { timeout: 60_000 }, async () => {
   expect(await kubectl.wrongOf(events)).toEqual([]);
+});
+
+const AGE = String.raw`\d+s`;
+const endpoints: readonly Row[] = [
+  { run: "apply -f web.yaml", out: /service\/web created/ },
+  {
+    run: "wait --for=jsonpath={.subsets[0].addresses[0].ip}=192.168.56.11 endpoints/web --timeout=10s",
+    out: "endpoints/web condition met",
+  },
+  {
+    run: "get endpoints",
+    out: new RegExp(String.raw`^NAME +ENDPOINTS +AGE\nidle +<none> +${AGE}\nweb +192\.168\.56\.11:8080 +${AGE}$`),
+  },
+  { run: "get ep -l tier=front -o name", out: "endpoints/web" },
+  { run: "get ep web -o jsonpath={.subsets[0].addresses[0].nodeName},{.subsets[0].ports[0].name}", out: "vm-1,http" },
+  { run: "describe endpoints web", out: /Addresses: +192\.168\.56\.11[^]*http +8080 +TCP/ },
+  { run: "explain ep.subsets.notReadyAddresses.ip", out: /FIELD: ip <string>/ },
+  { run: "get ep nope", code: 1, err: /^Error from server \(NotFound\): endpoints "nope" not found$/ },
+  { run: "delete ep web", code: 1, err: /\(MethodNotAllowed\)/ },
+];
+
+test.skipIf(isLeftOut)("Endpoints are there for tools that know no EndpointSlices", { timeout: 60_000 }, async () => {
+  expect(await kubectl.wrongOf(endpoints)).toEqual([]);
 });
