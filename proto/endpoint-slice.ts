@@ -2,6 +2,7 @@ import { z } from "zod";
 import { ObjectReference } from "./event.ts";
 import { API_VERSION_TEXT, DnsLabel, DnsSubdomain, KIND_TEXT, metaWith, PortNumber, Protocol } from "./meta.ts";
 import { endpointAddressFault, parseIp } from "./ip.ts";
+import type { RuleFault } from "./kinds.ts";
 
 /** EndpointSlice, discovery.k8s.io/v1. */
 
@@ -97,31 +98,22 @@ export const EndpointSlice = z
       .transform((ports) => ports ?? [])
       .describe("The ports that each of the endpoints has; 100 at most."),
   })
-  .superRefine((slice, context) => {
-    for (const [i, endpoint] of slice.endpoints.entries())
-      for (const [j, address] of endpoint.addresses.entries())
-        if (parseIp(address)?.family !== slice.addressType)
-          context.addIssue({
-            code: "custom",
-            path: ["endpoints", i, "addresses", j],
-            message: `must be an ${slice.addressType} address, as addressType says`,
-          });
-    const names = new Set<string>();
-    for (const [i, { name = "" }] of slice.ports.entries()) {
-      if (names.has(name))
-        context.addIssue({
-          code: "custom",
-          path: ["ports", i, "name"],
-          message: "two ports may not have the same name",
-          params: { reason: "FieldValueDuplicate" },
-        });
-      names.add(name);
-    }
-  })
   .describe(
     "Endpoints of a service, which the label kubernetes.io/service-name names. Those of a selector are written by the server; for a service without one, write your own.",
   );
 export type EndpointSlice = z.output<typeof EndpointSlice>;
+
+export function checkSlice({ addressType, endpoints, ports }: EndpointSlice, fault: RuleFault): void {
+  for (const [i, { addresses }] of endpoints.entries())
+    for (const [j, address] of addresses.entries())
+      if (parseIp(address)?.family !== addressType)
+        fault(["endpoints", i, "addresses", j], `must be an ${addressType} address, as addressType says`);
+  const names = new Set<string>();
+  for (const [i, { name = "" }] of ports.entries()) {
+    if (names.has(name)) fault(["ports", i, "name"], "two ports may not have the same name", "Duplicate");
+    names.add(name);
+  }
+}
 export type EndpointSliceInput = z.input<typeof EndpointSlice>;
 
 /** The key `namespace/name` of the Service that a slice belongs to, or undefined for a slice without the label. */

@@ -1,10 +1,11 @@
 import type { z } from "zod";
-import { EndpointSlice } from "./endpoint-slice.ts";
+import { checkSlice, EndpointSlice } from "./endpoint-slice.ts";
 import { Event } from "./event.ts";
 import { Namespace } from "./namespace.ts";
 import { Node } from "./node.ts";
+import { checkService } from "./service-rules.ts";
 import { Service } from "./service.ts";
-import { Workload } from "./workload.ts";
+import { checkWorkload, Workload } from "./workload.ts";
 
 /** The one table of kinds: paths, discovery, routes, the CLI's names and the validation come from here. */
 
@@ -24,7 +25,12 @@ export interface KindFacts<Schema extends z.ZodType = z.ZodType> {
   /** How its lists and maps are merged. */
   readonly merging: Merging;
   readonly schema: Schema;
+  /** What its fields ask of each other. Also looks at objects with faults: texts and numbers there may be none that the schema takes. */
+  rules?(this: void, object: z.output<Schema>, fault: RuleFault): void;
 }
+
+/** Tells of a field that does not go with others. */
+export type RuleFault = (path: readonly PropertyKey[], message: string, kind?: "Invalid" | "Required" | "Duplicate") => void;
 
 /**
  * Path of a list or object (`spec.ports`; items of a list add nothing) → how two versions of it become one, as the markers in Kubernetes' API types say.
@@ -81,6 +87,7 @@ export const kinds = {
     hasGeneration: false,
     merging: { ...META, "spec.ports": PORTS, "spec.selector": ATOMIC, "status.conditions": CONDITIONS },
     schema: Service,
+    rules: ({ spec }, fault) => checkService(spec, fault),
   }),
   EndpointSlice: define({
     kind: "EndpointSlice",
@@ -95,6 +102,7 @@ export const kinds = {
     hasGeneration: true,
     merging: META,
     schema: EndpointSlice,
+    rules: checkSlice,
   }),
   Workload: define({
     kind: "Workload",
@@ -109,6 +117,7 @@ export const kinds = {
     hasGeneration: true,
     merging: { ...META, "spec.ports": PORTS },
     schema: Workload,
+    rules: ({ spec }, fault) => checkWorkload(spec, fault),
   }),
   Node: define({
     kind: "Node",

@@ -160,7 +160,35 @@ describe("a fault names the field, what stands there and what would be right", (
   });
 
   test("all faults are told at once", () => {
-    expect(faultsOf("Service", service({ type: "X", ports: [{ port: 0 }, { port: 70_000 }] }, "UP"))).toHaveLength(4);
+    const faults = faultsOf("Service", service({ type: "X", ports: [{ port: 0 }, { port: 70_000 }] }, "UP"));
+    expect(faults.map((text) => text.split(":")[0])).toEqual([
+      "metadata.name",
+      "spec.type",
+      "spec.ports[0].port",
+      "spec.ports[1].port",
+      "spec.ports[0].name",
+      "spec.ports[1].name",
+    ]);
+  });
+
+  test("of a value of another type nothing more is said", () => {
+    expect(faultsOf("Service", service({ ports: [port], ipFamilies: "IPv4", externalIPs: 1 }))).toEqual([
+      'spec.ipFamilies: Invalid value: "IPv4": must be a list',
+      "spec.externalIPs: Invalid value: 1: must be a list",
+    ]);
+  });
+
+  test("rules are told together with faults of the form, but none that only follows from these", () => {
+    const ports = [{ port: 80, name: "a" }, { port: 443, name: "a" }, { port: 80, name: "b", protocol: "ICMP" }, { port: "x" }]; // prettier-ignore
+    expect(faultsOf("Workload", workload({ ports, checks: [{ tcp: { port: 7 } }], weight: -1 }))).toEqual([
+      expect.stringMatching(/^spec\.ports\[2\]\.protocol: Unsupported value: "ICMP"/),
+      expect.stringMatching(/^spec\.ports\[3\]\.port: Invalid value: "x"/),
+      expect.stringMatching(/^spec\.weight: Invalid value: -1/),
+      expect.stringMatching(/^spec\.ports\[1\]\.name: Duplicate value: "a"/),
+      expect.stringMatching(/^spec\.checks\[0\]\.tcp\.port: Invalid value: 7: no port of this workload/),
+    ]);
+    expect(faultsOf("EndpointSlice", { ...slice("10.0.0.1", "IPv6"), ports: [{ port: 0 }] })).toHaveLength(2);
+    expect(faultsOf("Service", service({ type: "ExternalName", externalName: 5 }))).toHaveLength(1);
   });
 });
 

@@ -1,22 +1,63 @@
 import type { z } from "zod";
 import { AppError, type Cause } from "./error.ts";
-import { kinds, type KindName, type ObjectOf } from "./kinds.ts";
+import { kinds, type AnyObject, type KindFacts, type KindName, type ObjectOf } from "./kinds.ts";
+import { mended, valueAt } from "./mend.ts";
+
+/** An object with faults, all of them in one answer. */
+export class Malformed extends AppError {
+  /** What can be read of it: its faulty values stand there as they were given, or are left out. */
+  readonly readable: AnyObject | undefined;
+
+  constructor(kind: KindName, name: string, causes: readonly Cause[], readable: AnyObject | undefined) {
+    super("Invalid", invalidText(kind, name, causes), { causes, subject: { name, group: kinds[kind].group, kind } });
+    this.readable = readable;
+  }
+}
 
 /**
- * Validates an object of a kind and fills in the defaults of its schema. Throws Invalid with one cause for each fault, all at once.
- * `input` is not changed.
+ * Validates an object of a kind and fills in the defaults of its schema. Throws Malformed with one cause for each fault, all at once: of its form, and of
+ * the rules between its fields. `input` is not changed.
  */
 export function parseObject<Kind extends KindName>(kind: Kind, input: unknown): ObjectOf<Kind> {
-  const result = kinds[kind].schema.safeParse(input);
-  if (result.success) return result.data as ObjectOf<Kind>; // the table pairs each kind with its schema
-  throw invalid(kind, nameIn(input), causesOf(result.error, input));
+  const facts: KindFacts = kinds[kind];
+  const { success, data, error } = facts.schema.safeParse(input);
+  const formFaults = success ? [] : causesOf(error, input);
+  const isMendable = !success && error.issues.length <= MAX_TOLD;
+  const object = success ? data : isMendable ? mended(facts.schema, input, withoutEchoes(error.issues)) : undefined;
+  const faults = object === undefined ? formFaults : [...formFaults, ...withoutConsequences(ruleFaults(facts, object, input), formFaults)];
+  if (faults.length > 0) throw new Malformed(kind, nameIn(input), faults, object as AnyObject | undefined); // the table pairs each kind with its schema
+  return object as ObjectOf<Kind>; // as above
+}
+
+function ruleFaults({ rules }: KindFacts, object: unknown, input: unknown): Cause[] {
+  const causes: Cause[] = [];
+  rules?.(object, (path, message, kind = "Invalid") => {
+    if (causes.length < MAX_TOLD)
+      causes.push(
+        fault(fieldPath(path), message, {
+          reason: `FieldValue${kind}`,
+          value: kind === "Required" ? undefined : valueAt(input, path),
+        }),
+      );
+  });
+  return causes;
+}
+
+/** What a rule says of a field that is known to be faulty, of a part of it or of what it is a part of, may only follow from that. */
+export function withoutConsequences(found: readonly Cause[], known: readonly Cause[]): Cause[] {
+  const isIn = (field: string, other: string): boolean => field === other || field.startsWith(`${other}.`) || field.startsWith(`${other}[`);
+  return found.filter(({ field }) => !known.some((other) => isIn(field, other.field) || isIn(other.field, field)));
 }
 
 /** Kubernetes' error for an object with faults: `Service "web" is invalid: spec.ports[0].port: Invalid value: 0: must be …`. */
 export function invalid(kind: KindName, name: string, causes: readonly Cause[]): AppError {
+  return new AppError("Invalid", invalidText(kind, name, causes), { causes, subject: { name, group: kinds[kind].group, kind } });
+}
+
+function invalidText(kind: KindName, name: string, causes: readonly Cause[]): string {
   const texts = causes.map(({ field, message }) => `${field}: ${message}`);
   const list = texts.length === 1 ? texts[0] : `[${texts.join(", ")}]`;
-  return new AppError("Invalid", `${kind} "${name}" is invalid: ${list}`, { causes, subject: { name, group: kinds[kind].group, kind } });
+  return `${kind} "${name}" is invalid: ${list}`;
 }
 
 /** One fault in Kubernetes' words; `value` is what was given, where there was something. */
@@ -36,9 +77,15 @@ const MAX_TOLD = 100;
 
 /** The faults that zod found, each with its field path, the value that stands there, and what would be right; the first hundred. */
 export function causesOf(error: z.ZodError, input: unknown): Cause[] {
-  const causes = error.issues.slice(0, MAX_TOLD).flatMap((issue) => causesOfIssue(issue, input));
+  const causes = withoutEchoes(error.issues.slice(0, MAX_TOLD)).flatMap((issue) => causesOfIssue(issue, input));
   const untold = error.issues.length - MAX_TOLD;
   return untold > 0 ? [...causes, fault("<object>", `there are ${untold} more faults`)] : causes;
+}
+
+/** A text where a list should be would be told to be too long as well. */
+function withoutEchoes(issues: readonly z.core.$ZodIssue[]): readonly z.core.$ZodIssue[] {
+  const ofOtherType = new Set(issues.filter(({ code }) => code === "invalid_type").map(({ path }) => fieldPath(path)));
+  return issues.filter(({ code, path }) => code === "invalid_type" || !ofOtherType.has(fieldPath(path)));
 }
 
 function causesOfIssue(issue: z.core.$ZodIssue, input: unknown): Cause[] {
@@ -102,15 +149,6 @@ const ARTICLES: Readonly<Record<string, string>> = {
 
 function shorten(text: string): string {
   return text.length > 120 ? `${text.slice(0, 117)}...` : text;
-}
-
-function valueAt(input: unknown, path: readonly PropertyKey[]): unknown {
-  let at = input;
-  for (const part of path) {
-    if (typeof at !== "object" || at === null) return undefined;
-    at = (at as Record<PropertyKey, unknown>)[part];
-  }
-  return at;
 }
 
 function nameIn(input: unknown): string {

@@ -1,4 +1,4 @@
-import type { z } from "zod";
+import type { RuleFault } from "./kinds.ts";
 import { parseIp } from "./ip.ts";
 
 /** What fields of a Service ask of each other, in Kubernetes' words where it has some. Rules: kubernetes/pkg/apis/core/validation, ValidateService. */
@@ -21,14 +21,14 @@ interface Spec {
   readonly externalName?: string | undefined;
 }
 
-type Fault = (path: PropertyKey[], message: string, kind?: "Invalid" | "Required" | "Duplicate") => void;
-
-function faultsInto(context: z.RefinementCtx): Fault {
-  return (path, message, kind = "Invalid") => context.addIssue({ code: "custom", path, message, params: { reason: `FieldValue${kind}` } });
+export function checkService(spec: Spec, fault: RuleFault): void {
+  const inSpec: RuleFault = (path, message, kind) => fault(["spec", ...path], message, kind);
+  checkPorts(spec, inSpec);
+  checkType(spec, inSpec);
+  checkAddresses(spec, inSpec);
 }
 
-export function checkPorts(spec: Spec, context: z.RefinementCtx): void {
-  const fault = faultsInto(context);
+function checkPorts(spec: Spec, fault: RuleFault): void {
   if (spec.ports.length === 0 && spec.type !== "ExternalName" && spec.clusterIP !== HEADLESS)
     fault(["ports"], "must have at least one port", "Required");
   const names = new Set<string>();
@@ -49,15 +49,13 @@ export function checkPorts(spec: Spec, context: z.RefinementCtx): void {
   }
 }
 
-export function checkType({ type, externalName, clusterIP, clusterIPs }: Spec, context: z.RefinementCtx): void {
-  const fault = faultsInto(context);
+function checkType({ type, externalName, clusterIP, clusterIPs }: Spec, fault: RuleFault): void {
   if (type === "ExternalName" && externalName === undefined) fault(["externalName"], "is needed for the type ExternalName", "Required");
   if ((clusterIP ?? clusterIPs?.[0]) === HEADLESS && type !== "ClusterIP" && type !== "ExternalName")
     fault(clusterIPs === undefined ? ["clusterIP"] : ["clusterIPs", 0], `may not be set to 'None' for ${type} services`);
 }
 
-export function checkAddresses({ clusterIP = "", clusterIPs = [], ipFamilies = [] }: Spec, context: z.RefinementCtx): void {
-  const fault = faultsInto(context);
+function checkAddresses({ clusterIP = "", clusterIPs = [], ipFamilies = [] }: Spec, fault: RuleFault): void {
   const [first, second] = clusterIPs;
   if (first !== undefined && clusterIP !== "" && first !== clusterIP) fault(["clusterIPs"], "first value must match `clusterIP`");
   if (second !== undefined && (first === HEADLESS || second === HEADLESS)) fault(["clusterIPs"], "'None' must be the first and only value");

@@ -14,7 +14,7 @@ import {
   Rfc1035Label,
 } from "./meta.ts";
 import { formatCidr, formatIp, lenientCidr, parseIp } from "./ip.ts";
-import { checkAddresses, checkPorts, checkType, HEADLESS } from "./service-rules.ts";
+import { HEADLESS } from "./service-rules.ts";
 
 /** Service, core/v1. Fields and defaults: Kubernetes API reference "Service v1 core". */
 
@@ -76,124 +76,120 @@ export const ServicePort = z.looseObject({
 });
 export type ServicePort = z.output<typeof ServicePort>;
 
-export const ServiceSpec = z
-  .looseObject({
-    type: z
-      .enum(["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"])
-      .default("ClusterIP")
-      .describe(
-        "How it is reached: at a virtual address (ClusterIP), also at a port of every host (NodePort), also at an address from outside (LoadBalancer), or as another name in DNS alone (ExternalName). Default: ClusterIP.",
-      ),
-    selector: Labels.optional().describe(
-      "The labels of the Workloads that it leads to. Absent: its endpoints are EndpointSlices that somebody else writes. Not acted on for ExternalName.",
+export const ServiceSpec = z.looseObject({
+  type: z
+    .enum(["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"])
+    .default("ClusterIP")
+    .describe(
+      "How it is reached: at a virtual address (ClusterIP), also at a port of every host (NodePort), also at an address from outside (LoadBalancer), or as another name in DNS alone (ExternalName). Default: ClusterIP.",
     ),
-    ports: z
-      .array(ServicePort)
-      .max(100)
-      .default([])
-      .describe("Its ports, at least one unless it is headless or of type ExternalName; 100 at most."),
-    clusterIP: ClusterIp.optional().describe(
-      "The first virtual address, the same as clusterIPs[0]. Default: the server chooses. None: a headless service, whose name leads to the endpoints themselves. Cannot be changed while the service has one.",
+  selector: Labels.optional().describe(
+    "The labels of the Workloads that it leads to. Absent: its endpoints are EndpointSlices that somebody else writes. Not acted on for ExternalName.",
+  ),
+  ports: z
+    .array(ServicePort)
+    .max(100)
+    .default([])
+    .describe("Its ports, at least one unless it is headless or of type ExternalName; 100 at most."),
+  clusterIP: ClusterIp.optional().describe(
+    "The first virtual address, the same as clusterIPs[0]. Default: the server chooses. None: a headless service, whose name leads to the endpoints themselves. Cannot be changed while the service has one.",
+  ),
+  clusterIPs: z
+    .array(ClusterIp)
+    .max(2, "may only hold up to 2 values")
+    .optional()
+    .describe("The virtual addresses, one of each IP family of ipFamilies, in that order; or None. The first cannot be changed."),
+  ipFamilies: z
+    .array(z.enum(["IPv4", "IPv6"]))
+    .max(2)
+    .optional()
+    .describe(
+      "IPv4, IPv6 or both, the first one first. Default: as the virtual ranges of the server and ipFamilyPolicy say. The first cannot be changed.",
     ),
-    clusterIPs: z
-      .array(ClusterIp)
-      .max(2, "may only hold up to 2 values")
-      .optional()
-      .describe("The virtual addresses, one of each IP family of ipFamilies, in that order; or None. The first cannot be changed."),
-    ipFamilies: z
-      .array(z.enum(["IPv4", "IPv6"]))
-      .max(2)
-      .optional()
-      .describe(
-        "IPv4, IPv6 or both, the first one first. Default: as the virtual ranges of the server and ipFamilyPolicy say. The first cannot be changed.",
-      ),
-    ipFamilyPolicy: z
-      .enum(["SingleStack", "PreferDualStack", "RequireDualStack"])
-      .optional()
-      .describe(
-        "One family, both where the server has ranges of both, or both or nothing. Default: SingleStack, unless two families or addresses are asked for.",
-      ),
-    externalIPs: z
-      .array(IpText)
-      .max(64)
-      .optional()
-      .describe(
-        "Further addresses at which hosts answer for this service's ports when traffic comes to them; somebody else must route it there. Not of hosts, not virtual ones.",
-      ),
-    externalName: ExternalName.optional().describe(
-      "The DNS name that the service's own name stands for (CNAME). Only, and always, for the type ExternalName.",
+  ipFamilyPolicy: z
+    .enum(["SingleStack", "PreferDualStack", "RequireDualStack"])
+    .optional()
+    .describe(
+      "One family, both where the server has ranges of both, or both or nothing. Default: SingleStack, unless two families or addresses are asked for.",
     ),
-    sessionAffinity: z
-      .enum(["None", "ClientIP"])
-      .default("None")
-      .describe("ClientIP: connections from one client address go to the same endpoint. Default: None."),
-    /** Goes, as in Kubernetes, where the affinity does. */
-    sessionAffinityConfig: z
-      .looseObject({
-        clientIP: z
-          .looseObject({
-            timeoutSeconds: z
-              .int()
-              .min(1, AFFINITY_RANGE)
-              .max(86_400, AFFINITY_RANGE)
-              .default(DEFAULT_AFFINITY_SECONDS)
-              .describe(
-                "For how long after its last connection a client keeps its endpoint, in seconds, 1 to 86400. Default: 10800 (3 hours).",
-              ),
-          })
-          .optional()
-          .describe("Of the affinity ClientIP."),
-      })
-      .optional()
-      .describe("How sessionAffinity holds; dropped where that is None."),
-    internalTrafficPolicy: z
-      .enum(["Cluster", "Local"])
-      .default("Cluster")
-      .describe(
-        "Where traffic to the virtual addresses may go: to all endpoints, or (Local) only to those on the sender's own host. Default: Cluster.",
-      ),
-    externalTrafficPolicy: z
-      .enum(["Cluster", "Local"])
-      .optional()
-      .describe(
-        "Where traffic to node ports, external and load balancer addresses may go: to all endpoints, or (Local) only to those on the host where it arrived, with the client's address kept. Default: Cluster. Only for services that are reached from outside.",
-      ),
-    healthCheckNodePort: PortNumber.optional().describe(
-      "The port of every host that tells load balancers by HTTP whether it has endpoints. Only for the type LoadBalancer with externalTrafficPolicy Local. Default: the server chooses. Cannot be changed.",
+  externalIPs: z
+    .array(IpText)
+    .max(64)
+    .optional()
+    .describe(
+      "Further addresses at which hosts answer for this service's ports when traffic comes to them; somebody else must route it there. Not of hosts, not virtual ones.",
     ),
-    publishNotReadyAddresses: z
-      .boolean()
-      .optional()
-      .describe("Whether endpoints count as ready also while they are not, as peers need that find each other by DNS. Default: false."),
-    loadBalancerIP: z
-      .union([z.literal(""), IpText], { error: "must be an IPv4 or IPv6 address" })
-      .optional()
-      .describe(
-        "The address wanted of the type LoadBalancer. Two families: the annotation fairlead.dev/load-balancer-ips. Default: the server's --load-balancer-cidr gives one.",
-      ),
-    loadBalancerSourceRanges: z
-      .array(SourceRange)
-      .optional()
-      .describe(
-        "From which client addresses (prefixes like 10.0.0.0/8) the load balancer's addresses take traffic; hosts drop all other. Default: from everywhere. Only for the type LoadBalancer.",
-      ),
-    loadBalancerClass: QualifiedName.optional().describe(
-      "Whose load balancer it is to be. Kept, not acted on: every class is served alike. Only for the type LoadBalancer, and cannot be changed.",
+  externalName: ExternalName.optional().describe(
+    "The DNS name that the service's own name stands for (CNAME). Only, and always, for the type ExternalName.",
+  ),
+  sessionAffinity: z
+    .enum(["None", "ClientIP"])
+    .default("None")
+    .describe("ClientIP: connections from one client address go to the same endpoint. Default: None."),
+  /** Goes, as in Kubernetes, where the affinity does. */
+  sessionAffinityConfig: z
+    .looseObject({
+      clientIP: z
+        .looseObject({
+          timeoutSeconds: z
+            .int()
+            .min(1, AFFINITY_RANGE)
+            .max(86_400, AFFINITY_RANGE)
+            .default(DEFAULT_AFFINITY_SECONDS)
+            .describe(
+              "For how long after its last connection a client keeps its endpoint, in seconds, 1 to 86400. Default: 10800 (3 hours).",
+            ),
+        })
+        .optional()
+        .describe("Of the affinity ClientIP."),
+    })
+    .optional()
+    .describe("How sessionAffinity holds; dropped where that is None."),
+  internalTrafficPolicy: z
+    .enum(["Cluster", "Local"])
+    .default("Cluster")
+    .describe(
+      "Where traffic to the virtual addresses may go: to all endpoints, or (Local) only to those on the sender's own host. Default: Cluster.",
     ),
-    allocateLoadBalancerNodePorts: z
-      .boolean()
-      .optional()
-      .describe("Whether the server chooses node ports for the type LoadBalancer. Default: true. Set to false, ports that are there stay."),
-    trafficDistribution: z
-      .enum(["PreferClose", "PreferSameZone", "PreferSameNode"])
-      .optional()
-      .describe(
-        "Which endpoints are preferred while there are ready ones: in the sender's zone (PreferClose means the same) or on its host. Default: all alike.",
-      ),
-  })
-  .superRefine(checkPorts)
-  .superRefine(checkType)
-  .superRefine(checkAddresses);
+  externalTrafficPolicy: z
+    .enum(["Cluster", "Local"])
+    .optional()
+    .describe(
+      "Where traffic to node ports, external and load balancer addresses may go: to all endpoints, or (Local) only to those on the host where it arrived, with the client's address kept. Default: Cluster. Only for services that are reached from outside.",
+    ),
+  healthCheckNodePort: PortNumber.optional().describe(
+    "The port of every host that tells load balancers by HTTP whether it has endpoints. Only for the type LoadBalancer with externalTrafficPolicy Local. Default: the server chooses. Cannot be changed.",
+  ),
+  publishNotReadyAddresses: z
+    .boolean()
+    .optional()
+    .describe("Whether endpoints count as ready also while they are not, as peers need that find each other by DNS. Default: false."),
+  loadBalancerIP: z
+    .union([z.literal(""), IpText], { error: "must be an IPv4 or IPv6 address" })
+    .optional()
+    .describe(
+      "The address wanted of the type LoadBalancer. Two families: the annotation fairlead.dev/load-balancer-ips. Default: the server's --load-balancer-cidr gives one.",
+    ),
+  loadBalancerSourceRanges: z
+    .array(SourceRange)
+    .optional()
+    .describe(
+      "From which client addresses (prefixes like 10.0.0.0/8) the load balancer's addresses take traffic; hosts drop all other. Default: from everywhere. Only for the type LoadBalancer.",
+    ),
+  loadBalancerClass: QualifiedName.optional().describe(
+    "Whose load balancer it is to be. Kept, not acted on: every class is served alike. Only for the type LoadBalancer, and cannot be changed.",
+  ),
+  allocateLoadBalancerNodePorts: z
+    .boolean()
+    .optional()
+    .describe("Whether the server chooses node ports for the type LoadBalancer. Default: true. Set to false, ports that are there stay."),
+  trafficDistribution: z
+    .enum(["PreferClose", "PreferSameZone", "PreferSameNode"])
+    .optional()
+    .describe(
+      "Which endpoints are preferred while there are ready ones: in the sender's zone (PreferClose means the same) or on its host. Default: all alike.",
+    ),
+});
 export type ServiceSpec = z.output<typeof ServiceSpec>;
 
 const PortStatus = z.looseObject({

@@ -12,6 +12,7 @@ import {
   Protocol,
 } from "./meta.ts";
 import { endpointAddressFault } from "./ip.ts";
+import type { RuleFault } from "./kinds.ts";
 
 /** Workload, fairlead.dev/v1: something that listens on a host. Ours, hence strict: a field that is not here is refused. */
 
@@ -70,81 +71,43 @@ export const WorkloadPort = z.strictObject({
 });
 export type WorkloadPort = z.output<typeof WorkloadPort>;
 
-export const WorkloadSpec = z
-  .strictObject({
-    node: DnsSubdomain.describe("The Node that it runs on."),
-    address: z
-      .string()
-      .superRefine((text, context) => {
-        const fault = endpointAddressFault(text);
-        if (fault !== undefined) context.addIssue({ code: "custom", message: fault });
-      })
-      .optional()
-      .describe("The address at which it listens. Default: its Node's first own address."),
-    reach: z
-      .enum(["Fleet", "Node"])
-      .optional()
-      .describe(
-        "Who reaches the address. Node: only programs on its own host, so that no other host sends there. Default: the whole fleet.",
-      ),
-    ports: z.array(WorkloadPort).max(100).default([]).describe("The ports at which it listens; 100 at most."),
-    weight: z
-      .int()
-      .min(0)
-      .max(65_535)
-      .default(1)
-      .describe("Its share of new connections relative to the others of a service, 0 to 65535; 0 takes none. Default: 1."),
-    checks: z
-      .array(Check)
-      .max(16)
-      .default([])
-      .describe("How its host finds out whether it is ready: all of them must be good; 16 at most. Default: always ready."),
-    ttl: Duration.optional().describe(
-      "It is deleted unless somebody writes it again in this time, as 30s; for programs that register themselves. Default: it stays.",
-    ),
-    drain: z.boolean().default(false).describe("True takes it out of rotation for new connections. Default: false."),
-    terminationGracePeriodSeconds: z
-      .int()
-      .min(0)
-      .max(3600)
-      .default(5)
-      .describe("How long it stays, serving and terminating, after it was deleted, in seconds, 0 to 3600. Default: 5."),
-  })
-  .superRefine((spec, context) => {
-    const names = new Set<string>();
-    const numbers = new Set<string>();
-    for (const [i, port] of spec.ports.entries()) {
-      const number = `${port.port}/${port.protocol}`;
-      if (port.name !== undefined && names.has(port.name))
-        context.addIssue({
-          code: "custom",
-          path: ["ports", i, "name"],
-          message: "two ports may not have the same name",
-          params: { reason: "FieldValueDuplicate" },
-        });
-      if (numbers.has(number))
-        context.addIssue({
-          code: "custom",
-          path: ["ports", i],
-          message: `port ${number} stands there twice`,
-          params: { reason: "FieldValueDuplicate" },
-        });
-      if (port.name !== undefined) names.add(port.name);
-      numbers.add(number);
-    }
-    for (const [i, check] of spec.checks.entries()) {
-      const kind = check.http ? "http" : "tcp";
-      const ref = (check.http ?? check.tcp)?.port;
-      if (ref === undefined) continue;
-      const found = spec.ports.filter((port) => port.name === ref || port.port === ref);
-      if (found.some(({ protocol }) => protocol === "TCP")) continue;
-      const [other] = found;
-      const message = other
-        ? `is ${other.protocol} here, and the check needs a TCP port`
-        : `no port of this workload is named or numbered ${ref}`;
-      context.addIssue({ code: "custom", path: ["checks", i, kind, "port"], message });
-    }
-  });
+export const WorkloadSpec = z.strictObject({
+  node: DnsSubdomain.describe("The Node that it runs on."),
+  address: z
+    .string()
+    .superRefine((text, context) => {
+      const fault = endpointAddressFault(text);
+      if (fault !== undefined) context.addIssue({ code: "custom", message: fault });
+    })
+    .optional()
+    .describe("The address at which it listens. Default: its Node's first own address."),
+  reach: z
+    .enum(["Fleet", "Node"])
+    .optional()
+    .describe("Who reaches the address. Node: only programs on its own host, so that no other host sends there. Default: the whole fleet."),
+  ports: z.array(WorkloadPort).max(100).default([]).describe("The ports at which it listens; 100 at most."),
+  weight: z
+    .int()
+    .min(0)
+    .max(65_535)
+    .default(1)
+    .describe("Its share of new connections relative to the others of a service, 0 to 65535; 0 takes none. Default: 1."),
+  checks: z
+    .array(Check)
+    .max(16)
+    .default([])
+    .describe("How its host finds out whether it is ready: all of them must be good; 16 at most. Default: always ready."),
+  ttl: Duration.optional().describe(
+    "It is deleted unless somebody writes it again in this time, as 30s; for programs that register themselves. Default: it stays.",
+  ),
+  drain: z.boolean().default(false).describe("True takes it out of rotation for new connections. Default: false."),
+  terminationGracePeriodSeconds: z
+    .int()
+    .min(0)
+    .max(3600)
+    .default(5)
+    .describe("How long it stays, serving and terminating, after it was deleted, in seconds, 0 to 3600. Default: 5."),
+});
 export type WorkloadSpec = z.output<typeof WorkloadSpec>;
 
 export const WorkloadStatus = z.strictObject({
@@ -168,6 +131,30 @@ export const Workload = z
   })
   .describe("Something that listens on a host: a process or container, which services find by its labels.");
 export type Workload = z.output<typeof Workload>;
+
+export function checkWorkload({ ports, checks }: WorkloadSpec, fault: RuleFault): void {
+  const names = new Set<string>();
+  const numbers = new Set<string>();
+  for (const [i, { name, port, protocol }] of ports.entries()) {
+    const number = `${port}/${protocol}`;
+    if (name !== undefined && names.has(name)) fault(["spec", "ports", i, "name"], "two ports may not have the same name", "Duplicate");
+    if (numbers.has(number)) fault(["spec", "ports", i], `port ${number} stands there twice`, "Duplicate");
+    if (name !== undefined) names.add(name);
+    numbers.add(number);
+  }
+  for (const [i, check] of checks.entries()) {
+    const kind = check.http ? "http" : "tcp";
+    const ref = (check.http ?? check.tcp)?.port;
+    if (ref === undefined) continue;
+    const found = ports.filter((port) => port.name === ref || port.port === ref);
+    if (found.some(({ protocol }) => protocol === "TCP")) continue;
+    const [other] = found;
+    const message = other
+      ? `is ${other.protocol} here, and the check needs a TCP port`
+      : `no port of this workload is named or numbered ${ref}`;
+    fault(["spec", "checks", i, kind, "port"], message);
+  }
+}
 export type WorkloadInput = z.input<typeof Workload>;
 
 /**

@@ -1,3 +1,4 @@
+import type { Cause } from "#proto/error.ts";
 import type { KindName, ObjectOf } from "#proto/kinds.ts";
 import type { Identity } from "../trust/identity.ts";
 
@@ -11,6 +12,8 @@ export interface AdmissionRequest<Kind extends KindName = KindName> {
   readonly previous: ObjectOf<Kind> | undefined;
   /** What shall stand there: validated and with the schema's defaults; for delete, the same as `previous`. */
   readonly next: ObjectOf<Kind>;
+  /** What is wrong with the form of `next` (Malformed): then nothing is filled in, and it is refused with all that the rules find as well. */
+  readonly faults?: readonly Cause[] | undefined;
 }
 
 export interface Admitted<Kind extends KindName = KindName> {

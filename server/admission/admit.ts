@@ -1,5 +1,5 @@
 import type { ClusterFacts } from "#proto/agents.ts";
-import { AppError } from "#proto/error.ts";
+import { AppError, type Cause } from "#proto/error.ts";
 import { kinds, type AnyObject, type KindName } from "#proto/kinds.ts";
 import type { Node } from "#proto/node.ts";
 import type { Service } from "#proto/service.ts";
@@ -75,32 +75,33 @@ export async function createAdmission(deps: AdmissionDeps): Promise<OpenAdmissio
   const readWorkload = async (namespace: string, name: string): Promise<Workload | undefined> =>
     asWorkload(await store.get({ kind: "Workload", namespace, name }));
 
-  async function admitAny({ operation, identity, previous, next }: AnyRequest): Promise<Admitted> {
+  async function admitAny({ operation, identity, previous, next, faults = [] }: AnyRequest): Promise<Admitted> {
     if (identity.kind === "node") requireOwn(identity, previous, next, operation);
     const key: StoreKey = { kind: next.kind, namespace: next.metadata.namespace ?? "", name: next.metadata.name };
     if (operation === "delete") return { object: next, claims: undefined, warnings: [] };
     switch (next.kind) {
       case "Service": {
         if (operation === "status") {
-          const service = await admitServiceStatus(asService(previous), next, serviceParts(key));
+          const service = await admitServiceStatus(asService(previous), next, serviceParts(key), faults);
           return { object: service, claims: serviceClaims(service), warnings: [] };
         }
-        const { service, warnings } = await admitService(asService(previous), next, serviceParts(key));
+        const { service, warnings } = await admitService(asService(previous), next, serviceParts(key), faults);
         return { object: service, claims: serviceClaims(service), warnings };
       }
       case "Node": {
-        const { node, warnings } = await admitNode(asNode(previous), next, nodeParts(key));
+        const { node, warnings } = await admitNode(asNode(previous), next, nodeParts(key), faults);
         return { object: node, claims: nodeClaims(node), warnings };
       }
       case "Workload": {
         if (operation === "status") break;
         const parts = { ranges, node: readNode, onlyOwnAddresses: identity.kind === "node" };
-        return { object: await admitWorkload(asWorkload(previous), next, parts), claims: undefined, warnings: [] };
+        return { object: await admitWorkload(asWorkload(previous), next, parts, faults), claims: undefined, warnings: [] };
       }
       case "EndpointSlice":
-        admitSlice(previous?.kind === "EndpointSlice" ? previous : undefined, next, ranges);
+        admitSlice(previous?.kind === "EndpointSlice" ? previous : undefined, next, ranges, faults);
         break;
       case "Event":
+        if (faults.length > 0) break;
         return { object: await admitEvent(next, { identity, workload: readWorkload }), claims: undefined, warnings: [] };
       case "Namespace":
         break;
@@ -121,6 +122,7 @@ interface AnyRequest {
   readonly identity: Identity;
   readonly previous: AnyObject | undefined;
   readonly next: AnyObject;
+  readonly faults?: readonly Cause[] | undefined;
 }
 
 /** The configuration may have changed since somebody got the address. */

@@ -1,10 +1,10 @@
-import { AppError } from "#proto/error.ts";
+import { AppError, type Cause } from "#proto/error.ts";
 import { MANAGED_BY_LABEL, MANAGED_BY_US, type EndpointSlice } from "#proto/endpoint-slice.ts";
-import { invalid } from "#proto/parse.ts";
+import { refused } from "./refused.ts";
 import { virtualAddressFault, type Ranges } from "./ranges.ts";
 
 /** Slices made by hand: real addresses only, and not in the controller's name. */
-export function admitSlice(previous: EndpointSlice | undefined, next: EndpointSlice, ranges: Ranges): void {
+export function admitSlice(previous: EndpointSlice | undefined, next: EndpointSlice, ranges: Ranges, known: readonly Cause[]): void {
   if ([previous, next].some((slice) => slice?.metadata.labels?.[MANAGED_BY_LABEL] === MANAGED_BY_US))
     throw new AppError(
       "Forbidden",
@@ -14,8 +14,9 @@ export function admitSlice(previous: EndpointSlice | undefined, next: EndpointSl
         hint: "change the workloads' labels or the selector; for endpoints of your own, make a service without a selector",
       },
     );
-  const faults = next.endpoints.flatMap(({ addresses }, i) =>
+  const found = next.endpoints.flatMap(({ addresses }, i) =>
     addresses.flatMap((address, j) => virtualAddressFault(ranges, `endpoints[${i}].addresses[${j}]`, address) ?? []),
   );
-  if (faults.length > 0) throw invalid("EndpointSlice", next.metadata.name, faults);
+  const faults = [...known, ...found];
+  if (faults.length > 0) throw refused("EndpointSlice", next, faults, known);
 }

@@ -28,7 +28,6 @@ export async function withLoadBalancer(
   if (!next.spec.ipFamilies) return next; // refused already
   const former = previous?.spec.type === "LoadBalancer" ? askedOf(previous, []) : new Map<IpFamily, Asked>();
   const asked = askedOf(next, faults);
-  if (faults.length > 0) return next;
   const standing = next.status.loadBalancer.ingress ?? [];
   const others = standing.filter((entry) => familyOf(entry) === undefined);
   const chosen: LoadBalancerIngress[] = [];
@@ -36,7 +35,7 @@ export async function withLoadBalancer(
     const own = standing.filter((entry) => familyOf(entry) === family);
     const wish = asked.get(family);
     if (wish) chosen.push(...(await wished(wish, { own, former: former.get(family)?.ip, parts, faults })));
-    else chosen.push(...(await keptOrGiven({ own, others, family, former: former.get(family)?.ip, parts })));
+    else if (faults.length === 0) chosen.push(...(await keptOrGiven({ own, others, family, former: former.get(family)?.ip, parts })));
   }
   return withIngress(next, [...chosen, ...others]);
 }

@@ -2,8 +2,9 @@ import { isDeepStrictEqual } from "node:util";
 import type { Cause } from "#proto/error.ts";
 import { endpointPrefixFault, formatCidr, formatIp, overlaps, parseIp, type Cidr } from "#proto/ip.ts";
 import { ADDRESS_CONFLICT, HOSTNAME_LABEL, internalIpsOf, type Node, type NodeCondition } from "#proto/node.ts";
-import { fault, invalid } from "#proto/parse.ts";
+import { fault } from "#proto/parse.ts";
 import { prefixesOf, type NodeNetworks } from "./node-networks.ts";
+import { refused } from "./refused.ts";
 import { virtualAddressFault, type Ranges } from "./ranges.ts";
 
 export interface NodeParts {
@@ -49,15 +50,16 @@ export async function admitNode(
   previous: Node | undefined,
   given: Node,
   parts: NodeParts,
+  known: readonly Cause[],
 ): Promise<{ readonly node: Node; readonly warnings: string[] }> {
-  const faults: Cause[] = [];
+  const faults = [...known];
   // A Node that was fine stays fine; only what changes is looked at.
   const looks = changesAddresses(previous, given);
   const held = looks ? heldByServices(given, parts) : new Map<string, string>();
   const next = withoutHeld(given, held);
   if (looks) await checkAddresses(next, held, parts, faults);
   if (changesPrefixes(previous, next)) checkPrefixes(next, parts, faults);
-  if (faults.length > 0) throw invalid("Node", next.metadata.name, faults);
+  if (faults.length > 0) throw refused("Node", next, faults, known);
   // A label is shorter than a name may be.
   const hostname = next.metadata.name.length <= 63 && { [HOSTNAME_LABEL]: next.metadata.name };
   const labels = { ...hostname, ...next.metadata.labels };

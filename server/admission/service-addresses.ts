@@ -24,8 +24,12 @@ export function addressClaims(service: Service): string[] {
   return clusterIpsOf(service).map(ipClaim);
 }
 
-/** The spec with families, policy and addresses filled in; what is wrong with it goes to `faults`, and then it is not to be used. */
+/**
+ * The spec with families, policy and addresses filled in. What is wrong with it goes to `faults`: then it is good for nothing but to find more, and where
+ * there are any no address is taken from the walk.
+ */
 export async function withAddresses(previous: Spec | undefined, spec: Spec, parts: AddressParts, faults: Cause[]): Promise<Spec> {
+  const known = faults.length;
   const given = ipsIn(spec);
   const before = previous === undefined || previous.type === "ExternalName" ? [] : ipsIn(previous);
   if (spec.type === "ExternalName") return withoutAddresses(previous, spec, faults);
@@ -44,7 +48,7 @@ export async function withAddresses(previous: Spec | undefined, spec: Spec, part
   const asked = { ...spec, ipFamilies: spec.ipFamilies ?? kept.ipFamilies, ipFamilyPolicy };
   const wanted = given.length > 1 ? given : [...new Set([...given, ...before])];
   const ipFamilies = familiesFor(asked, wanted, before.length > 1, parts.ranges, faults);
-  if (faults.length > 0) return spec;
+  if (faults.length > known) return spec;
   const filled = { ...spec, ipFamilies, ipFamilyPolicy };
   if (wanted[0] === HEADLESS) return { ...filled, clusterIP: HEADLESS, clusterIPs: [HEADLESS] };
 
@@ -52,7 +56,8 @@ export async function withAddresses(previous: Spec | undefined, spec: Spec, part
   for (const family of ipFamilies) {
     const ip = wanted.find((one) => parseIp(one)?.family === family);
     if (ip !== undefined && !before.includes(ip)) await checkAsked(ip, given, parts, faults);
-    clusterIPs.push(ip ?? allocate(family, parts));
+    const chosen = ip ?? (faults.length > 0 ? undefined : allocate(family, parts));
+    if (chosen !== undefined) clusterIPs.push(chosen);
   }
   return { ...filled, clusterIP: clusterIPs[0], clusterIPs };
 }

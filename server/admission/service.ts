@@ -1,9 +1,10 @@
 import { isDeepStrictEqual } from "node:util";
 import type { Cause } from "#proto/error.ts";
-import { fault, invalid } from "#proto/parse.ts";
+import { fault } from "#proto/parse.ts";
 import { DEFAULT_AFFINITY_SECONDS, LOAD_BALANCER_IPS_ANNOTATION, type Service } from "#proto/service.ts";
 import { withCheckedIngress, withLoadBalancer, type BalancerParts } from "./load-balancer.ts";
 import { canonicalIp, newPortsOf, outsideClaims, outsideFault, portsOf, type OutsideParts } from "./outside-addresses.ts";
+import { refused } from "./refused.ts";
 import { addressClaims, withAddresses, type AddressParts } from "./service-addresses.ts";
 import { checkChoices, withSourceRanges } from "./service-annotations.ts";
 import { portClaims, withNodePorts, type PortParts } from "./service-ports.ts";
@@ -19,21 +20,24 @@ export function serviceClaims(service: Service): string[] {
   return [...addressClaims(service), ...portClaims(service), ...outsideClaims(service)];
 }
 
-/** The service with what the server decides filled in. Throws Invalid with every fault at once. */
+/** The service with what the server decides filled in. Throws Invalid with every fault at once, those known already among them. */
 export async function admitService(
   previous: Service | undefined,
   next: Service,
   parts: ServiceParts,
+  known: readonly Cause[],
 ): Promise<{ service: Service; warnings: string[] }> {
-  const faults: Cause[] = [];
+  const faults = [...known];
   checkChoices(next, faults);
+  // Most rules ask for the type.
+  if (known.some(({ field }) => field === "spec" || field === "spec.type")) throw refused("Service", next, faults, known);
   const ranged = withSourceRanges(previous, next, faults);
   const spec = await withAddresses(previous?.spec, withDefaults(previous?.spec, ranged.spec, faults), parts.addresses, faults);
   await checkExternalIps(previous, { ...ranged, spec }, parts.balancer.outside, faults);
   const balanced = await withLoadBalancer(previous, { ...ranged, spec }, parts.balancer, faults);
   // Last: a service that is refused takes no port from the walk.
   const service = { ...balanced, spec: await withNodePorts(previous?.spec, spec, parts.ports, faults) };
-  if (faults.length > 0) throw invalid("Service", next.metadata.name, faults);
+  if (faults.length > 0) throw refused("Service", next, faults, known);
   return { service, warnings: warningsFor(service, parts.balancer.ranges) };
 }
 
@@ -42,10 +46,11 @@ export async function admitServiceStatus(
   previous: Service | undefined,
   next: Service,
   parts: Pick<ServiceParts, "balancer">,
+  known: readonly Cause[],
 ): Promise<Service> {
-  const faults: Cause[] = [];
+  const faults = [...known];
   const service = await withCheckedIngress(previous, next, parts.balancer, faults);
-  if (faults.length > 0) throw invalid("Service", next.metadata.name, faults);
+  if (faults.length > 0) throw refused("Service", next, faults, known);
   return service;
 }
 

@@ -1,9 +1,10 @@
 import type { Cause } from "#proto/error.ts";
 import { contains, formatIp, parseIp } from "#proto/ip.ts";
 import { internalIpsOf, type Node } from "#proto/node.ts";
-import { fault, invalid } from "#proto/parse.ts";
+import { fault } from "#proto/parse.ts";
 import type { Workload } from "#proto/workload.ts";
 import { prefixesOf } from "./node-networks.ts";
+import { refused } from "./refused.ts";
 import { virtualAddressFault, type Ranges } from "./ranges.ts";
 
 export interface WorkloadParts {
@@ -14,8 +15,13 @@ export interface WorkloadParts {
 }
 
 /** The workload with its address filled in. Throws Invalid with every fault at once. */
-export async function admitWorkload(previous: Workload | undefined, next: Workload, parts: WorkloadParts): Promise<Workload> {
-  const faults: Cause[] = [];
+export async function admitWorkload(
+  previous: Workload | undefined,
+  next: Workload,
+  parts: WorkloadParts,
+  known: readonly Cause[],
+): Promise<Workload> {
+  const faults = [...known];
   for (const [i, check] of next.spec.checks.entries())
     if (check.exec)
       faults.push(
@@ -35,7 +41,7 @@ export async function admitWorkload(previous: Workload | undefined, next: Worklo
   // What only its own host sends to is that host's own affair: bridges of Docker have the same addresses on every host.
   const onlyOwnAddresses = parts.onlyOwnAddresses && next.spec.reach !== "Node";
   if (node && address !== undefined && !unchanged) checkAddress(address, node, { ...parts, onlyOwnAddresses }, faults);
-  if (faults.length > 0 || address === undefined) throw invalid("Workload", next.metadata.name, faults);
+  if (faults.length > 0 || address === undefined) throw refused("Workload", next, faults, known);
   return { ...next, spec: { ...next.spec, address } };
 }
 

@@ -3,8 +3,9 @@ import { AppError, isAppError } from "#proto/error.ts";
 import { kinds, type AnyObject, type KindName } from "#proto/kinds.ts";
 import { DnsLabel } from "#proto/meta.ts";
 import { DEFAULT_NAMESPACE } from "#proto/namespace.ts";
+import { Malformed } from "#proto/parse.ts";
 import { unknownFields } from "#proto/unknown-fields.ts";
-import type { Admission, Admitted, Operation } from "#server/admission/admission.ts";
+import type { Admission, AdmissionRequest, Admitted, Operation } from "#server/admission/admission.ts";
 import { changesNetworks, NETWORKS_TURN } from "#server/admission/node.ts";
 import { changesOutside } from "#server/admission/service.ts";
 import { alreadyExists, notFound } from "#server/store/errors.ts";
@@ -61,9 +62,10 @@ export async function createObject(
   return withRetries(async () => {
     const namespaceStands = await namespaceCheck(deps.store, namespace);
     const warnings = unknownFieldWarnings(kind, draft.body, options, []);
-    const next = newObject(kind, draft, deps.now());
+    const facts = { kind, operation: "create", identity, previous: undefined } as const;
+    const next = await formed(deps, facts, () => newObject(kind, draft, deps.now()));
     return inTurnOfNetworks(deps, undefined, next, async () => {
-      const admitted = await deps.admission.admit({ kind, operation: "create", identity, previous: undefined, next });
+      const admitted = await deps.admission.admit({ ...facts, next });
       const key = keyOfObject(kind, admitted.object);
       if (options.dryRun && (await deps.store.get(key))) throw alreadyExists(key);
       const made = sized(withTracks(admitted.object, tracks({ ...request, draft, next, stands: admitted.object, now: deps.now() })));
@@ -124,15 +126,32 @@ export async function update(
   checkPreconditions(keyOf(request), current, draft);
   const warnings = unknownFieldWarnings(kind, draft.body, options, known);
   const operation: Operation = subresource ?? "update";
-  const next = subresource === "status" ? withStatus(kind, current, draft) : replacedObject(kind, current, draft);
+  const facts = { kind, operation, identity, previous: current };
+  const next = await formed(deps, facts, () =>
+    subresource === "status" ? withStatus(kind, current, draft) : replacedObject(kind, current, draft),
+  );
   return inTurnOfNetworks(deps, current, next, async () => {
-    const admitted = await deps.admission.admit({ kind, operation, identity, previous: current, next });
+    const admitted = await deps.admission.admit({ ...facts, next });
     const stands = withGeneration(kind, current, admitted.object);
     const object = sized(withTracks(stands, tracks({ ...request, draft, current, next, stands, now: deps.now() })));
     const write: Write = { op: "put", object, expect: Number(current.metadata.resourceVersion), claims: admitted.claims };
     const stored = await commit(deps, request, { ...admitted, object }, { verb: "changed", writes: [write], current });
     return { object: stored, created: false, warnings: [...warnings, ...admitted.warnings] };
   });
+}
+
+/** What `make` makes. What admission's rules find is told together with faults of the form. */
+async function formed(
+  { admission }: Pick<WriteDeps, "admission">,
+  facts: Omit<AdmissionRequest, "next">,
+  make: () => AnyObject,
+): Promise<AnyObject> {
+  try {
+    return make();
+  } catch (error) {
+    if (error instanceof Malformed && error.readable) await admission.admit({ ...facts, next: error.readable, faults: error.causes });
+    throw error;
+  }
 }
 
 /** Nobody else's prefixes and addresses change between looking at them and writing. */

@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { startApi, type ApiServer, type RawAnswer } from "./api-server.ts";
 
@@ -252,5 +253,145 @@ describe("a change of a service", () => {
     expect((await change(api, { sessionAffinity: "ClientIP" }, { sessionAffinity: "None" })).json.spec).not.toHaveProperty(
       "sessionAffinityConfig",
     );
+  });
+});
+
+describe("a faulty form hides no fault that a rule finds", () => {
+  /** Rules of all sorts, each refused for itself. */
+  const ruled = {
+    metadata: { annotations: { "fairlead.dev/scheduler": "best" } },
+    spec: {
+      type: "NodePort",
+      clusterIP: "10.97.0.1",
+      externalIPs: ["10.96.0.9"],
+      loadBalancerClass: "example.com/class",
+      healthCheckNodePort: 31_000,
+      ports: [
+        { name: "a", port: 80, nodePort: 80 },
+        { name: "a", port: 81 },
+        { name: "c", port: 82, nodePort: 30_777 },
+      ],
+    },
+  };
+  const RULES = [
+    "metadata.annotations[fairlead.dev/scheduler]",
+    "spec.clusterIPs",
+    "spec.externalIPs[0]",
+    "spec.healthCheckNodePort",
+    "spec.loadBalancerClass",
+    "spec.ports[0].nodePort",
+    "spec.ports[1].name",
+  ];
+  const OF_PORTS = ["spec.ports[0].nodePort", "spec.ports[1].name", "spec.externalIPs[0]"];
+  const fieldsOf = ({ json }: RawAnswer): string[] => (json.details?.causes ?? []).map(({ field }) => field).toSorted();
+
+  test("all of them are told at once", async () => {
+    const api = await startApi();
+    const held = await create(api, { type: "NodePort", ports: [{ port: 80, nodePort: 30_777 }] });
+    expect(held.status).toBe(201);
+    const answer = await create(api, ruled.spec, ruled.metadata);
+    expect([answer.status, fieldsOf(answer)]).toEqual([422, [...RULES, "spec.ports[2].nodePort"].toSorted()]);
+    const mixed = await create(
+      api,
+      { ...ruled.spec, sessionAffinity: "Sticky", ports: [...ruled.spec.ports, { name: "Bad", port: 0, targetPort: "-" }] },
+      { ...ruled.metadata, labels: { "/": "x" } },
+    );
+    expect([mixed.status, fieldsOf(mixed)]).toEqual([
+      422,
+      [
+        ...RULES,
+        "spec.ports[2].nodePort",
+        "metadata.labels[/]",
+        "spec.sessionAffinity",
+        "spec.ports[3].name",
+        "spec.ports[3].port",
+        "spec.ports[3].targetPort",
+      ].toSorted(),
+    ]);
+    expect(mixed.json.message).toMatch(/spec\.ports\[2\]\.nodePort: Invalid value: 30777: provided port is already allocated/);
+  });
+
+  test.for<[what: string, spec: object, ...without: string[]]>([
+    ["a text that is none of those allowed", { internalTrafficPolicy: "Some" }],
+    ["a value of another type", { publishNotReadyAddresses: "yes" }],
+    ["a list of another type", { loadBalancerSourceRanges: "10.0.0.0/8" }],
+    ["a faulty item beside one that a rule refuses", { externalIPs: ["10.96.0.9", "x"] }],
+    ["a field of its own that a rule is about too", { healthCheckNodePort: 99_999 }],
+    ["a number that is none", { ports: [...ruled.spec.ports, { name: "d", port: 1.5 }] }],
+    ["a faulty item of the list", { ports: [...ruled.spec.ports, "d"] }, ...OF_PORTS],
+    ["an unknown type", { type: "Wrong" }, ...RULES.filter((field) => field.startsWith("spec.") && field !== "spec.ports[1].name")],
+    ["no list of ports", { ports: 1 }, ...OF_PORTS],
+  ])("%s", async ([, faulty, ...without]) => {
+    const api = await startApi();
+    const form = fieldsOf(await create(api, { type: "NodePort", ...faulty }));
+    const wanted = RULES.filter((field) => !without.includes(field));
+    const answer = await create(api, { ...ruled.spec, ...faulty }, ruled.metadata);
+    expect(form.length).toBeGreaterThan(0);
+    expect([answer.status, fieldsOf(answer)]).toEqual([422, [...new Set([...wanted, ...form])].toSorted()]);
+  });
+
+  test("whatever stands in whichever field, the answer is 201 or 422", { timeout: 30_000 }, async () => {
+    const api = await startApi();
+    const value = fc.oneof(
+      fc.constantFrom<unknown>(
+        "None",
+        "10.96.0.9",
+        "10.1.1.1",
+        "fd00::1",
+        "x",
+        "",
+        "LoadBalancer",
+        "Local",
+        "IPv6",
+        0,
+        80,
+        31_000,
+        1.5,
+        -1,
+        true,
+        {},
+        [],
+      ),
+      fc.array(
+        fc.constantFrom<unknown>(
+          "10.96.0.9",
+          "10.1.1.1",
+          "None",
+          "IPv4",
+          "IPv6",
+          "x",
+          1,
+          {},
+          { port: 80 },
+          { port: "x", nodePort: 30_001 },
+        ),
+        {
+          maxLength: 3,
+        },
+      ),
+    );
+    const fields = [
+      "type", "ports", "clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "externalIPs", "externalName", "sessionAffinity",
+      "sessionAffinityConfig", "externalTrafficPolicy", "healthCheckNodePort", "loadBalancerIP", "loadBalancerSourceRanges", "loadBalancerClass",
+      "allocateLoadBalancerNodePorts", "selector",
+    ]; // prettier-ignore
+    await fc.assert(
+      fc.asyncProperty(
+        fc.dictionary(fc.constantFrom(...fields), value, { minKeys: 1, maxKeys: 5, noNullPrototype: true }),
+        async (spec) => {
+          const { status } = await create(api, { type: "LoadBalancer", ...spec });
+          expect([201, 422]).toContain(status);
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+
+  test("a refused one takes no address and no port, and what was refused is taken when it is mended", async () => {
+    const api = await startApi();
+    const before = api.store.revision;
+    for (let i = 0; i < 20; i++) expect((await create(api, { ...ruled.spec, sessionAffinity: "x" }, ruled.metadata)).status).toBe(422);
+    expect(api.store.revision).toBe(before);
+    expect((await create(api, { type: "NodePort" })).status).toBe(201);
   });
 });
