@@ -26,7 +26,7 @@ export interface KindFacts<Schema extends z.ZodType = z.ZodType> {
   readonly merging: Merging;
   readonly schema: Schema;
   /** What its fields ask of each other. Also looks at objects with faults: texts and numbers there may be none that the schema takes. */
-  rules?(this: void, object: z.output<Schema>, fault: RuleFault): void;
+  rules?(object: z.output<Schema>, fault: RuleFault): void;
 }
 
 /** Tells of a field that does not go with others. */

@@ -29,9 +29,9 @@ export function parseObject<Kind extends KindName>(kind: Kind, input: unknown): 
   return object as ObjectOf<Kind>; // as above
 }
 
-function ruleFaults({ rules }: KindFacts, object: unknown, input: unknown): Cause[] {
+function ruleFaults(facts: KindFacts, object: unknown, input: unknown): Cause[] {
   const causes: Cause[] = [];
-  rules?.(object, (path, message, kind = "Invalid") => {
+  facts.rules?.(object, (path, message, kind = "Invalid") => {
     if (causes.length < MAX_TOLD)
       causes.push(
         fault(fieldPath(path), message, {
