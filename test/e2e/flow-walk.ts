@@ -30,6 +30,8 @@ export interface Pace {
   readonly drawn: number;
   /** Whether no two connections of a sender have the same port. */
   readonly freshPorts?: boolean;
+  /** Whether the kernel has it. */
+  readonly hasSctp?: boolean;
   /** Which rows; absent = all. */
   readonly only?: (row: Row) => boolean;
 }
@@ -52,7 +54,7 @@ export async function walkFlows(
       if (driver)
         await bring(driver, { earlier: earlierTableOf(rows, setting, turn), table: tableOf(rows, setting), atOnce: pace.changesAtOnce });
     }
-    const flows = families.flatMap((family) => rows.filter((row) => isAsked(row, mode, family)).map((row) => ({ row, family })));
+    const flows = families.flatMap((family) => rows.filter((row) => isAsked(row, mode, family, pace)).map((row) => ({ row, family })));
     const lane = async (): Promise<void> => {
       for (let next = flows.pop(); next; next = flows.pop()) {
         const { row, family } = next;
@@ -82,14 +84,18 @@ async function bring(driver: DataplaneDriver, { earlier, table, atOnce }: Step):
   for (let at = 0; at < changes.length; at += atOnce) await driver.update(changes.slice(at, at + atOnce), signal);
 }
 
-/** Node.js has no SCTP sockets, and this kernel none either; whoever runs the walk says so. */
-export function isAsked(row: Row, mode: Mode, family: IpFamily): boolean {
-  return holdsFor(row, family) && !row.to.endsWith("/sctp") && wantOf(row, mode, family) !== undefined;
+/** Debian's cloud kernel has no SCTP, the one of User-Mode Linux does; whoever runs the walk says so. */
+export function isAsked(
+  row: Row,
+  mode: Mode,
+  family: IpFamily,
+  { hasSctp = false }: { readonly hasSctp?: boolean | undefined } = {},
+): boolean {
+  return holdsFor(row, family) && (hasSctp || !row.to.endsWith("/sctp")) && wantOf(row, mode, family) !== undefined;
 }
 
 function askOf(row: Row, want: Flow["want"], family: IpFamily, pace: Pace): Ask {
   const { address, port, protocol } = targetOf(row, family);
-  if (protocol === "sctp") throw new Error("nobody speaks SCTP here");
   const isSilent = want === "DROP" || want === "REFUSED";
   return {
     address,

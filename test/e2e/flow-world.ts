@@ -21,7 +21,7 @@ type StationName = (typeof SERVERS | typeof SENDERS)[number];
 /** Machines that send what is for services to host 1. */
 const CLIENTS = ["h2", "out"] as const;
 
-export async function buildFlowWorld(rows: readonly Row[], backend: IptablesKind): Promise<FlowWorld> {
+export async function buildFlowWorld(rows: readonly Row[], backend: IptablesKind, { hasSctp = false } = {}): Promise<FlowWorld> {
   await using fleet = new AsyncDisposableStack();
   const built = fleet.use(await createFleet({ hosts: 3, containersPerHost: [2, 1, 0], containerNetwork: "routed", backend }));
   const open = async (name: StationName): Promise<readonly [StationName, Station]> => [
@@ -30,7 +30,9 @@ export async function buildFlowWorld(rows: readonly Row[], backend: IptablesKind
   ];
   const [servers, senders] = [await Promise.all(SERVERS.map(open)), new Map(await Promise.all(SENDERS.map(open)))];
   await wire(built, rows);
-  await Promise.all(servers.map(([name, station]) => station.listen(listensOf(rows, name))));
+  await Promise.all(
+    servers.map(([name, station]) => station.listen(listensOf(rows, name).filter(({ protocol }) => hasSctp || protocol !== "sctp"))),
+  );
   const everything = fleet.move();
   return {
     h1: built.hosts[0],
@@ -96,9 +98,7 @@ function listensOf(rows: readonly Row[], machine: StationName): Listen[] {
   const endpoints = rows.flatMap(endpointPlacesOf).filter(({ at }) => at === machine);
   const all = [
     ...endpoints.flatMap(({ at, port, protocol }) => FAMILIES.map((family) => ({ address: addressOf(at, family), port, protocol }))),
-    ...othersOf(rows, machine).flatMap(({ protocol, ...place }) =>
-      protocol === "tcp" || protocol === "udp" ? [{ ...place, protocol }] : [],
-    ),
+    ...othersOf(rows, machine).flatMap(({ protocol, ...place }) => (protocol === "icmp" ? [] : [{ ...place, protocol }])),
   ];
   // Host 1 listens at all of its addresses: what reaches it by mistake, at a virtual IP that it has on a device, is then seen.
   const places = all.map((place) => (machine === "h1" && place.protocol === "tcp" ? { ...place, address: "::" } : place));

@@ -1,13 +1,15 @@
 import { beforeAll, describe, expect, test } from "vitest";
+import { rows } from "#test/packet/flows/table.ts";
 import { checkFlows } from "./flow-checks.ts";
-import type { Walked } from "./flow-walk.ts";
+import { faultsSeen, type Walked } from "./flow-walk.ts";
 import type { Spread } from "./ipvs-choices.ts";
 import type { Repair } from "./ipvs-damage.ts";
 import { startGuests, type Guests } from "./ipvs-guests.ts";
 
-/** All about IPVS that takes a kernel which has it, in User-Mode Linux. In one file, which runs two guests at once and no more. */
+/** All that takes a kernel with IPVS or SCTP, in User-Mode Linux. In one file, which runs two guests at once and no more. */
 
 const FLOWS = "test/e2e/flows-ipvs-program.ts";
+const SCTP = "test/e2e/flows-sctp-program.ts";
 const PROBE = "test/e2e/ipvs-probe-program.ts";
 const OVER_TIME = "test/e2e/ipvs-program.ts";
 const BESIDE = "test/e2e/ipvs-beside-program.ts";
@@ -17,14 +19,25 @@ const TIMEOUT_MS = 900_000;
 let guests: Guests;
 
 beforeAll(() => {
-  const others = [BESIDE, OVER_TIME, PROBE].map((file) => ({ file, timeoutMs: TIMEOUT_MS }));
+  const others = [BESIDE, OVER_TIME, SCTP, PROBE].map((file) => ({ file, timeoutMs: TIMEOUT_MS }));
   guests = startGuests([{ file: FLOWS, memory: "1500M", timeoutMs: TIMEOUT_MS }, ...others], 2);
 });
 
 checkFlows("ipvs", {
   mode: "ipvs",
+  hasSctp: true,
   timeoutMs: 2 * TIMEOUT_MS,
   walk: async () => (await guests.said(FLOWS)) as Walked[],
+});
+
+test("SCTP through iptables", { timeout: 2 * TIMEOUT_MS }, async () => {
+  const walked = (await guests.said(SCTP)) as Walked[];
+  const asked = walked.map(({ row }) => rows[row]?.to ?? "");
+  expect(asked.filter((to) => to.endsWith("/sctp"))).toHaveLength(2); // one of each family
+  for (const { row: index, family, seen } of walked) {
+    const row = rows[index];
+    expect(row ? faultsSeen(row, "iptables", family, seen) : ["no such row"], row?.name).toEqual([]);
+  }
 });
 
 describe("over time", () => {

@@ -3,13 +3,14 @@
 export interface Listen {
   readonly address: string;
   readonly port: number;
-  readonly protocol: "tcp" | "udp";
+  readonly protocol: "tcp" | "udp" | "sctp";
 }
 
 export interface Ask {
   readonly address: string;
   readonly port: number;
-  readonly protocol: "tcp" | "udp" | "icmp";
+  /** SCTP where the kernel has it (sctp.pl). */
+  readonly protocol: "tcp" | "udp" | "sctp" | "icmp";
   /** The address to send from, instead of what the kernel chooses. */
   readonly source?: string;
   /** From a port that no connection of this station had for the last 28,000; absent = the kernel chooses. */

@@ -2,7 +2,7 @@
 // Takes commands as JSON lines on stdin and answers each with one on stdout (station-words.ts); ends with its stdin. No process per request: a
 // flow costs what its packets cost. Servers answer "ADDRESS:PORT CLIENT": at which of their addresses they were found, and whose address they see;
 // over TCP they say that at once, and then send back what they are sent.
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
@@ -11,6 +11,7 @@ import { clientAddress } from "./listen.ts";
 import { hostPort, type Ask, type Command, type Listen, type Seen } from "./station-words.ts";
 
 const AT_ONCE = 16;
+const SCTP = "test/fleet/sctp.pl";
 /** Nobody listens at one of these. */
 const FRESH = { first: 33_000, count: 28_000 } as const;
 let taken = 0;
@@ -39,6 +40,12 @@ async function listenUdp({ address, port }: Listen): Promise<void> {
   socket.on("message", (_, from) => socket.send(`${hostPort(address, port)} ${clientAddress(from.address)}\n`, from.port, from.address));
   socket.bind({ address, port });
   await once(socket, "listening");
+}
+
+async function listenSctp({ address, port }: Listen): Promise<void> {
+  const child = spawn("perl", [SCTP, "listen", address, String(port)], { stdio: ["ignore", "pipe", "inherit"] });
+  process.once("exit", () => child.kill());
+  await once(child.stdout, "data");
 }
 
 /** Who answered and what he saw; throws what the kernel said, or `timeout`. */
@@ -90,8 +97,18 @@ function ping({ address, source, timeoutMs }: Ask): Promise<string> {
   return promise;
 }
 
+function askSctp({ address, port, source, timeoutMs }: Ask): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  const args = [SCTP, "ask", address, String(port), String(timeoutMs), ...(source === undefined ? [] : [source])];
+  execFile("perl", args, (error, stdout, stderr) => {
+    if (error) reject(new Error(stdout.trim() || stderr));
+    else resolve(stdout.trim());
+  });
+  return promise;
+}
+
 async function askAll(ask: Ask): Promise<Seen> {
-  const one = { tcp: askTcp, udp: askUdp, icmp: ping }[ask.protocol];
+  const one = { tcp: askTcp, udp: askUdp, sctp: askSctp, icmp: ping }[ask.protocol];
   const answers: Record<string, number> = {};
   const clients = new Map<string, Set<string>>();
   const failures: Record<string, number> = {};
@@ -114,7 +131,7 @@ async function askAll(ask: Ask): Promise<Seen> {
 
 async function obey(command: Command): Promise<Seen | undefined> {
   if ("ask" in command) return askAll(command.ask);
-  for (const listen of command.listen) await (listen.protocol === "udp" ? listenUdp(listen) : listenTcp(listen));
+  for (const listen of command.listen) await { tcp: listenTcp, udp: listenUdp, sctp: listenSctp }[listen.protocol](listen);
   return undefined;
 }
 

@@ -77,18 +77,15 @@ function placeOf(row: Row, place: string, family: IpFamily): string {
 }
 
 /** Every endpoint of the row, ready or not. */
-export function endpointPlacesOf(row: Row): readonly { at: Machine; port: number; protocol: "tcp" | "udp" }[] {
+export function endpointPlacesOf(row: Row): readonly { at: Machine; port: number; protocol: "tcp" | "udp" | "sctp" }[] {
   return row.services.flatMap(({ endpoints = [], spec }) =>
     (spec?.ports ?? [{ port: 80 }]).flatMap(({ protocol = "TCP", targetPort }) =>
-      protocol === "SCTP"
-        ? []
-        : endpoints.map(
-            ({ at, port }) =>
-              ({ at, port: targetPortOf(port, targetPort, protocol), protocol: protocol === "UDP" ? "udp" : "tcp" }) as const,
-          ),
+      endpoints.map(({ at, port }) => ({ at, port: targetPortOf(port, targetPort, protocol), protocol: WORD[protocol] })),
     ),
   );
 }
+
+const WORD = { TCP: "tcp", UDP: "udp", SCTP: "sctp" } as const satisfies Record<Protocol, Packet["protocol"]>;
 
 /** As the server's controller writes it into a slice: a named target port is a number there. */
 export function targetPortOf(own: number | undefined, targetPort: string | number | undefined, protocol: Protocol): number {
