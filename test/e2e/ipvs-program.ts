@@ -9,6 +9,7 @@ import { openStation, type Seen } from "#test/fleet/stations.ts";
 import { aBackend, aCompiled, aFrontend, aHostTable, aTable } from "#test/tables.ts";
 import { waitFor } from "#test/wait-for.ts";
 import { driverOn } from "./dataplane-rig.ts";
+import { cuts } from "./ipvs-cuts.ts";
 import { PORTS, schedulersSeen, spreadOfClients } from "./ipvs-choices.ts";
 import { repairs } from "./ipvs-damage.ts";
 import { ipvsDriverOn, ruleNamesOn, sysctlsOn } from "./ipvs-rig.ts";
@@ -151,5 +152,7 @@ see("switch: only ipvs", await ruleNamesOn(a));
 stop.abort();
 const { answered, failures } = await running;
 see("switch: connections", { enough: answered >= 200, failures });
+
+see("cuts", await cuts({ host: a, open: () => ipvsDriverOn(a, "IPv4", { sysctls }).driver, signal }));
 
 process.stdout.write(`${JSON.stringify(seen)}\n`);

@@ -2,6 +2,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { rows } from "#test/packet/flows/table.ts";
 import { checkFlows } from "./flow-checks.ts";
 import { faultsSeen, type Walked } from "./flow-walk.ts";
+import type { Cuts } from "./ipvs-cuts.ts";
 import type { Spread } from "./ipvs-choices.ts";
 import type { Repair } from "./ipvs-damage.ts";
 import { startGuests, type Guests } from "./ipvs-guests.ts";
@@ -96,6 +97,12 @@ describe("over time", () => {
       else expect(Math.min(...clients)).toBeGreaterThanOrEqual(4);
     },
   );
+
+  test("a write that is cut at any moment, as where the agent is killed, is mended by the next start: nothing is missing, nothing too much", () => {
+    const { cut, differences } = seen["cuts"] as Cuts;
+    expect(differences).toEqual([]);
+    expect(cut).toBeGreaterThanOrEqual(2);
+  });
 
   test.for<readonly [string, string]>([
     ["ipvsadm -C", "9 of 9 virtual servers"],
