@@ -106,7 +106,7 @@ export function toStatus(error: AppError): Status {
     status: "Failure",
     message: error.message,
     reason: error.code,
-    ...(Object.keys(details).length > 0 && { details }),
+    details, // also when it says nothing: kubectl debug reads it unasked
     code: errorCodes[error.code].status,
   };
 }

@@ -22,6 +22,7 @@ import {
   writeOptions,
   WriteQuery,
 } from "./options.ts";
+import { refuseCommands } from "./not-here.ts";
 import { replyWithPieces } from "./list-reply.ts";
 import { getObject, listObjects, listPieces } from "./read.ts";
 import { declareRoute, type App, type Call, type Params } from "./route.ts";
@@ -136,7 +137,9 @@ function readRoute(app: App, { store }: ResourceDeps, kind: KindName, subresourc
     answer: kinds[kind].schema,
     handler: async (call) => {
       const { namespace = "", name = "" } = call.params;
-      return objectAnswer(viewOf(kind), await getObject(store, { kind, namespace, name }), call);
+      const object = await getObject(store, { kind, namespace, name });
+      if (object.kind === "Workload") refuseCommands(object, call.request.headers);
+      return objectAnswer(viewOf(kind), object, call);
     },
   });
 }

@@ -101,3 +101,13 @@ const endpoints: readonly Row[] = [
 test.skipIf(isLeftOut)("Endpoints are there for tools that know no EndpointSlices", { timeout: 60_000 }, async () => {
   expect(await kubectl.wrongOf(endpoints)).toEqual([]);
 });
+
+const cidrs: readonly Row[] = [
+  { run: "get servicecidr kubernetes -o jsonpath={.apiVersion}", out: "networking.k8s.io/v1" },
+  { run: "describe servicecidr kubernetes", out: /^Name: +kubernetes\n[^]*CIDRs: +10\.222\.0\.0\/16\n[^]*Ready +True/ },
+  { run: "describe servicecidrs", out: /^Name: +kubernetes/ },
+];
+
+test.skipIf(isLeftOut)("the ServiceCIDR is described", { timeout: 60_000 }, async () => {
+  expect(await kubectl.wrongOf(cidrs)).toEqual([]);
+});

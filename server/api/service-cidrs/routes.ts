@@ -2,10 +2,11 @@ import { AppError } from "#proto/error.ts";
 import { DEFAULT_NAMESPACE } from "#proto/namespace.ts";
 import { parseFieldSelector, parseLabelSelector, matchesFields, matchesLabels } from "#proto/selector.ts";
 import { pause } from "#proto/backoff.ts";
-import { derivedRoutes } from "../derived-routes.ts";
-import type { ListQuery } from "../options.ts";
+import { derivedAnswer, derivedRoutes } from "../derived-routes.ts";
+import { pathsOf } from "../kind-paths.ts";
+import { ReadQuery, type ListQuery } from "../options.ts";
 import { checkRevision } from "../read.ts";
-import type { App } from "../route.ts";
+import { declareRoute, type App, type Params } from "../route.ts";
 import { shownAnswer, shownListAnswer } from "../shown.ts";
 import { wantsTable } from "../table.ts";
 import { checkSince, endMark, errorLine, type WatchPlan } from "../watch-lines.ts";
@@ -38,13 +39,29 @@ export function serviceCidrRoutes(app: App, deps: WatchDeps, serviceCidrs: reado
       return shownListAnswer(serviceCidrForm, { metadata: { resourceVersion: String(store.revision) }, items: all }, call);
     },
     async get(call) {
-      const { name = "" } = call.params;
-      if (name !== SERVICE_CIDR_NAME)
-        throw new AppError("NotFound", `servicecidrs.networking.k8s.io "${name}" not found`, {
-          subject: { name, group: "networking.k8s.io", kind: "servicecidrs" },
-        });
+      checkName(call.params);
       return shownAnswer(serviceCidrForm, await read(), call);
     },
+  });
+  declareRoute(app, {
+    method: "GET",
+    path: pathsOf({ ...SERVICE_CIDR_KIND, version: "v1beta1" }).object,
+    summary: "The same by its former version, for kubectl describe",
+    permission: { access: "authenticated" },
+    query: ReadQuery,
+    answer: derivedAnswer,
+    // kubectl 1.32 describes it so, whatever version there is.
+    handler: async ({ params }) => {
+      checkName(params);
+      return { ...(await read()), apiVersion: "networking.k8s.io/v1beta1" };
+    },
+  });
+}
+
+function checkName({ name = "" }: Params): void {
+  if (name === SERVICE_CIDR_NAME) return;
+  throw new AppError("NotFound", `servicecidrs.networking.k8s.io "${name}" not found`, {
+    subject: { name, group: "networking.k8s.io", kind: "servicecidrs" },
   });
 }
 
