@@ -22,6 +22,8 @@ export interface KindFacts<Schema extends z.ZodType = z.ZodType> {
   readonly hasStatus: boolean;
   /** Whether metadata.generation counts changes of the spec; Kubernetes does so for some kinds only. */
   readonly hasGeneration: boolean;
+  /** Fields that one may select by, beside name and namespace, as Kubernetes lets one; absent ones count as empty. */
+  readonly selectableFields: readonly string[];
   /** How its lists and maps are merged. */
   readonly merging: Merging;
   readonly schema: Schema;
@@ -71,6 +73,7 @@ export const kinds = {
     namespaced: false,
     hasStatus: true,
     hasGeneration: false,
+    selectableFields: ["status.phase"],
     merging: { ...META, "status.conditions": CONDITIONS },
     schema: Namespace,
   }),
@@ -85,6 +88,7 @@ export const kinds = {
     namespaced: true,
     hasStatus: true,
     hasGeneration: false,
+    selectableFields: ["spec.clusterIP", "spec.type"],
     merging: { ...META, "spec.ports": PORTS, "spec.selector": ATOMIC, "status.conditions": CONDITIONS },
     schema: Service,
     rules: ({ spec }, fault) => checkService(spec, fault),
@@ -100,6 +104,7 @@ export const kinds = {
     namespaced: true,
     hasStatus: false,
     hasGeneration: true,
+    selectableFields: [],
     merging: META,
     schema: EndpointSlice,
     rules: checkSlice,
@@ -115,6 +120,7 @@ export const kinds = {
     namespaced: true,
     hasStatus: true,
     hasGeneration: true,
+    selectableFields: ["spec.node"],
     merging: { ...META, "spec.ports": PORTS },
     schema: Workload,
     rules: ({ spec }, fault) => checkWorkload(spec, fault),
@@ -130,6 +136,7 @@ export const kinds = {
     namespaced: false,
     hasStatus: true,
     hasGeneration: false,
+    selectableFields: ["spec.unschedulable"],
     merging: {
       ...META,
       "spec.podCIDRs": { type: "set" },
@@ -150,6 +157,12 @@ export const kinds = {
     namespaced: true,
     hasStatus: false,
     hasGeneration: false,
+    selectableFields: [
+      ...["kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath"].map((field) => `involvedObject.${field}`),
+      "reason",
+      "reportingComponent",
+      "type",
+    ],
     merging: { ...META, involvedObject: ATOMIC, related: ATOMIC },
     schema: Event,
   }),

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { AppError, type Cause } from "#proto/error.ts";
-import type { KindName } from "#proto/kinds.ts";
+import type { KindFacts } from "#proto/kinds.ts";
 import { fault } from "#proto/parse.ts";
 import { parseFieldSelector, parseLabelSelector, type FieldRequirement, type LabelRequirement } from "#proto/selector.ts";
 import { MAX_MANAGER_BYTES } from "./ownership/owners.ts";
@@ -128,12 +128,17 @@ export interface Selection {
   readonly fieldSelector: readonly FieldRequirement[];
 }
 
-export function selectionOf(kind: KindName, query: Pick<ListQuery, "labelSelector" | "fieldSelector">): Selection {
+/** Throws BadRequest for a field that objects of this kind cannot be selected by. */
+export function selectionOf(
+  { kind, selectableFields }: Pick<KindFacts, "kind" | "selectableFields">,
+  query: Pick<ListQuery, "labelSelector" | "fieldSelector">,
+): Selection {
   const fieldSelector = parseFieldSelector(query.fieldSelector ?? "");
+  const selectable = ["metadata.name", "metadata.namespace", ...selectableFields];
   for (const { field } of fieldSelector)
-    if (!FIELDS_OF_ALL.includes(field) && !FIELDS[kind].includes(field))
+    if (!selectable.includes(field))
       throw new AppError("BadRequest", `field label not supported: ${field}`, {
-        hint: `${kind} can be selected by ${[...FIELDS_OF_ALL, ...FIELDS[kind]].join(", ")}`,
+        hint: `${kind} can be selected by ${selectable.join(", ")}`,
       });
   return { labelSelector: parseLabelSelector(query.labelSelector ?? ""), fieldSelector };
 }
@@ -147,21 +152,6 @@ export function parseRevision(value: string | undefined): number | undefined {
     });
   return Number(value);
 }
-
-/** The fields that Kubernetes lets one select by, and a Workload's node. */
-const FIELDS_OF_ALL: readonly string[] = ["metadata.name", "metadata.namespace"];
-const FIELDS: Readonly<Record<KindName, readonly string[]>> = {
-  Namespace: ["status.phase"],
-  Service: ["spec.clusterIP", "spec.type"],
-  EndpointSlice: [],
-  Workload: ["spec.node"],
-  Node: ["spec.unschedulable"],
-  Event: [
-    ...["kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath"].map((field) => `involvedObject.${field}`),
-    "reason",
-    "type",
-  ],
-};
 
 function isDryRun(values: readonly string[]): boolean {
   const wrong = values.find((value) => value !== "All" && value !== "");

@@ -57,7 +57,7 @@ function collectionRoutes(app: App, deps: ResourceDeps, kind: KindName): void {
   const { everywhere, collection } = pathsOf(kinds[kind]);
   const { schema, plural, namespaced } = kinds[kind] as KindFacts;
   const list = async (call: Call<ListQuery, unknown>): Promise<unknown> => {
-    const wanted = { kind, namespace: call.params["namespace"], ...selectionOf(kind, call.query) };
+    const wanted = { kind, namespace: call.params["namespace"], ...selectionOf(kinds[kind], call.query) };
     if (call.query.watch) return replyWithWatch(deps, wanted, call.query, call);
     if (wantsTable(call.request.headers.accept)) return listAnswer(viewOf(kind), await listObjects(deps.store, wanted, call.query), call);
     return replyWithPieces(call, listPieces(deps.store, wanted, call.query), deps);
@@ -101,7 +101,7 @@ function collectionRoutes(app: App, deps: ResourceDeps, kind: KindName): void {
     handler: ({ params, query, body }, identity) =>
       deleteCollection(
         deps,
-        { kind, namespace: params["namespace"], ...selectionOf(kind, query) },
+        { kind, namespace: params["namespace"], ...selectionOf(kinds[kind], query) },
         { identity, options: deleteOptions(query, body) },
       ),
   });

@@ -1,4 +1,7 @@
 import { expect, test } from "vitest";
+import { apiVersionOf } from "#proto/kinds.ts";
+import { pathsOf } from "#server/api/kind-paths.ts";
+import { documentedKinds } from "#server/api/openapi-v3.ts";
 import { startApi, type ApiServer } from "./api-server.ts";
 import { ask, openSession } from "./http2-client.ts";
 
@@ -47,6 +50,22 @@ function linesOf(text: string): unknown[] {
     .filter((line) => line !== "")
     .map((line) => JSON.parse(line) as unknown);
 }
+
+test("every kind is selected by the fields that the table of kinds says, and by no other", async () => {
+  const { send } = await startApi();
+  const statusOf = async (path: string, field: string): Promise<unknown> => {
+    const { status, json } = await send({ path: `${path}?fieldSelector=${encodeURIComponent(`${field}=x`)}` });
+    return status === 400 ? json.message : status;
+  };
+  for (const facts of documentedKinds) {
+    const { everywhere } = pathsOf(facts);
+    const what = `${apiVersionOf(facts)} ${facts.kind}`;
+    for (const field of ["metadata.name", "metadata.namespace", ...facts.selectableFields])
+      expect([what, field, await statusOf(everywhere, field)]).toEqual([what, field, 200]);
+    for (const field of ["spec.foo", "metadata.uid", facts.group === "events.k8s.io" ? "involvedObject.kind" : "regarding.kind"])
+      expect([what, await statusOf(everywhere, field)]).toEqual([what, `field label not supported: ${field}`]);
+  }
+});
 
 /** As kube-proxy tells that it has started (recorded), on the host vm-1. */
 const started = {

@@ -59,6 +59,7 @@ export const ENDPOINTS_KIND: DerivedKind = {
   namespaced: true,
   hasStatus: false,
   hasGeneration: false,
+  selectableFields: [],
   merging: {},
   schema: Endpoints,
   verbs: ["get", "list", "watch"],

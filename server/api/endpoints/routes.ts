@@ -1,9 +1,8 @@
 import { AppError } from "#proto/error.ts";
-import { parseFieldSelector, parseLabelSelector } from "#proto/selector.ts";
 import { matches } from "#server/watch/watch-kind.ts";
 import { formatToken } from "../continue-token.ts";
 import { derivedRoutes } from "../derived-routes.ts";
-import type { ListQuery, Selection } from "../options.ts";
+import { selectionOf, type ListQuery, type Selection } from "../options.ts";
 import { pageOf, type KubeList } from "../read.ts";
 import type { App } from "../route.ts";
 import { shownAnswer, shownListAnswer } from "../shown.ts";
@@ -34,7 +33,7 @@ export function endpointsRoutes(app: App, deps: WatchDeps): void {
     summaries: { list: "List or watch what Services lead to as Endpoints", get: "Read what a Service leads to as Endpoints" },
     async list(call) {
       const { query, params, request } = call;
-      const wanted = { namespace: params["namespace"], ...selectionOf(query) };
+      const wanted = { namespace: params["namespace"], ...selectionOf(ENDPOINTS_KIND, query) };
       const opened = await log();
       if (!query.watch) return shownListAnswer(endpointsForm, pageFrom(opened, deps, wanted, query), call);
       return replyWithLines(deps, query, call, (plan, signal) => {
@@ -50,16 +49,6 @@ export function endpointsRoutes(app: App, deps: WatchDeps): void {
       throw new AppError("NotFound", `endpoints "${name}" not found`, { subject: { name, group: "", kind: "endpoints" } });
     },
   });
-}
-
-function selectionOf({ labelSelector = "", fieldSelector = "" }: ListQuery): Selection {
-  const fields = parseFieldSelector(fieldSelector);
-  for (const { field } of fields)
-    if (field !== "metadata.name" && field !== "metadata.namespace")
-      throw new AppError("BadRequest", `field label not supported: ${field}`, {
-        hint: "Endpoints can be selected by metadata.name, metadata.namespace",
-      });
-  return { labelSelector: parseLabelSelector(labelSelector), fieldSelector: fields };
 }
 
 function pageFrom(

@@ -22,6 +22,7 @@ const NAMES_THERE: Readonly<Record<string, string>> = Object.fromEntries(Object.
 export const EVENTS_KIND: DerivedKind = {
   ...kinds.Event,
   group: "events.k8s.io",
+  selectableFields: kinds.Event.selectableFields.map((field) => fieldIn(field, NAMES_THERE)),
   merging: renamed(kinds.Event.merging, NAMES_THERE),
   schema: z
     .looseObject({
@@ -52,7 +53,12 @@ export function coreBodyOf(body: Readonly<Record<string, unknown>>): Readonly<Re
 
 /** `regarding.kind` → `involvedObject.kind`. */
 export function coreFieldOf(field: string): string {
-  return field.replace(/^regarding\./, "involvedObject.").replace(/^reportingController$/, "reportingComponent");
+  return fieldIn(field, NAMES);
+}
+
+function fieldIn(field: string, names: Readonly<Record<string, string>>): string {
+  const [first = "", ...rest] = field.split(".");
+  return [(Object.hasOwn(names, first) ? names[first] : undefined) ?? first, ...rest].join(".");
 }
 
 function renamed<Value>(object: Readonly<Record<string, Value>>, names: Readonly<Record<string, string>>): Readonly<Record<string, Value>> {

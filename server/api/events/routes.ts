@@ -18,8 +18,9 @@ export function eventRoutes(app: App, deps: ResourceDeps): void {
     summaries: { list: "Events by their newer names", get: "An Event by its newer names" },
     async list(call) {
       const { query, params } = call;
-      const fieldSelector = query.fieldSelector?.split(",").map(coreFieldOf).join();
-      const wanted = { kind: "Event", namespace: params["namespace"], ...selectionOf("Event", { ...query, fieldSelector }) } as const;
+      const { labelSelector, fieldSelector } = selectionOf(EVENTS_KIND, query);
+      const fields = fieldSelector.map((one) => ({ ...one, field: coreFieldOf(one.field) }));
+      const wanted = { kind: "Event", namespace: params["namespace"], labelSelector, fieldSelector: fields } as const;
       if (query.watch) return replyWithWatch(deps, wanted, query, call, eventV1View());
       return listAnswer(eventV1View(), await listObjects(deps.store, wanted, query), call);
     },

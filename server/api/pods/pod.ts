@@ -18,6 +18,7 @@ export const POD_KIND: DerivedKind = {
   namespaced: true,
   hasStatus: false,
   hasGeneration: false,
+  selectableFields: ["spec.nodeName", "status.phase"],
   merging: {},
   schema: PodDescription,
   verbs: ["get", "list", "watch"],

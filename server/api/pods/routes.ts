@@ -1,10 +1,9 @@
 import { AppError } from "#proto/error.ts";
 import type { Workload } from "#proto/workload.ts";
 import { internalIpsOf } from "#proto/node.ts";
-import { parseFieldSelector, parseLabelSelector } from "#proto/selector.ts";
 import type { Store } from "#server/store/store.ts";
 import { derivedRoutes } from "../derived-routes.ts";
-import type { ListQuery, Selection } from "../options.ts";
+import { selectionOf, type ListQuery, type Selection } from "../options.ts";
 import { listObjects } from "../read.ts";
 import { listAnswer, objectAnswer } from "../shown.ts";
 import type { App, Params } from "../route.ts";
@@ -20,7 +19,7 @@ export function podRoutes(app: App, deps: WatchDeps): void {
     summaries: { list: "Workloads as Pods", get: "A Workload as a Pod" },
     async list(call) {
       const { query, params } = call;
-      const wanted = { kind: "Workload", namespace: params["namespace"], ...selectionOf(query) } as const;
+      const wanted = { kind: "Workload", namespace: params["namespace"], ...workloadSelection(query) } as const;
       if (query.watch) return replyWithWatch(deps, wanted, query, call, podView(nodeAddresses(store)));
       return listAnswer(podView(remembered(nodeAddresses(store))), await listObjects(store, wanted, query), call);
     },
@@ -67,18 +66,17 @@ export async function workloadOf(store: Store, { namespace = "", name = "" }: Pa
   throw new AppError("NotFound", `pods "${name}" not found`, { subject: { name, group: "", kind: "pods" } });
 }
 
-/** In terms of Workloads. All of them run, so what is asked of the phase selects all or none; of fields that Workloads do not have, none has a value. */
-function selectionOf(query: Pick<ListQuery, "labelSelector" | "fieldSelector">): Selection {
-  const labelSelector = parseLabelSelector(query.labelSelector ?? "");
-  const fieldSelector = parseFieldSelector(query.fieldSelector ?? "").flatMap(({ field, equal, value }) => {
-    if (field.startsWith("metadata.name")) return [{ field, equal, value }];
-    if (field === "spec.nodeName") return [{ field: "spec.node", equal, value }];
-    if (field === "status.phase") return (value === "Running") === equal ? [] : [NOBODY];
-    throw new AppError("BadRequest", `field label not supported: ${field}`, {
-      hint: "Pods can be selected by metadata.name, metadata.namespace, spec.nodeName, status.phase",
-    });
-  });
-  return { labelSelector, fieldSelector };
+/** In terms of Workloads. All of them run, so what is asked of the phase selects all or none. */
+function workloadSelection(query: Pick<ListQuery, "labelSelector" | "fieldSelector">): Selection {
+  const { labelSelector, fieldSelector } = selectionOf(POD_KIND, query);
+  return {
+    labelSelector,
+    fieldSelector: fieldSelector.flatMap(({ field, equal, value }) => {
+      if (field === "spec.nodeName") return [{ field: "spec.node", equal, value }];
+      if (field === "status.phase") return (value === "Running") === equal ? [] : [NOBODY];
+      return [{ field, equal, value }];
+    }),
+  };
 }
 
 const NOBODY = { field: "metadata.name", equal: true, value: "" } as const;

@@ -1,10 +1,10 @@
 import { AppError } from "#proto/error.ts";
 import { DEFAULT_NAMESPACE } from "#proto/namespace.ts";
-import { parseFieldSelector, parseLabelSelector, matchesFields, matchesLabels } from "#proto/selector.ts";
 import { pause } from "#proto/backoff.ts";
+import { matches } from "#server/watch/watch-kind.ts";
 import { derivedAnswer, derivedRoutes } from "../derived-routes.ts";
 import { pathsOf } from "../kind-paths.ts";
-import { ReadQuery, type ListQuery } from "../options.ts";
+import { ReadQuery, selectionOf } from "../options.ts";
 import { checkRevision } from "../read.ts";
 import { declareRoute, type App, type Params } from "../route.ts";
 import { shownAnswer, shownListAnswer } from "../shown.ts";
@@ -27,7 +27,7 @@ export function serviceCidrRoutes(app: App, deps: WatchDeps, serviceCidrs: reado
     async list(call) {
       const { query, request } = call;
       const only = await read();
-      const all = isSelected(query, only) ? [only] : [];
+      const all = matches(selectionOf(SERVICE_CIDR_KIND, query), only) ? [only] : [];
       if (query.watch)
         return replyWithLines(deps, query, call, (plan, signal) =>
           lineTexts(linesOf(deps, all, plan, signal), serviceCidrForm, {
@@ -63,14 +63,6 @@ function checkName({ name = "" }: Params): void {
   throw new AppError("NotFound", `servicecidrs.networking.k8s.io "${name}" not found`, {
     subject: { name, group: "networking.k8s.io", kind: "servicecidrs" },
   });
-}
-
-function isSelected({ labelSelector = "", fieldSelector = "" }: ListQuery, object: ServiceCidr): boolean {
-  const fields = parseFieldSelector(fieldSelector);
-  for (const { field } of fields)
-    if (field !== "metadata.name")
-      throw new AppError("BadRequest", `field label not supported: ${field}`, { hint: "a ServiceCIDR can be selected by metadata.name" });
-  return matchesLabels(parseLabelSelector(labelSelector), object.metadata.labels) && matchesFields(fields, object);
 }
 
 /** Whoever comes from before this start is told the settings of now, changed or not. */

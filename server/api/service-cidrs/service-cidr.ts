@@ -31,6 +31,7 @@ export const SERVICE_CIDR_KIND: DerivedKind = {
   namespaced: false,
   hasStatus: false,
   hasGeneration: false,
+  selectableFields: [],
   merging: {},
   schema: ServiceCidr,
   verbs: ["get", "list", "watch"],
