@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { ObjectReference } from "./event.ts";
 import { API_VERSION_TEXT, DnsLabel, DnsSubdomain, KIND_TEXT, metaWith, PortNumber, Protocol } from "./meta.ts";
+import { keptOnly } from "./kept-only.ts";
 import { endpointAddressFault, parseIp } from "./ip.ts";
 import type { RuleFault } from "./kinds.ts";
 
@@ -62,7 +63,10 @@ export const Endpoint = z.looseObject({
     })
     .optional()
     .describe("Who should prefer it."),
-  deprecatedTopology: z.record(z.string(), z.string()).optional().describe("Kubernetes' own, of former times. Kept, not acted on."),
+  deprecatedTopology: keptOnly(z.record(z.string(), z.string()).optional(), {
+    is: "Kubernetes' own, of former times.",
+    so: "an endpoint's place stands in nodeName and zone",
+  }),
 });
 export type Endpoint = z.output<typeof Endpoint>;
 
@@ -73,7 +77,7 @@ export const EndpointPort = z.looseObject({
     .describe("The name of the Service's port that it belongs to; empty or absent for the only, unnamed one."),
   protocol: Protocol.default("TCP").describe("TCP, UDP or SCTP. Default: TCP."),
   port: PortNumber.optional().describe("The port of the endpoints, 1 to 65535."),
-  appProtocol: z.string().optional().describe("What is spoken over the port. Kept, not acted on."),
+  appProtocol: keptOnly(z.string().optional(), { is: "What is spoken over the port.", so: "hosts forward all protocols alike" }),
 });
 export type EndpointPort = z.output<typeof EndpointPort>;
 

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { keptOnly } from "./kept-only.ts";
 
 /** Names, labels and ObjectMeta. Rules: Kubernetes "Object Names and IDs", "Labels and Selectors"; RFC 1123, RFC 1035, RFC 6335. */
 
@@ -123,17 +124,22 @@ export const ObjectMeta = z.looseObject({
   deletionTimestamp: z
     .string()
     .optional()
-    .describe("Set by the server: the object was deleted, and goes at this time or when its finalizers are gone. RFC 3339."),
+    .describe(
+      "Set by the server: the object was deleted. A Workload goes at this time, a Namespace when all that is in it is gone. RFC 3339.",
+    ),
   deletionGracePeriodSeconds: z.int().optional().describe("Set by the server: seconds from the deletion until the object goes."),
   labels: Labels.optional().describe("Names and values to select objects by. A value has up to 63 letters, digits, '-', '_' and '.'."),
   annotations: Annotations.optional().describe(
     "Names and free texts for tools; 262144 bytes in total. Some under fairlead.dev/ are acted on.",
   ),
-  finalizers: z.array(z.string()).optional().describe("Who must take its name out of this list before a deleted object goes."),
-  ownerReferences: z
-    .array(OwnerReference)
-    .optional()
-    .describe("The objects that this one belongs to. Kept, not acted on: nothing is deleted with its owner."),
+  finalizers: keptOnly(z.array(z.string()).optional(), {
+    is: "In Kubernetes: who must take its name out of this list before a deleted object goes.",
+    so: "a deleted object goes without waiting for anybody",
+  }),
+  ownerReferences: keptOnly(z.array(OwnerReference).optional(), {
+    is: "The objects that this one belongs to.",
+    so: "nothing is deleted with its owner",
+  }),
   managedFields: z
     .array(ManagedFieldsEntry)
     .optional()

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { API_VERSION_TEXT, DnsSubdomain, KIND_TEXT, metaWith } from "./meta.ts";
+import { keptOnly } from "./kept-only.ts";
 import { endpointAddressFault, parseCidr } from "./ip.ts";
 
 /** Node, core/v1: a host that runs an agent. */
@@ -47,12 +48,15 @@ export const Node = z
           .describe(
             "Prefixes behind this host (container bridges), host bits zero; its workloads may have addresses in them, and other hosts route there. 64 at most.",
           ),
-        podCIDR: z.string().optional().describe("Kubernetes' older field, the first of podCIDRs. Kept, not acted on."),
-        providerID: z.string().optional().describe("What the host is to its provider. Kept, not acted on."),
-        taints: z
-          .array(Taint)
-          .optional()
-          .describe("Kubernetes' marks for schedulers. Kept, not acted on; to drain a host, set unschedulable."),
+        podCIDR: keptOnly(z.string().optional(), {
+          is: "Kubernetes' older field, the first of podCIDRs.",
+          so: "what is behind a host stands in podCIDRs",
+        }),
+        providerID: keptOnly(z.string().optional(), { is: "What the host is to its provider." }),
+        taints: keptOnly(z.array(Taint).optional(), {
+          is: "Kubernetes' marks for schedulers.",
+          so: "to drain a host, set spec.unschedulable",
+        }),
         unschedulable: z
           .boolean()
           .optional()

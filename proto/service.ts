@@ -13,6 +13,7 @@ import {
   QualifiedName,
   Rfc1035Label,
 } from "./meta.ts";
+import { keptOnly } from "./kept-only.ts";
 import { formatCidr, formatIp, lenientCidr, parseIp } from "./ip.ts";
 import { HEADLESS } from "./service-rules.ts";
 
@@ -62,9 +63,10 @@ export const ServicePort = z.looseObject({
     "The name of the port, as in DNS' SRV records. Needed, and different, where a service has several ports.",
   ),
   protocol: Protocol.default("TCP").describe("TCP, UDP or SCTP. Default: TCP."),
-  appProtocol: QualifiedName.optional().describe(
-    "What is spoken over the port, as http or example.com/x. Told in EndpointSlices, else not acted on.",
-  ),
+  appProtocol: keptOnly(QualifiedName.optional(), {
+    is: "What is spoken over the port, as http or example.com/x.",
+    so: "it is told in EndpointSlices, and hosts forward all protocols alike",
+  }),
   port: PortNumber.describe("The port at the service's own addresses, 1 to 65535."),
   targetPort: z
     .union([PortNumber, PortName], { error: "must be a port number from 1 to 65535, or the name of a port of the workload" })
@@ -176,9 +178,10 @@ export const ServiceSpec = z.looseObject({
     .describe(
       "From which client addresses (prefixes like 10.0.0.0/8) the load balancer's addresses take traffic; hosts drop all other. Default: from everywhere. Only for the type LoadBalancer.",
     ),
-  loadBalancerClass: QualifiedName.optional().describe(
-    "Whose load balancer it is to be. Kept, not acted on: every class is served alike. Only for the type LoadBalancer, and cannot be changed.",
-  ),
+  loadBalancerClass: keptOnly(QualifiedName.optional(), {
+    is: "Whose load balancer it is to be. Only for the type LoadBalancer, and cannot be changed.",
+    so: "every class is served alike",
+  }),
   allocateLoadBalancerNodePorts: z
     .boolean()
     .optional()

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { unknownFields } from "./unknown-fields.ts";
+import { kindNames, kinds } from "./kinds.ts";
+import { keptOnlyWarnings, unknownFields } from "./unknown-fields.ts";
 
 const meta = { name: "web" };
 
@@ -25,4 +26,31 @@ test("unknown fields are told with their paths, in lists and under defaults too"
 test("of very many unknown fields only the first are told", () => {
   const spec = Object.fromEntries(Array.from({ length: 1000 }, (_, i) => [`field${i}`, 1]));
   expect(unknownFields("Service", { metadata: meta, spec })).toHaveLength(50);
+});
+
+test("of fields on which nobody acts the writer is told, once for a list, and not where nothing stands there", () => {
+  const node = {
+    metadata: { ...meta, finalizers: ["a/b"], ownerReferences: [] },
+    spec: { podCIDR: "", providerID: "x", taints: [{ key: "a" }] },
+  };
+  expect(keptOnlyWarnings("Node", node)).toEqual([
+    "metadata.finalizers is kept, not acted on: a deleted object goes without waiting for anybody",
+    "spec.providerID is kept, not acted on",
+    "spec.taints is kept, not acted on: to drain a host, set spec.unschedulable",
+  ]);
+  const endpoint = { addresses: ["10.0.0.1"], deprecatedTopology: { a: "b" } };
+  const slice = { metadata: meta, endpoints: [{ addresses: ["10.0.0.2"] }, endpoint, endpoint], ports: [{ appProtocol: "http" }] };
+  expect(keptOnlyWarnings("EndpointSlice", slice)).toEqual([
+    "endpoints[1].deprecatedTopology is kept, not acted on: an endpoint's place stands in nodeName and zone",
+    "ports[0].appProtocol is kept, not acted on: hosts forward all protocols alike",
+  ]);
+  expect(keptOnlyWarnings("Service", { metadata: meta, spec: { ports: [{ port: 80 }], selector: { finalizers: "x" } } })).toEqual([]);
+});
+
+test("what is said of such a field in its description is what its writer is told", () => {
+  for (const kind of kindNames) {
+    const { finalizers, ownerReferences } = kinds[kind].schema.shape.metadata.shape;
+    expect(finalizers.description).toMatch(/Kept, not acted on: a deleted object goes without waiting for anybody\.$/);
+    expect(ownerReferences.description).toMatch(/Kept, not acted on: nothing is deleted with its owner\.$/);
+  }
 });

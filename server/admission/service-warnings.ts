@@ -2,14 +2,11 @@ import { parseIp } from "#proto/ip.ts";
 import { isHeadless, type Service } from "#proto/service.ts";
 import type { Ranges } from "./ranges.ts";
 
-/** What a service says that is kept, and that nobody acts on, or not as might be thought. Pure; in Kubernetes' words where it warns of the same. */
+/** What a service says that does not go as might be thought; fields on which nobody ever acts are marked in its schema (keptOnly). Pure; in Kubernetes' words where it warns of the same. */
 export function warningsFor(service: Service, balancerRanges: Ranges): string[] {
   const { spec } = service;
   const warnings: string[] = [];
   const warn = (field: string, text: string): void => void warnings.push(`spec.${field} ${text}`);
-  if (spec.loadBalancerClass !== undefined) warn("loadBalancerClass", "is kept, and every class is served alike");
-  for (const [i, { appProtocol }] of spec.ports.entries())
-    if (appProtocol !== undefined) warn(`ports[${i}].appProtocol`, "is kept and told in EndpointSlices; hosts forward all protocols alike");
   if (spec.loadBalancerIP !== undefined && spec.loadBalancerIP !== "" && spec.type !== "LoadBalancer")
     warn("loadBalancerIP", "is ignored when spec.type is not LoadBalancer");
   if ((spec.externalIPs ?? []).length > 0) {

@@ -4,7 +4,7 @@ import { kinds, type AnyObject, type KindName } from "#proto/kinds.ts";
 import { DnsLabel } from "#proto/meta.ts";
 import { DEFAULT_NAMESPACE } from "#proto/namespace.ts";
 import { Malformed } from "#proto/parse.ts";
-import { unknownFields } from "#proto/unknown-fields.ts";
+import { keptOnlyWarnings, unknownFields } from "#proto/unknown-fields.ts";
 import type { Admission, AdmissionRequest, Admitted, Operation } from "#server/admission/admission.ts";
 import { changesNetworks, NETWORKS_TURN } from "#server/admission/node.ts";
 import { changesOutside } from "#server/admission/service.ts";
@@ -61,7 +61,7 @@ export async function createObject(
     throw new AppError("BadRequest", "resourceVersion should not be set on objects to be created");
   return withRetries(async () => {
     const namespaceStands = await namespaceCheck(deps.store, namespace);
-    const warnings = unknownFieldWarnings(kind, draft.body, options, []);
+    const warnings = [...unknownFieldWarnings(kind, draft.body, options, []), ...keptOnlyWarnings(kind, draft.body)];
     const facts = { kind, operation: "create", identity, previous: undefined } as const;
     const next = await formed(deps, facts, () => newObject(kind, draft, deps.now()));
     return inTurnOfNetworks(deps, undefined, next, async () => {
@@ -124,7 +124,8 @@ export async function update(
 ): Promise<Written> {
   const { kind, identity, options, subresource } = request;
   checkPreconditions(keyOf(request), current, draft);
-  const warnings = unknownFieldWarnings(kind, draft.body, options, known);
+  const kept = subresource === undefined ? keptOnlyWarnings(kind, draft.body) : [];
+  const warnings = [...unknownFieldWarnings(kind, draft.body, options, known), ...kept];
   const operation: Operation = subresource ?? "update";
   const facts = { kind, operation, identity, previous: current };
   const next = await formed(deps, facts, () =>

@@ -237,6 +237,18 @@ const session: Row[] = [
   { run: "scale --replicas=3 svc/web", code: 1, err: /nothing can be scaled/ },
   { run: "get nodes", out: /^NAME +STATUS +ROLES +AGE +VERSION\nvm-1 +Ready/ },
   { run: "get node vm-1 -o wide", out: /192\.168\.56\.11/ },
+  {
+    run: "taint node vm-1 a=b:NoSchedule",
+    out: "node/vm-1 tainted",
+    err: /^Warning: spec\.taints is kept, not acted on: to drain a host, set spec\.unschedulable$/,
+  },
+  { run: "taint node vm-1 a-", out: "node/vm-1 untainted", err: /^$/ },
+  {
+    run: `patch svc web --type=merge -p '{"metadata":{"finalizers":["example.com/wait"]}}'`,
+    out: "service/web patched",
+    err: /^Warning: metadata\.finalizers is kept, not acted on: a deleted object goes without waiting for anybody$/,
+  },
+  { run: `patch svc web --type=json -p '[{"op":"remove","path":"/metadata/finalizers"}]'`, out: "service/web patched", err: /^$/ },
   { run: "cordon vm-1", out: "node/vm-1 cordoned" },
   { run: "get node vm-1", out: /Ready,SchedulingDisabled/ },
   { run: "uncordon vm-1", out: "node/vm-1 uncordoned" },

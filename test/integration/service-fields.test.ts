@@ -178,7 +178,7 @@ test("fields of a load balancer belong to that type, and its class stays", async
     loadBalancerClass: "example.com/x",
     ports: [{ port: 80, appProtocol: "http" }],
   });
-  expect(warningsOf(made).join("\n")).toMatch(/spec\.loadBalancerClass is kept[^]*spec\.ports\[0\]\.appProtocol is kept/);
+  expect(warningsOf(made).join("\n")).toMatch(/spec\.ports\[0\]\.appProtocol is kept[^]*spec\.loadBalancerClass is kept/);
   expect(await refusal(api, () => patchSpec(send, "web", { loadBalancerClass: "example.com/y" }))).toContain(
     "spec.loadBalancerClass: Invalid value",
   );
