@@ -4,6 +4,7 @@ import { API_VERSION_TEXT, DnsLabel, DnsSubdomain, KIND_TEXT, metaWith, PortNumb
 import { keptOnly } from "./kept-only.ts";
 import { endpointAddressFault, parseIp } from "./ip.ts";
 import type { RuleFault } from "./kinds.ts";
+import { Reach } from "./workload.ts";
 
 /** EndpointSlice, discovery.k8s.io/v1. */
 
@@ -12,7 +13,7 @@ export const SERVICE_NAME_LABEL = "kubernetes.io/service-name";
 /** Label that names who keeps a slice; slices of other keepers are never touched by our controller. */
 export const MANAGED_BY_LABEL = "endpointslice.kubernetes.io/managed-by";
 export const MANAGED_BY_US = "endpoints.fairlead.dev";
-/** Label on slices whose endpoints only programs on the endpoint's own node (nodeName) can reach: `Node`. */
+/** Label on slices whose endpoints not all hosts can reach: `Node`, only the endpoint's own (nodeName); `OtherNodes`, all but that. */
 export const REACH_LABEL = "fairlead.dev/reach";
 export const MAX_ENDPOINTS_PER_SLICE = 100;
 
@@ -124,4 +125,21 @@ export type EndpointSliceInput = z.input<typeof EndpointSlice>;
 export function serviceKeyOf(slice: EndpointSlice): string | undefined {
   const service = slice.metadata.labels?.[SERVICE_NAME_LABEL];
   return service === undefined ? undefined : `${slice.metadata.namespace ?? "default"}/${service}`;
+}
+
+export function reachOf({ metadata }: Pick<EndpointSlice, "metadata">): Reach {
+  return Reach.safeParse(metadata.labels?.[REACH_LABEL]).data ?? "Fleet";
+}
+
+/** Those that a host can reach. */
+export function endpointsFor(slice: Pick<EndpointSlice, "metadata" | "endpoints">, nodeName: string): Endpoint[] {
+  const { endpoints } = slice;
+  switch (reachOf(slice)) {
+    case "Fleet":
+      return endpoints;
+    case "Node":
+      return endpoints.filter((one) => one.nodeName === nodeName);
+    case "OtherNodes":
+      return endpoints.filter((one) => one.nodeName !== nodeName);
+  }
 }

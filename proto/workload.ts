@@ -71,6 +71,9 @@ export const WorkloadPort = z.strictObject({
 });
 export type WorkloadPort = z.output<typeof WorkloadPort>;
 
+export const Reach = z.enum(["Fleet", "Node", "OtherNodes"]);
+export type Reach = z.output<typeof Reach>;
+
 export const WorkloadSpec = z.strictObject({
   node: DnsSubdomain.describe("The Node that it runs on."),
   address: z
@@ -81,10 +84,9 @@ export const WorkloadSpec = z.strictObject({
     })
     .optional()
     .describe("The address at which it listens. Default: its Node's first own address."),
-  reach: z
-    .enum(["Fleet", "Node"])
-    .optional()
-    .describe("Who reaches the address. Node: only programs on its own host, so that no other host sends there. Default: the whole fleet."),
+  reach: Reach.optional().describe(
+    "Who reaches the address. Node: only programs on its own host, so that no other host sends there. OtherNodes: all but its own host (macvlan), which sends there never. Default: the whole fleet.",
+  ),
   ports: z.array(WorkloadPort).max(100).default([]).describe("The ports at which it listens; 100 at most."),
   weight: z
     .int()

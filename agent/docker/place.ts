@@ -39,7 +39,12 @@ export function placeOf(container: Container, wanted: readonly WantedPort[], fac
 function direct(container: Container, ports: readonly WantedPort[], { networks }: PlaceFacts): Place | undefined {
   for (const { name, driver, address } of attachments(container, networks))
     if (DIRECT.has(driver))
-      return { address, ports, reason: `${driver} network ${name}: the container's own address, which its own host does not reach` };
+      return {
+        address,
+        reach: "OtherNodes",
+        ports,
+        reason: `${driver} network ${name}: the container's own address, which its own host does not reach`,
+      };
   return undefined;
 }
 

@@ -81,9 +81,9 @@ test("host network: the node's address", () => {
   expect([spec.address, spec.ports[0]?.port]).toEqual([undefined, 80]);
 });
 
-test("macvlan: the container's own address, for all", () => {
+test("macvlan: the container's own address, for all hosts but its own", () => {
   const { spec } = workload({ labels: { "fairlead.port": "80" }, networks: { lan: { NetworkID: "n2", IPAddress: "192.168.56.200" } } });
-  expect([spec.address, spec.reach]).toEqual(["192.168.56.200", undefined]);
+  expect([spec.address, spec.reach]).toEqual(["192.168.56.200", "OtherNodes"]);
 });
 
 test.for([

@@ -1,5 +1,5 @@
 import type { FollowedKind } from "#proto/agents.ts";
-import { REACH_LABEL, SERVICE_NAME_LABEL, serviceKeyOf } from "#proto/endpoint-slice.ts";
+import { endpointsFor, SERVICE_NAME_LABEL, serviceKeyOf } from "#proto/endpoint-slice.ts";
 import type { ObjectOf } from "#proto/kinds.ts";
 import { keyOf, type ObjectKey, type ObjectMeta } from "#proto/meta.ts";
 import { DNS_ORDER_ANNOTATION, PROXY_NAME_LABEL, SCHEDULER_ANNOTATION } from "#proto/service.ts";
@@ -52,10 +52,10 @@ export function leanObject(object: FollowedObject, nodeName: string): FollowedOb
     };
   }
   if (object.kind !== "EndpointSlice") return object;
-  const { apiVersion, kind, metadata, addressType, endpoints, ports } = object;
+  const { apiVersion, kind, metadata, addressType, ports } = object;
   const service = metadata.labels?.[SERVICE_NAME_LABEL];
   const labels = service === undefined ? undefined : { [SERVICE_NAME_LABEL]: service };
-  const reached = metadata.labels?.[REACH_LABEL] === "Node" ? endpoints.filter((one) => one.nodeName === nodeName) : endpoints;
+  const reached = endpointsFor(object, nodeName);
   return { apiVersion, kind, metadata: { ...leanMeta(metadata), labels }, addressType, endpoints: reached, ports };
 }
 

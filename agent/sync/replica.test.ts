@@ -45,13 +45,16 @@ const change = (replica: Replica, revision: number, ...changes: Change[]) => rep
 const begin = (replica: Replica, revision: number, items: unknown[], epoch = "e1") =>
   replica.replaceWith({ epoch, revision, cluster, items });
 
-test("endpoints that only their own node reaches are there for that node alone", async () => {
+test.for([
+  ["Node", "vm-1"],
+  ["OtherNodes", "vm-2"],
+])("of endpoints with reach %s, the node vm-1 has those of %s", async ([reach, wanted]) => {
   const { replica } = aReplica();
   const reached = slice("web-1", "web", 1);
-  const labels = { ...reached.metadata.labels, "fairlead.dev/reach": "Node" };
+  const labels = { ...reached.metadata.labels, "fairlead.dev/reach": reach };
   const endpoints = ["vm-1", "vm-2"].map((nodeName) => ({ addresses: ["172.17.0.2"], nodeName, hostname: nodeName }));
   await begin(replica, 1, [{ ...reached, metadata: { ...reached.metadata, labels }, endpoints }]);
-  expect(replica.state.slices.get("default/web-1")?.endpoints.map(({ nodeName }) => nodeName)).toEqual(["vm-1"]);
+  expect(replica.state.slices.get("default/web-1")?.endpoints.map(({ nodeName }) => nodeName)).toEqual([wanted]);
 });
 
 test("of a service is held what kernel and names follow from, and nothing else", async () => {

@@ -31,7 +31,7 @@ function aWorkload(name: string, over: Partial<WorkloadFacts> = {}): WorkloadFac
     node: "vm-1",
     address: "192.168.1.11",
     ports: [{ name: "http", port: 8080, protocol: "TCP" }],
-    onlyOnItsNode: false,
+    reach: "Fleet",
     weight: 1,
     passesChecks: true,
     terminating: false,
@@ -208,7 +208,7 @@ test("a numeric targetPort is the container's port, where an engine publishes it
 });
 
 test("what only its own host reaches stands in slices of its own, which no other proxy reads", () => {
-  const workloads = [aWorkload("web-1"), aWorkload("web-2", { address: "172.17.0.2", onlyOnItsNode: true })];
+  const workloads = [aWorkload("web-1"), aWorkload("web-2", { address: "172.17.0.2", reach: "Node" })];
   const { create } = plan(aService(), workloads);
   expect(create.map(({ labels, endpoints }) => [labels["fairlead.dev/reach"], endpoints.map(({ hostname }) => hostname)])).toEqual([
     [undefined, ["web-1"]],
@@ -216,6 +216,12 @@ test("what only its own host reaches stands in slices of its own, which no other
   ]);
   expect(create[1]?.labels).toHaveProperty(["service.kubernetes.io/service-proxy-name"], "fairlead");
   expect(plan(aService(), workloads, carriedOut([], { create, replace: [], remove: [] }))).toEqual({ create: [], replace: [], remove: [] });
+});
+
+test("what its own host does not reach stands in slices of its own as well, which other proxies may read", () => {
+  const { create } = plan(aService(), [aWorkload("web-1"), aWorkload("web-2", { address: "192.168.56.200", reach: "OtherNodes" })]);
+  expect(create.map(({ labels }) => labels["fairlead.dev/reach"])).toEqual([undefined, "OtherNodes"]);
+  expect(create[1]?.labels).not.toHaveProperty(["service.kubernetes.io/service-proxy-name"]);
 });
 
 test("a headless service is labelled so, and one without ports has its endpoints all the same", () => {

@@ -4,6 +4,7 @@ import {
   MANAGED_BY_US,
   MAX_ENDPOINTS_PER_SLICE,
   REACH_LABEL,
+  reachOf,
   SERVICE_NAME_LABEL,
   type Endpoint,
   type EndpointPort,
@@ -11,6 +12,7 @@ import {
 } from "#proto/endpoint-slice.ts";
 import { parseIp, type IpFamily } from "#proto/ip.ts";
 import { isHeadless, PROXY_NAME_LABEL, type Service, type ServicePort } from "#proto/service.ts";
+import type { Reach } from "#proto/workload.ts";
 import type { NodeFacts, WorkloadFacts } from "./fleet-view.ts";
 
 /**
@@ -56,9 +58,7 @@ export function planSlices({ service, workloads, node, existing, newName }: Slic
   const create: SliceDraft[] = [];
   const replace: { existing: EndpointSlice; draft: SliceDraft }[] = [];
   const remove: EndpointSlice[] = [];
-  const slicesByGroup = Map.groupBy(existing, (slice) =>
-    groupKey(slice.addressType, slice.ports, slice.metadata.labels?.[REACH_LABEL] === "Node"),
-  );
+  const slicesByGroup = Map.groupBy(existing, (slice) => groupKey(slice.addressType, slice.ports, reachOf(slice)));
 
   for (const [key, slices] of slicesByGroup) if (!groups.has(key)) remove.push(...slices);
   for (const [key, group] of groups) {
@@ -85,12 +85,12 @@ function groupEndpoints(service: Service, workloads: readonly WorkloadFacts[], n
     if (service.spec.ipFamilies && !service.spec.ipFamilies.includes(family)) continue;
     const ports = resolvePorts(service.spec.ports, workload);
     if (ports.length === 0 && service.spec.ports.length > 0) continue; // it has none of the named ports
-    const { onlyOnItsNode } = workload;
-    const key = groupKey(family, ports, onlyOnItsNode);
+    const { reach } = workload;
+    const key = groupKey(family, ports, reach);
     const group = groups.get(key) ?? {
       addressType: family,
       ports,
-      labels: labelsFor(service, { onlyOnItsNode }),
+      labels: labelsFor(service, reach),
       endpoints: new Map<string, Endpoint>(),
     };
     groups.set(key, group);
@@ -99,9 +99,9 @@ function groupEndpoints(service: Service, workloads: readonly WorkloadFacts[], n
   return groups;
 }
 
-function groupKey(addressType: string, ports: readonly EndpointPort[], onlyOnItsNode: boolean): string {
+function groupKey(addressType: string, ports: readonly EndpointPort[], reach: Reach): string {
   const parts = ports.map(({ name = "", protocol, port, appProtocol = "" }) => [name, protocol, port ?? 0, appProtocol].join(" "));
-  return [addressType, String(onlyOnItsNode), ...parts].join(",");
+  return [addressType, reach, ...parts].join(",");
 }
 
 function resolvePorts(ports: readonly ServicePort[], workload: WorkloadFacts): EndpointPort[] {
@@ -157,14 +157,14 @@ const HEADLESS_LABEL = "service.kubernetes.io/headless";
 /** Somebody else's proxy on another host would send to what it cannot reach: slices that name a proxy it leaves alone. */
 const ONLY_OURS = "fairlead";
 
-function labelsFor(service: Service, { onlyOnItsNode }: Pick<WorkloadFacts, "onlyOnItsNode">): Record<string, string> {
-  const proxy = service.metadata.labels?.[PROXY_NAME_LABEL] ?? (onlyOnItsNode ? ONLY_OURS : undefined);
+function labelsFor(service: Service, reach: Reach): Record<string, string> {
+  const proxy = service.metadata.labels?.[PROXY_NAME_LABEL] ?? (reach === "Node" ? ONLY_OURS : undefined);
   return {
     [SERVICE_NAME_LABEL]: service.metadata.name,
     [MANAGED_BY_LABEL]: MANAGED_BY_US,
     ...(isHeadless(service) && { [HEADLESS_LABEL]: "" }),
     ...(proxy !== undefined && { [PROXY_NAME_LABEL]: proxy }),
-    ...(onlyOnItsNode && { [REACH_LABEL]: "Node" }),
+    ...(reach !== "Fleet" && { [REACH_LABEL]: reach }),
   };
 }
 

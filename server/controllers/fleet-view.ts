@@ -3,7 +3,7 @@ import { MANAGED_BY_LABEL, MANAGED_BY_US, serviceKeyOf } from "#proto/endpoint-s
 import { keyOf, type Labels, type ObjectKey } from "#proto/meta.ts";
 import { ZONE_LABEL, type Node } from "#proto/node.ts";
 import type { Service } from "#proto/service.ts";
-import { needsVerdict, type Workload, type WorkloadPort } from "#proto/workload.ts";
+import { needsVerdict, type Reach, type Workload, type WorkloadPort } from "#proto/workload.ts";
 import { matchesSelector } from "#proto/selector.ts";
 import { standingOf } from "./lease-rules.ts";
 import type { StoredChange } from "../store/store.ts";
@@ -41,7 +41,7 @@ export interface WorkloadFacts {
   readonly address: string | undefined;
   readonly ports: readonly WorkloadPort[];
   /** Only programs on its own host reach it. */
-  readonly onlyOnItsNode: boolean;
+  readonly reach: Reach;
   readonly weight: number;
   readonly passesChecks: boolean;
   readonly terminating: boolean;
@@ -178,7 +178,7 @@ function workloadFacts(workload: Workload): WorkloadFacts {
     node: spec.node,
     address: spec.address,
     ports: spec.ports,
-    onlyOnItsNode: spec.reach === "Node",
+    reach: spec.reach ?? "Fleet",
     weight: spec.weight,
     passesChecks: needsVerdict(workload) ? status.ready === true : true,
     terminating: spec.drain || metadata.deletionTimestamp !== undefined,
@@ -190,7 +190,7 @@ function sameWorkload(a: WorkloadFacts, b: WorkloadFacts): boolean {
     a.uid === b.uid &&
     a.node === b.node &&
     a.address === b.address &&
-    a.onlyOnItsNode === b.onlyOnItsNode &&
+    a.reach === b.reach &&
     a.weight === b.weight &&
     a.passesChecks === b.passesChecks &&
     a.terminating === b.terminating &&

@@ -108,6 +108,24 @@ test("one that is not published serves its own host only, and says what to do ab
   await untilAnsweredBy(h2, ["far"]);
 });
 
+test("one with an address in the hosts' own network serves all hosts but its own, which does not reach it", async () => {
+  const [h1, h2] = fleet.hosts;
+  // A node speaks for its own addresses only: an administrator says which others are behind it.
+  const behind = { apiVersion: "v1", kind: "Node", metadata: { name: "h1" }, spec: { podCIDRs: ["172.30.77.0/24"] } };
+  await h1.run(fairlead, ["apply", "--filename", "-"], { input: JSON.stringify(behind) });
+  const lan = ["--driver", "macvlan", "--subnet", "172.30.0.0/16", "--ip-range", "172.30.77.0/24", "--opt", "parent=eth0"];
+  await near.cli("network", "create", ...lan, "lan");
+  const container = await near.runContainer("direct", { network: "lan", flags: WEB });
+  await serve(container, "lan");
+  const { spec, metadata } = await untilThere("direct-h1");
+  expect(spec).toMatchObject({ address: container.ip, reach: "OtherNodes" });
+  expect(metadata.annotations["fairlead.dev/address-reason"]).toContain("which its own host does not reach");
+  await untilAnsweredBy(h2, ["far", "lan"]);
+  await untilAnsweredBy(h1, ["far", "near"]);
+  await near.cli("rm", "--force", "direct");
+  await untilAnsweredBy(h2, ["far"]);
+});
+
 test("docker stop drains it before it ends, and docker start brings it back", async () => {
   const [h1] = fleet.hosts;
   // Its first process takes no notice of TERM: it is killed after that time.
