@@ -1,6 +1,9 @@
 import { expect, test } from "vitest";
+import type { Write } from "#server/store/store.ts";
 import { parseObject } from "#proto/parse.ts";
-import { serviceFor } from "./exposed-services.ts";
+import { aStoredService, serviceKey, tempStore } from "#test/temp-store.ts";
+import { waitFor } from "#test/wait-for.ts";
+import { exposeServices, serviceFor } from "./exposed-services.ts";
 
 function aWorkload(ports: object[], metadata: object = {}) {
   return parseObject("Workload", {
@@ -37,3 +40,41 @@ test.for([
 });
 
 test("nor one without ports", () => expect(serviceFor(aWorkload([]))).toBeUndefined());
+
+/** The names of the services that are made at the start over a store in which all this was written before. */
+async function madeAtStart(...writes: readonly Write[]): Promise<string[]> {
+  const store = tempStore();
+  for (const write of writes) await store.transact([write]);
+  const made: string[] = [];
+  const stop = new AbortController();
+  const warned: unknown[] = [];
+  const create = ({ metadata }: { metadata: { name: string } }): Promise<void> => Promise.resolve(void made.push(metadata.name));
+  const { ended } = await exposeServices({ store, create, log: { warn: (...all: unknown[]) => void warned.push(all) } }, stop.signal);
+  // The last one is asked for while it runs: when it is made, those from before are, too.
+  await store.transact([put(aWorkload([{ port: 80 }], { name: "last", annotations: { "fairlead.dev/expose": "last" } }))]);
+  await waitFor(() => made.includes("last"), { what: "the last service" });
+  stop.abort();
+  await ended();
+  expect(warned).toEqual([]);
+  return made.filter((name) => name !== "last");
+}
+
+function put(object: Extract<Write, { op: "put" }>["object"]): Write {
+  return { op: "put", object };
+}
+
+test("a service that was asked for just before a crash is made at the next start", async () => {
+  const asking = aWorkload([{ port: 80 }]);
+  const other = aWorkload([{ port: 80 }], { name: "other", annotations: { "fairlead.dev/expose": "gone" } });
+  const quiet = aWorkload([{ port: 80 }], { name: "quiet", annotations: {} });
+  expect(await madeAtStart(put(asking), put(quiet))).toEqual(["web"]);
+  // Touched since in another way: still asked for once.
+  expect(await madeAtStart(put(asking), put({ ...asking, status: { ready: true } }))).toEqual(["web"]);
+  expect(await madeAtStart(put(asking), { op: "delete", key: { kind: "Workload", namespace: "shop", name: "web-vm-1" } })).toEqual([]);
+  expect(await madeAtStart(put(asking), put(aStoredService("web", { namespace: "shop" })))).toEqual([]);
+  // What somebody took away stays away.
+  const service = put(aStoredService("gone", { namespace: "shop" }));
+  expect(await madeAtStart(put(other), service, { op: "delete", key: serviceKey("gone", "shop") }, put({ ...other, status: {} }))).toEqual(
+    [],
+  );
+});

@@ -1,5 +1,6 @@
 import type { Logger } from "pino";
-import type { ObjectKey } from "#proto/meta.ts";
+import type { KindName } from "#proto/kinds.ts";
+import { keyOf, type ObjectKey } from "#proto/meta.ts";
 import { EXPOSE_ANNOTATION, type Workload } from "#proto/workload.ts";
 import type { Store, StoredChange } from "../store/store.ts";
 import { createReconciler } from "./run.ts";
@@ -27,6 +28,10 @@ export interface ServiceManifest {
   };
 }
 
+/** What a crash left undone was asked for a moment before it. All that was asked for earlier was made, and may have been taken away since by somebody. */
+const LOOKED_AT_AGAIN = 5000;
+const KINDS: ReadonlySet<KindName> = new Set(["Workload", "Service"]);
+
 /** Follows until the signal aborts; `ended` is to be awaited before the store is closed. */
 export async function exposeServices({ store, create, log }: ExposedDeps, signal: AbortSignal): Promise<{ ended(): Promise<void> }> {
   const services = createReconciler({ name: "exposed-services", reconcile: createFor, log, signal });
@@ -41,17 +46,43 @@ export async function exposeServices({ store, create, log }: ExposedDeps, signal
   }
 
   function follow(changes: readonly StoredChange[]): void {
-    for (const { object, type, previous, revision } of changes) {
-      if (object.kind !== "Workload" || type === "DELETED") continue;
-      const asks = askedBy(object);
-      const before = previous?.kind === "Workload" ? askedBy(previous) : undefined;
-      if (asks !== undefined && asks !== before) services.wake(`${object.metadata.namespace ?? ""}/${object.metadata.name}`, revision);
-    }
+    for (const change of changes) if (newlyAsked(change) !== undefined) services.wake(keyOf(change.object), change.revision);
   }
 
   const unfollow = store.onCommit(follow);
   signal.addEventListener("abort", unfollow, { once: true });
+  for (const { workload, revision } of await unmet(store)) services.wake(workload, revision);
   return { ended: () => services.settled() };
+}
+
+interface Asked {
+  readonly workload: ObjectKey;
+  readonly revision: number;
+}
+
+/** Of the newest changes, those that ask for a service which has neither come nor gone since. */
+async function unmet(store: Store): Promise<readonly Asked[]> {
+  const byService = new Map<ObjectKey, Asked>();
+  const end = store.revision;
+  for (let since = end - LOOKED_AT_AGAIN; since < end;) {
+    const { changes, revision } = await store.changesSince(Math.max(since, store.compactedRevision), { kinds: KINDS, limit: 1000 });
+    for (const change of changes) {
+      const { object } = change;
+      const asked = newlyAsked(change);
+      if (object.kind === "Service") byService.delete(keyOf(object));
+      else if (asked !== undefined)
+        byService.set(`${object.metadata.namespace ?? ""}/${asked}`, { workload: keyOf(object), revision: change.revision });
+    }
+    since = revision;
+  }
+  return [...byService.values()];
+}
+
+/** The name of the service that the Workload asks for since this change. */
+function newlyAsked({ object, type, previous }: StoredChange): string | undefined {
+  if (object.kind !== "Workload" || type === "DELETED") return undefined;
+  const asked = askedBy(object);
+  return previous?.kind === "Workload" && askedBy(previous) === asked ? undefined : asked;
 }
 
 function askedBy({ metadata }: Workload): string | undefined {
