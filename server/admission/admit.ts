@@ -140,11 +140,11 @@ async function checkDnsIsFree(store: Store, { dnsIps }: Pick<ClusterFacts, "dnsI
   }
 }
 
-/** A host may write its own Node and its own Workloads; the routes have left it nothing else but Events. */
+/** A host may write its own Node, its own Workloads, and Events that it signed; what a new one may be about, admitEvent says. */
 function requireOwn(identity: Identity & { kind: "node" }, previous: AnyObject | undefined, next: AnyObject, operation: Operation): void {
   const isOwn = (object: AnyObject | undefined): boolean =>
     object === undefined ||
-    object.kind === "Event" ||
+    (object.kind === "Event" && (object === next || object.source.host === identity.name)) ||
     (object.kind === "Node" && object.metadata.name === identity.name) ||
     (object.kind === "Workload" && object.spec.node === identity.name);
   if (isOwn(previous) && isOwn(next)) return;

@@ -35,7 +35,7 @@ export function isAllowed(identity: Identity, permission: Permission, { params }
 
 const READING: ReadonlySet<Verb> = new Set(["get", "list", "watch"]);
 
-/** A host reads everything, keeps its own Node and its own Workloads, and tells what happened. Whose a Workload is, admission knows. */
+/** A host reads everything, keeps its own Node and its own Workloads, and tells what happened. Whose a Workload or an Event is, admission knows. */
 function isNodesBusiness(
   { kind, verb }: { readonly kind: KindName; readonly verb: Verb },
   name: string | undefined,
@@ -45,7 +45,7 @@ function isNodesBusiness(
   if (verb === "deletecollection") return false;
   if (kind === "Workload") return true;
   if (kind === "Node") return (verb === "update" || verb === "patch") && name === node;
-  return kind === "Event" && verb === "create";
+  return kind === "Event" && (verb === "create" || verb === "patch");
 }
 
 /** The user's name as Kubernetes would say it. */

@@ -1,16 +1,13 @@
 import type { FastifyReply } from "fastify";
 import { z } from "zod";
-import { AppError } from "#proto/error.ts";
 import { apiVersionOf, kindNames, kinds, type KindFacts, type KindName } from "#proto/kinds.ts";
 import type { Verb } from "#server/trust/identity.ts";
 import { applyObject } from "./apply.ts";
 import { authorize } from "./authorize.ts";
 import { deleteCollection, deleteObject, type Deleted } from "./delete.ts";
-import { ALL_PATCH_TYPES, APPLY_PATCH, STRATEGIC_PATCH, unsupportedMediaType } from "./error-reply.ts";
-import { isJsonObject, jsonOrProtobuf } from "./json-body.ts";
-import { jsonPatch } from "./json-patch.ts";
+import { ALL_PATCH_TYPES, APPLY_PATCH, unsupportedMediaType } from "./error-reply.ts";
+import { jsonOrProtobuf } from "./json-body.ts";
 import { pathsOf } from "./kind-paths.ts";
-import { mergePatch } from "./merge-patch.ts";
 import {
   applyOptions,
   DeleteBody,
@@ -24,15 +21,15 @@ import {
 } from "./options.ts";
 import { refuseCommands } from "./not-here.ts";
 import { replyWithPieces } from "./list-reply.ts";
+import { changeOf, mediaType } from "./patches.ts";
 import { getObject, listObjects, listPieces } from "./read.ts";
 import { declareRoute, type App, type Call, type Params } from "./route.ts";
 import { listAnswer, objectAnswer } from "./shown.ts";
-import { strategicPatch } from "./strategic-patch.ts";
 import { wantsTable } from "./table.ts";
 import { viewOf } from "./view.ts";
 import { addWarnings } from "./warnings.ts";
 import { replyWithWatch, type WatchDeps } from "./watch-reply.ts";
-import { createObject, patchObject, replaceObject, type Change, type WriteDeps, type Written } from "./write.ts";
+import { createObject, patchObject, replaceObject, type WriteDeps, type Written } from "./write.ts";
 
 /** Kubernetes' routes for every kind of the table. */
 
@@ -180,7 +177,8 @@ function writeRoutes(app: App, deps: ResourceDeps, kind: KindName, subresource?:
         const mayCreate = (): void => authorize(identity, allow(kind, "create"), { params, method: "PATCH", url: request.url });
         return answerWrite(reply, await applyObject(deps, { ...write, options: applyOptions(query) }, body, mayCreate));
       }
-      const change = changeOf(kind, request.headers["content-type"], body);
+      const how = { merging: kinds[kind].merging, accepted: ALL_PATCH_TYPES };
+      const change = changeOf(how, request.headers["content-type"], body);
       return answerWrite(reply, await patchObject(deps, { ...write, options: writeOptions(query) }, change));
     },
   });
@@ -203,22 +201,9 @@ function deletionAnswer(kind: KindName, { object, gone }: Deleted): unknown {
   return { kind: "Status", apiVersion: "v1", metadata: {}, status: "Success", details };
 }
 
-function changeOf(kind: KindName, contentType: string | undefined, patch: unknown): Change {
-  const type = mediaType(contentType);
-  if (type === "application/json-patch+json") return (current) => jsonPatch(current, patch);
-  if (type !== "application/merge-patch+json" && type !== STRATEGIC_PATCH) throw unsupportedMediaType(ALL_PATCH_TYPES);
-  if (!isJsonObject(patch)) throw new AppError("BadRequest", "a merge patch must be a JSON object");
-  const { merging } = kinds[kind];
-  return type === STRATEGIC_PATCH ? (current) => strategicPatch(current, patch, merging) : (current) => mergePatch(current, patch);
-}
-
 /** A patch is no object. */
 function objectOnly(contentType: string | undefined): void {
   if (contentType !== undefined && !jsonOrProtobuf.includes(mediaType(contentType))) throw unsupportedMediaType(jsonOrProtobuf);
-}
-
-function mediaType(contentType = ""): string {
-  return (contentType.split(";", 1)[0] ?? "").trim().toLowerCase();
 }
 
 function suffixed(path: string, subresource: string | undefined): string {

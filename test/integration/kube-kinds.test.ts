@@ -118,6 +118,42 @@ test("a host tells of itself only, also by the newer names, and no more than an 
   expect(await send({ path: EVENTS, method: "POST", body: long })).toMatchObject({ status: 422 });
 });
 
+const patched = { series: { count: 2, lastObservedTime: "2026-01-01T00:01:00.000000Z" } };
+
+test.for<[string, unknown]>([
+  ["application/strategic-merge-patch+json", patched], // as client-go's recorder sends it
+  ["application/merge-patch+json", patched],
+  ["application/json-patch+json", [{ op: "add", path: "/series", value: patched.series }]],
+])("what happens again is counted by a patch of its series: %s", async ([type, body]) => {
+  const { send, tokens } = await startApi();
+  await send({ path: EVENTS, method: "POST", body: started, bearer: tokens.node });
+  const path = `${EVENTS}/${started.metadata.name}`;
+  const patch = { path, method: "PATCH", body: JSON.stringify(body), headers: { "content-type": type } };
+  const answer = await send({ ...patch, bearer: tokens.node });
+  expect(answer).toMatchObject({
+    status: 200,
+    json: { apiVersion: "events.k8s.io/v1", note: "", regarding: { name: "vm-1" }, ...patched },
+  });
+  expect(answer.headers["warning"]).toBeUndefined();
+  const core = (await send({ path: `/api/v1/namespaces/default/events/${started.metadata.name}` })).json;
+  expect(core).toMatchObject({ apiVersion: "v1", reason: "Starting", involvedObject: { kind: "Node", name: "vm-1" }, ...patched });
+  expect(core).not.toHaveProperty("regarding");
+  // Another host's is not its business.
+  expect(await send({ ...patch, bearer: tokens.otherNode })).toMatchObject({ status: 403 });
+});
+
+test("an Event that is not there is no one's to patch, and is told in the words by which client-go makes it anew", async () => {
+  const { send, tokens } = await startApi();
+  const patch = { path: `${EVENTS}/nope`, method: "PATCH", body: JSON.stringify(patched), bearer: tokens.node };
+  const headers = { "content-type": "application/strategic-merge-patch+json" };
+  expect(await send({ ...patch, headers })).toMatchObject({ status: 404, json: { reason: "NotFound" } });
+  expect(await send({ ...patch, headers: { "content-type": "application/apply-patch+yaml" } })).toMatchObject({ status: 415 });
+  // It may not be made another one's by a patch, either.
+  await send({ path: EVENTS, method: "POST", body: started, bearer: tokens.node });
+  const stolen = { ...patch, path: `${EVENTS}/${started.metadata.name}`, body: JSON.stringify({ regarding: { name: "vm-2" } }), headers };
+  expect(await send(stolen)).toMatchObject({ status: 403 });
+});
+
 test("kube-proxy sends it as protocol buffers", async () => {
   const server = await startApi();
   const metadata = field(1, Buffer.concat([text(1, "vm-1.18a1b2c3d4e5f607"), text(2, ""), text(3, "default"), field(8, Buffer.alloc(0))]));

@@ -1,17 +1,20 @@
+import { z } from "zod";
+import { PATCH_TYPES } from "../error-reply.ts";
 import { isJsonObject, jsonOrProtobuf } from "../json-body.ts";
 import { derivedAnswer, derivedRoutes } from "../derived-routes.ts";
 import { pathsOf } from "../kind-paths.ts";
 import { selectionOf, writeOptions, WriteQuery } from "../options.ts";
+import { changeOf } from "../patches.ts";
 import { getObject, listObjects } from "../read.ts";
 import type { ResourceDeps } from "../resources.ts";
 import { declareRoute, type App } from "../route.ts";
 import { listAnswer, objectAnswer } from "../shown.ts";
 import { addWarnings } from "../warnings.ts";
 import { replyWithWatch } from "../watch-reply.ts";
-import { createObject } from "../write.ts";
+import { createObject, patchObject } from "../write.ts";
 import { coreBodyOf, coreFieldOf, EVENTS_KIND, eventV1Of, eventV1View } from "./event-v1.ts";
 
-/** events.k8s.io/v1: the same Events as core/v1, read and made. */
+/** events.k8s.io/v1: the same Events as core/v1, read, made and patched. */
 
 export function eventRoutes(app: App, deps: ResourceDeps): void {
   derivedRoutes(app, EVENTS_KIND, {
@@ -43,6 +46,29 @@ export function eventRoutes(app: App, deps: ResourceDeps): void {
       const write = { ...place, identity, options: writeOptions(query) };
       const { object, warnings } = await createObject(deps, write, isJsonObject(body) ? coreBodyOf(body) : body);
       addWarnings(reply.code(201), warnings);
+      return object.kind === "Event" ? eventV1Of(object) : object;
+    },
+  });
+  declareRoute(app, {
+    method: "PATCH",
+    path: pathsOf(EVENTS_KIND).object,
+    summary: "Change an Event by its newer names",
+    permission: { access: "resource", kind: "Event", verb: "patch" },
+    accepts: PATCH_TYPES,
+    query: WriteQuery,
+    describesBody: z.looseObject({}),
+    answer: derivedAnswer,
+    // As client-go's recorder counts what happens again: a patch of `series`.
+    handler: async ({ params, query, body, request, reply }, identity) => {
+      const place = { kind: "Event", namespace: params["namespace"], name: params["name"] } as const;
+      const { merging } = EVENTS_KIND;
+      const change = changeOf({ merging, accepted: PATCH_TYPES }, request.headers["content-type"], body);
+      const write = { ...place, identity, options: writeOptions(query), userAgent: request.headers["user-agent"] };
+      const { object, warnings } = await patchObject(deps, write, (current) => {
+        const changed = change(current.kind === "Event" ? eventV1Of(current) : current);
+        return isJsonObject(changed) ? coreBodyOf(changed) : changed;
+      });
+      addWarnings(reply, warnings);
       return object.kind === "Event" ? eventV1Of(object) : object;
     },
   });
