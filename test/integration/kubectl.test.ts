@@ -1,3 +1,4 @@
+import { request as httpsRequest } from "node:https";
 import { execa } from "execa";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { isLeftOut, openKubectl, type Kubectl, type Row } from "#test/kube/kubectl.ts";
@@ -403,8 +404,9 @@ test.skipIf(isLeftOut)("a watch shows what another client does, as rows of one t
   expect(seen).toMatch(/^seen +ClusterIP +10\.222\.\S+ +<none> +80\/TCP +\d+s$/m);
 });
 
-/** Milliseconds, of one change. On an idle machine they are below 20; the bound is for a busy one. */
-const SOON_MS = 2000;
+/** Milliseconds, the median of so many changes; far above what is measured, as the machine may be busy. */
+const ROUNDS = 20;
+const SOON_MS = { kubectl: 500, watch: 100 };
 
 test.skipIf(isLeftOut)(
   "what one of them changes the other's -w shows at once: kubectl and the fairlead CLI",
@@ -416,30 +418,64 @@ test.skipIf(isLeftOut)(
     const seen = { kubectl: "", fairlead: "" };
     theirs.stdout.on("data", (text: Buffer) => (seen.kubectl += text.toString()));
     ours.stdout.on("data", (text: Buffer) => (seen.fairlead += text.toString()));
-    const create = (name: string, labels: Record<string, string>): Promise<unknown> =>
-      server.client.create(
-        "Service",
-        { apiVersion: "v1", kind: "Service", metadata: { name, labels }, spec: { ports: [{ port: 80 }] } },
-        { namespace: "default" },
-      );
-    await create("soon-0", {});
+    await create("soon-0");
     // Both show it in the list that they begin with, or as the first change: then they follow.
     await waitFor(() => seen.kubectl.includes("soon-0") && seen.fairlead.includes("soon-0"), { what: "both to follow", timeoutMs: 20_000 });
-    const fromUs: number[] = [];
-    for (let round = 1; round <= 5; round++) {
-      const start = performance.now();
-      await create(`soon-${round}`, { round: String(round) }); // as `fairlead apply` does, without the start of a process
-      await waitFor(() => seen.kubectl.includes(`soon-${round} `), { what: "kubectl to show it", intervalMs: 1 });
-      fromUs.push(performance.now() - start);
-    }
+    const fromUs = await timesOf(async (name) => {
+      await create(name); // as `fairlead apply` does, without the start of a process
+      await waitFor(() => seen.kubectl.includes(`${name} `), { what: "kubectl to show it", intervalMs: 1 });
+    });
     await kubectl.run("create service clusterip from-kubectl --tcp=80");
     const told = performance.now(); // kubectl has had its answer, and has ended
     await waitFor(() => seen.fairlead.includes("from-kubectl "), { what: "the CLI to show it", intervalMs: 1 });
-    expect(Math.max(...fromUs)).toBeLessThan(SOON_MS);
-    expect(performance.now() - told).toBeLessThan(SOON_MS);
-    console.error(`a change is shown by kubectl -w after ${fromUs.map((ms) => ms.toFixed(1)).join(", ")} ms`);
+    expect(performance.now() - told).toBeLessThan(2000);
     theirs.kill("SIGTERM");
     ours.kill("SIGTERM");
     await Promise.all([theirs, ours]);
+    console.error(`a change is shown by kubectl -w after ${median(fromUs).toFixed(1)} ms, the median of ${ROUNDS}`);
+    expect(median(fromUs)).toBeLessThan(SOON_MS.kubectl);
   },
 );
+
+test.skipIf(isLeftOut)("a bare watch has a change at once", { timeout: 60_000 }, async () => {
+  const { resourceVersion } = await server.client.list("Service");
+  const ended = new AbortController();
+  let seen = "";
+  const request = httpsRequest(`${server.url}/api/v1/services?watch=true&resourceVersion=${resourceVersion}`, {
+    ca: server.ca,
+    headers: { authorization: `Bearer ${server.token}` },
+    signal: ended.signal,
+  });
+  request.on("error", () => undefined);
+  request.on("response", (response) => response.on("data", (text: Buffer) => (seen += text.toString())).on("error", () => undefined));
+  request.end();
+  const times = await timesOf(async (name) => {
+    await create(`bare-${name}`);
+    await waitFor(() => seen.includes(`"bare-${name}"`), { what: "the watch to have it", intervalMs: 1 });
+  });
+  ended.abort();
+  console.error(`a change is in a bare watch after ${median(times).toFixed(1)} ms, the median of ${ROUNDS}`);
+  expect(median(times)).toBeLessThan(SOON_MS.watch);
+});
+
+function create(name: string): Promise<unknown> {
+  return server.client.create(
+    "Service",
+    { apiVersion: "v1", kind: "Service", metadata: { name, labels: { round: name } }, spec: { ports: [{ port: 80 }] } },
+    { namespace: "default" },
+  );
+}
+
+async function timesOf(work: (name: string) => Promise<void>): Promise<number[]> {
+  const times: number[] = [];
+  for (let round = 1; round <= ROUNDS; round++) {
+    const start = performance.now();
+    await work(`soon-${round}`);
+    times.push(performance.now() - start);
+  }
+  return times;
+}
+
+function median(times: readonly number[]): number {
+  return times.toSorted((a, b) => a - b)[Math.floor(times.length / 2)] ?? NaN;
+}

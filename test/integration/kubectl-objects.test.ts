@@ -1,0 +1,203 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { isLeftOut, openKubectl, type Kubectl, type Row } from "#test/kube/kubectl.ts";
+import { startHost, startServer, type TestHost, type TestServer } from "./cli-server.ts";
+
+/** An unmodified kubectl and objects of every kind that one can write: made, read in every form, written back, told about, gone. */
+
+let server: TestServer;
+let host: TestHost;
+let kubectl: Kubectl;
+beforeAll(async () => {
+  if (isLeftOut) return;
+  server = await startServer();
+  host = await startHost(server, "vm-1", "192.168.56.11");
+  const files = Object.fromEntries(MADE.map(({ file, text }) => [file, text]));
+  kubectl = await openKubectl(server.kubeconfig, { ...files, "many.yaml": MANY, "ssa.yaml": SSA });
+});
+afterAll(async () => {
+  if (isLeftOut) return;
+  await host.stop();
+  await server.close();
+  await kubectl.close();
+});
+
+interface Made {
+  readonly file: string;
+  /** As kubectl says it when it makes the object, and as it takes it. */
+  readonly what: string;
+  readonly kind: string;
+  readonly text: string;
+}
+
+/** One of each kind that one can write. */
+const MADE: readonly Made[] = [
+  made("namespace/made", "Namespace", "apiVersion: v1\nkind: Namespace\nmetadata: { name: made }"),
+  made(
+    "node/made",
+    "Node",
+    "apiVersion: v1\nkind: Node\nmetadata: { name: made }\nstatus: { addresses: [{ type: InternalIP, address: 192.168.56.99 }] }",
+  ),
+  made(
+    "service/made",
+    "Service",
+    "apiVersion: v1\nkind: Service\nmetadata: { name: made }\nspec: { selector: { app: made }, ports: [{ port: 80 }] }",
+  ),
+  made(
+    "endpointslice.discovery.k8s.io/made",
+    "EndpointSlice",
+    `apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: { name: made, labels: { kubernetes.io/service-name: none } }
+addressType: IPv4
+ports: [{ name: http, port: 80 }]
+endpoints: [{ addresses: [192.0.2.1] }]`,
+  ),
+  made(
+    "workload.fairlead.dev/made",
+    "Workload",
+    "apiVersion: fairlead.dev/v1\nkind: Workload\nmetadata: { name: made, labels: { app: made } }\nspec: { node: vm-1, ports: [{ port: 8080 }] }",
+  ),
+  made(
+    "event/made",
+    "Event",
+    `apiVersion: v1
+kind: Event
+metadata: { name: made, namespace: default }
+involvedObject: { apiVersion: v1, kind: Service, name: made, namespace: default }
+reason: Made
+message: somebody made it
+lastTimestamp: "2026-01-01T00:00:00Z"
+source: { component: tester }`,
+  ),
+  made(
+    "event.events.k8s.io/newer",
+    "Event",
+    `apiVersion: events.k8s.io/v1
+kind: Event
+metadata: { name: newer, namespace: default }
+regarding: { kind: Service, name: made, namespace: default }
+eventTime: "2026-01-01T00:00:00.000123Z"
+reportingController: example.com/tester
+reportingInstance: tester-1
+action: Testing
+reason: Tested
+type: Normal`,
+  ),
+];
+
+function made(what: string, kind: string, text: string): Made {
+  return { file: `${what.replace("/", "-")}.yaml`, what, kind, text: `${text}\n` };
+}
+
+const MANY = [1, 2, 3, 4, 5]
+  .map((n) => `apiVersion: v1\nkind: Service\nmetadata: { name: many-${n}, labels: { many: "yes" } }\nspec: { ports: [{ port: 80 }] }\n`)
+  .join("---\n");
+const SSA = "apiVersion: v1\nkind: Service\nmetadata: { name: ssa }\nspec: { ports: [{ port: 80 }] }\n";
+
+test.skipIf(isLeftOut)("one object of every kind is made, and read as JSON that says what was written", { timeout: 60_000 }, async () => {
+  const rows = MADE.flatMap(({ file, what, kind }): Row[] => [
+    { run: `create -f ${file}`, out: `${what} created`, err: /^$/ },
+    {
+      run: `get ${what} -o json`,
+      out: (text) => {
+        const object = JSON.parse(text) as { kind: string; metadata: { name: string; uid: string } };
+        return object.kind === kind && what.endsWith(`/${object.metadata.name}`) && object.metadata.uid.length === 36;
+      },
+    },
+  ]);
+  expect(await kubectl.wrongOf(rows)).toEqual([]);
+  const list = JSON.parse((await kubectl.run("get svc,wl,endpointslices made -o json")).stdout) as {
+    kind: string;
+    items: { kind: string }[];
+  };
+  expect([list.kind, list.items.map(({ kind }) => kind)]).toEqual(["List", ["Service", "Workload", "EndpointSlice"]]);
+});
+
+test.skipIf(isLeftOut)("what get -o yaml writes is taken back as it stands, and changes nothing", { timeout: 60_000 }, async () => {
+  for (const { what } of MADE.filter((one) => !one.what.startsWith("event.events"))) {
+    const before = (await kubectl.run(`get ${what} -o yaml --show-managed-fields`)).stdout;
+    await writeFile(join(kubectl.home, "back.yaml"), before);
+    const { stdout, stderr } = await kubectl.run("replace -f back.yaml");
+    expect([stdout, stderr]).toEqual([`${what} replaced`, ""]);
+    // Heartbeats are no writes, and the workload's check has nothing to say.
+    expect((await kubectl.run(`get ${what} -o yaml --show-managed-fields`)).stdout).toBe(before);
+  }
+});
+
+const session: readonly Row[] = [
+  // apply, of what was made otherwise
+  {
+    run: "apply -f service-made.yaml",
+    out: "service/made configured",
+    err: /^Warning: resource services\/made is missing the kubectl\.kubernetes\.io\/last-applied-configuration/,
+  },
+  { run: "apply -f service-made.yaml", out: "service/made unchanged", err: /^$/ },
+  { run: "diff -f service-made.yaml", code: 0, out: "" },
+  // pages
+  { run: "create -f many.yaml", out: /many-5 created$/ },
+  { run: "get svc -l many=yes --chunk-size=2 -o name", out: [1, 2, 3, 4, 5].map((n) => `service/many-${n}`).join("\n") },
+  { run: "get svc -l many=yes --chunk-size=2 -v=6", out: /many-1 [^]*many-5 /, err: /limit=2[^]*continue=[^]*limit=2[^]*continue=/ },
+  { run: "delete svc many-1 --cascade=background", out: 'service "many-1" deleted' },
+  { run: "delete svc -l many=yes --cascade=background", out: /many-2[^]*many-5" deleted$/ },
+  { run: "get svc -l many=yes -o name", out: "" },
+  // what happened
+  { run: "get events", out: /^LAST SEEN +TYPE +REASON +OBJECT +MESSAGE\n[^]*Normal +NodeReady +node\/vm-1 +the host sends heartbeats$/m },
+  { run: "events", out: /^LAST SEEN +TYPE +REASON +OBJECT +MESSAGE\n[^]*Normal +NodeReady +Node\/vm-1 +the host sends heartbeats$/m },
+  { run: "events --for node/vm-1", out: /^LAST SEEN.*\n\S+ +Normal +NodeReady +Node\/vm-1 +the host sends heartbeats$/ },
+  { run: "events --for svc/made --types=Normal", out: /Made +Service\/made +somebody made it/ },
+  { run: "get events --field-selector reason=Made", out: /^LAST SEEN.*\n\S+ +Normal +Made +service\/made +somebody made it$/ },
+  { run: "get events.events.k8s.io --field-selector reportingController=example.com/tester -o name", out: "event.events.k8s.io/newer" },
+  {
+    run: "describe node vm-1",
+    out: /Events:\n +Type +Reason +Age +From +Message\n.*\n +Normal +NodeReady +\S+ +fairlead-server +the host sends heartbeats$/,
+  },
+  { run: "describe event made", out: /Involved Object:\n(.*\n)*? +Name: +made\n[^]*Message: +somebody made it/ },
+  {
+    run: "describe endpointslice made",
+    out: /AddressType: +IPv4\nPorts:\n.*\n.*\n +http +80 +TCP\nEndpoints:\n +- Addresses: +192\.0\.2\.1\n/,
+  },
+  { run: "describe endpointslices -l kubernetes.io/service-name=made", out: /TargetRef: +Workload\/made\n +NodeName: +vm-1/ },
+];
+
+test.skipIf(isLeftOut)("pages, deletions and events are as with Kubernetes", { timeout: 60_000 }, async () => {
+  expect(await kubectl.wrongOf(session)).toEqual([]);
+});
+
+test.skipIf(isLeftOut)("describe shows what happened to that very object", { timeout: 60_000 }, async () => {
+  const uid = (await kubectl.run("get svc made -o jsonpath={.metadata.uid}")).stdout;
+  const event = (MADE.find(({ what }) => what === "event/made")?.text ?? "").replace("name: made,", "name: told,");
+  await writeFile(join(kubectl.home, "told.yaml"), event.replace("kind: Service,", `kind: Service, uid: ${uid},`));
+  const rows: readonly Row[] = [
+    { run: "create -f told.yaml", out: "event/told created" },
+    { run: "describe svc made", out: /Events:\n +Type +Reason[^]*Normal +Made +\S+ +tester +somebody made it$/ },
+  ];
+  expect(await kubectl.wrongOf(rows)).toEqual([]);
+});
+
+test.skipIf(isLeftOut)("applied twice, server-side, an object keeps its resourceVersion", { timeout: 60_000 }, async () => {
+  const revisions = new Set<string>();
+  for (let i = 0; i < 3; i++) {
+    expect((await kubectl.run("apply --server-side -f ssa.yaml")).stdout).toBe("service/ssa serverside-applied");
+    revisions.add((await kubectl.run("get svc ssa -o jsonpath={.metadata.resourceVersion}")).stdout);
+  }
+  expect(revisions.size).toBe(1);
+});
+
+test.skipIf(isLeftOut)("a host's credential is told who it is and what it may do", { timeout: 60_000 }, async () => {
+  const as = `--token=${host.token}`;
+  const rows: readonly Row[] = [
+    { run: `auth whoami ${as} -o jsonpath={.status.userInfo.username}`, out: "system:node:vm-1" },
+    { run: `auth can-i list services ${as}`, out: "yes" },
+    { run: `auth can-i delete services ${as}`, code: 1, out: /^no/ },
+    { run: `auth can-i patch events.events.k8s.io ${as}`, out: "yes" },
+    { run: `auth can-i create endpoints ${as}`, code: 1, out: /^no/ },
+    {
+      run: `delete svc made ${as}`,
+      code: 1,
+      err: /User "system:node:vm-1" cannot delete resource "services" in API group "" in the namespace "default"/,
+    },
+  ];
+  expect(await kubectl.wrongOf(rows)).toEqual([]);
+});
