@@ -117,7 +117,7 @@ function objectRoutes(app: App, deps: ResourceDeps, kind: KindName): void {
     handler: async ({ params, query, body }, identity) => {
       const { namespace = "", name = "" } = params;
       return deletionAnswer(
-        kind,
+        kinds[kind],
         await deleteObject(deps, { key: { kind, namespace, name }, identity, options: deleteOptions(query, body) }),
       );
     },
@@ -194,9 +194,9 @@ function answerWrite(reply: FastifyReply, { object, created, warnings }: Written
   return object;
 }
 
-function deletionAnswer(kind: KindName, { object, gone }: Deleted): unknown {
+/** As Kubernetes answers: what is gone is told of, what still goes is shown. */
+export function deletionAnswer({ group, plural }: Pick<KindFacts, "group" | "plural">, { object, gone }: Deleted): unknown {
   if (!gone) return object;
-  const { group, plural } = kinds[kind];
   const details = { name: object.metadata.name, ...(group !== "" && { group }), kind: plural, uid: object.metadata.uid };
   return { kind: "Status", apiVersion: "v1", metadata: {}, status: "Success", details };
 }

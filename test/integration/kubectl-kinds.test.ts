@@ -72,10 +72,16 @@ const events: readonly Row[] = [
   { run: "create -f event.yaml", out: "event.events.k8s.io/newer created", err: /^$/ },
   { run: "create -f event.yaml", code: 1, err: /AlreadyExists/ },
   { run: "get event newer -o jsonpath={.involvedObject.name},{.message}", out: "web,all is well" },
+  { run: "apply -f event.yaml", out: "event.events.k8s.io/newer configured", err: /^Warning: .*last-applied-configuration/ },
+  { run: "apply -f event.yaml", out: "event.events.k8s.io/newer unchanged" },
+  { run: "label event.events.k8s.io newer a=b", out: "event.events.k8s.io/newer labeled" },
+  { run: "delete -f event.yaml --dry-run=server", out: 'event.events.k8s.io "newer" deleted (server dry run)' },
   { run: "get events.events.k8s.io newer -o jsonpath={.regarding.name},{.note}", out: "web,all is well" },
+  { run: "delete -f event.yaml", out: 'event.events.k8s.io "newer" deleted' },
+  { run: "get event newer", code: 1, err: /events "newer" not found/ },
 ];
 
-test.skipIf(isLeftOut)("an Event is made by its newer names", { timeout: 60_000 }, async () => {
+test.skipIf(isLeftOut)("an Event is made, changed and deleted by its newer names", { timeout: 60_000 }, async () => {
   expect(await kubectl.wrongOf(events)).toEqual([]);
 });
 

@@ -31,7 +31,7 @@ export const EVENTS_KIND: DerivedKind = {
       regarding: Event.shape.involvedObject.optional(),
     })
     .describe("An Event of core/v1, by the names of events.k8s.io/v1."),
-  verbs: ["create", "get", "list", "patch", "watch"],
+  verbs: ["create", "delete", "get", "list", "patch", "watch"],
   of: "Event",
 };
 

@@ -3,10 +3,11 @@ import { PATCH_TYPES } from "../error-reply.ts";
 import { isJsonObject, jsonOrProtobuf } from "../json-body.ts";
 import { derivedAnswer, derivedRoutes } from "../derived-routes.ts";
 import { pathsOf } from "../kind-paths.ts";
-import { selectionOf, writeOptions, WriteQuery } from "../options.ts";
+import { deleteObject } from "../delete.ts";
+import { DeleteBody, deleteOptions, DeleteQuery, selectionOf, writeOptions, WriteQuery } from "../options.ts";
 import { changeOf } from "../patches.ts";
 import { getObject, listObjects } from "../read.ts";
-import type { ResourceDeps } from "../resources.ts";
+import { deletionAnswer, type ResourceDeps } from "../resources.ts";
 import { declareRoute, type App } from "../route.ts";
 import { listAnswer, objectAnswer } from "../shown.ts";
 import { addWarnings } from "../warnings.ts";
@@ -14,7 +15,7 @@ import { replyWithWatch } from "../watch-reply.ts";
 import { createObject, patchObject } from "../write.ts";
 import { coreBodyOf, coreFieldOf, EVENTS_KIND, eventV1Of, eventV1View } from "./event-v1.ts";
 
-/** events.k8s.io/v1: the same Events as core/v1, read, made and patched. */
+/** events.k8s.io/v1: the same Events as core/v1, read, made, patched and deleted. */
 
 export function eventRoutes(app: App, deps: ResourceDeps): void {
   derivedRoutes(app, EVENTS_KIND, {
@@ -70,6 +71,18 @@ export function eventRoutes(app: App, deps: ResourceDeps): void {
       });
       addWarnings(reply, warnings);
       return object.kind === "Event" ? eventV1Of(object) : object;
+    },
+  });
+  declareRoute(app, {
+    method: "DELETE",
+    path: pathsOf(EVENTS_KIND).object,
+    summary: "Delete an Event by its newer names",
+    permission: { access: "resource", kind: "Event", verb: "delete" },
+    query: DeleteQuery,
+    body: DeleteBody,
+    handler: async ({ params: { namespace = "", name = "" }, query, body }, identity) => {
+      const request = { key: { kind: "Event", namespace, name }, identity, options: deleteOptions(query, body) } as const;
+      return deletionAnswer(EVENTS_KIND, await deleteObject(deps, request));
     },
   });
 }
