@@ -73,11 +73,13 @@ function accessOf(identity: Identity, { spec }: AccessReview): object {
   return { allowed: isAllowed(identity, { access: "resource", kind, verb, ...(subresource === "status" && { subresource }) }, { params }) };
 }
 
+/** Stands for kinds that every host may read. */
+const READ_BY_ALL: KindName = "Service";
 const VERBS: readonly Verb[] = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
 
 function kindOfResource(group: string, plural: string, verb: string | undefined): KindName | undefined {
   const derived = derivedKinds.find((facts) => facts.group === group && facts.plural === plural);
-  if (derived) return derived.verbs.includes(verb ?? "") ? (derived.of ?? "Service") : undefined; // every host reads Services
+  if (derived) return derived.verbs.includes(verb ?? "") ? (derived.of ?? READ_BY_ALL) : undefined;
   return kindNames.find((name) => {
     const facts: KindFacts = kinds[name];
     return facts.group === group && facts.plural === plural;
@@ -91,10 +93,14 @@ function rulesOf(identity: Identity): object {
       nonResourceRules: [{ verbs: ["*"], nonResourceURLs: ["*"] }],
       incomplete: false,
     };
-  const resourceRules = kindNames.flatMap((kind) => {
-    const { group, plural } = kinds[kind];
+  const facts = [...kindNames.map((name) => ({ ...kinds[name], of: name, verbs: VERBS })), ...derivedKinds];
+  const resourceRules = facts.flatMap(({ group, plural, verbs: known, of: kind = READ_BY_ALL }) => {
     const may = (name: string | undefined): Verb[] =>
-      VERBS.filter((verb) => isAllowed(identity, { access: "resource", kind, verb }, { params: { ...(name !== undefined && { name }) } }));
+      VERBS.filter(
+        (verb) =>
+          known.includes(verb) &&
+          isAllowed(identity, { access: "resource", kind, verb }, { params: { ...(name !== undefined && { name }) } }),
+      );
     const everywhere = may(undefined);
     const own = identity.kind === "node" ? may(identity.name).filter((verb) => !everywhere.includes(verb)) : [];
     const rule = (verbs: readonly Verb[], names: object): object => ({ verbs, apiGroups: [group], resources: [plural], ...names });

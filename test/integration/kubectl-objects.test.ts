@@ -192,6 +192,12 @@ test.skipIf(isLeftOut)("a host's credential is told who it is and what it may do
     { run: `auth can-i list services ${as}`, out: "yes" },
     { run: `auth can-i delete services ${as}`, code: 1, out: /^no/ },
     { run: `auth can-i patch events.events.k8s.io ${as}`, out: "yes" },
+    {
+      run: `auth can-i --list ${as}`,
+      out: (text) =>
+        /^endpoints +\[\] +\[\] +\[get list watch\]$/m.test(text) &&
+        /^events\.events\.k8s\.io +\[\] +\[\] +\[get list watch create patch\]$/m.test(text),
+    },
     { run: `auth can-i create endpoints ${as}`, code: 1, out: /^no/ },
     {
       run: `delete svc made ${as}`,
