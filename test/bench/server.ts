@@ -49,6 +49,10 @@ export async function joinFleet(host: Host, { server, kubeconfig }: Fleet): Prom
 /** Joins a host and starts its agent; resolves when it runs. */
 export async function startAgent(host: Host, fleet: Fleet, env: Record<string, string> = {}): Promise<Program> {
   await joinFleet(host, fleet);
+  return startJoined(host, env);
+}
+
+export async function startJoined(host: Host, env: Record<string, string> = {}): Promise<Program> {
   return host.spawn(fairlead, ["agent", "--log-level", "warn"], { env });
 }
 
