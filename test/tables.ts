@@ -30,7 +30,16 @@ export function aCompiled(frontends: readonly Frontend[], key = "default/web", m
 }
 
 export function aHostTable(more: Partial<HostTable> = {}): HostTable {
-  return { serviceCidrs: ["10.96.0.0/16"], nodeIps: [], localCidrs: [], masqueradeAll: false, nodePortCidrs: [], forwards: [], ...more };
+  return {
+    serviceCidrs: ["10.96.0.0/16"],
+    nodeIps: [],
+    localCidrs: [],
+    dnsIps: [],
+    masqueradeAll: false,
+    nodePortCidrs: [],
+    forwards: [],
+    ...more,
+  };
 }
 
 /** Host 1 of a fleet (test/fleet/addresses.ts), in IPv4. */

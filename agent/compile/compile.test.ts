@@ -218,6 +218,7 @@ describe("changes", () => {
       serviceCidrs: ["10.96.0.0/16", "fd10::/112"],
       nodeIps: ["172.30.0.1"],
       localCidrs: ["10.200.1.0/24", "10.200.2.0/24"],
+      dnsIps: ["10.96.0.2"],
       masqueradeAll: false,
       nodePortCidrs: [],
       forwards: ["IPv4"],

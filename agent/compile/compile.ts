@@ -65,6 +65,7 @@ export function compileHost(state: ClusterState, node: NodeContext, forwards: re
     serviceCidrs: cidrsIn(state.cluster?.serviceCidrs ?? []).map(formatCidr),
     nodeIps: canonicalIps(node.addresses),
     localCidrs: canonicalCidrs(cidrsIn(node.localCidrs)),
+    dnsIps: canonicalIps(state.cluster?.dnsIps ?? []),
     masqueradeAll: node.masqueradeAll,
     nodePortCidrs: canonicalCidrs(node.nodePortCidrs.map(sloppyCidr).filter((cidr) => cidr !== undefined)),
     forwards,

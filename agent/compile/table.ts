@@ -85,6 +85,8 @@ export interface HostTable {
   readonly nodeIps: readonly string[];
   /** Prefixes behind this host (container bridges). */
   readonly localCidrs: readonly string[];
+  /** At which this host answers names: what is behind it may ask there, whatever a firewall makes of unknown ports. */
+  readonly dnsIps: readonly string[];
   /** Masquerade everything that goes through a virtual IP. */
   readonly masqueradeAll: boolean;
   /** Addresses of the host at which node ports are; empty (or none of a family) = all of it but loopback. Virtual IPs never. */

@@ -1,6 +1,7 @@
 import type { HostTable } from "#agent/compile/table.ts";
-import { cidrWords } from "./names.ts";
-import { chainsOf, DOCKER_USER, nodePortMatches, type Jump, type Present } from "./render-host.ts";
+import { parseIp } from "#proto/ip.ts";
+import { cidrWords, hostWord } from "./names.ts";
+import { chainsOf, DOCKER_USER, dnsRules, nodePortMatches, type Jump, type Present } from "./render-host.ts";
 import type { TableName } from "./render.ts";
 import { present as isPresent } from "./table-plan.ts";
 import type { Words } from "./words.ts";
@@ -65,8 +66,20 @@ function filterJumps(words: Words, host: HostTable, present: Present): Jump[] {
     ...refusing("FORWARD"),
     ...refusing("OUTPUT"),
     ...refusing("INPUT"),
+    ...dnsJumps(words, host),
     ...(present.health === true ? healthJumps(words, host) : []),
   ];
+}
+
+/** filter INPUT: none where nothing is behind the host. */
+export function dnsJumps(words: Words, host: HostTable): Jump[] {
+  const { dns } = chainsOf(words);
+  if (dnsRules(words, host).length === 0) return [];
+  return dnsWords(words, host).map((ip) => ({ table: "filter", hook: "INPUT", rule: `-d ${ip} ${OURS} -j ${dns}` }));
+}
+
+function dnsWords(words: Words, { dnsIps }: HostTable): readonly string[] {
+  return dnsIps.filter((ip) => parseIp(ip)?.family === words.family).map((ip) => hostWord(words, ip));
 }
 
 /** filter INPUT: of what is for a process of the host, TCP to where node ports are. All of it, because a firewall may let in no answers either. */

@@ -11,8 +11,8 @@ import { cleanupTables } from "./cleanup.ts";
 import { followHealth, healthTree } from "./health-ports.ts";
 import { openSchedule } from "../schedule.ts";
 import { openInspector, type Inspector } from "./inspect.ts";
-import { healthJumps, oursJumps, TRANSLATED } from "./jumps.ts";
-import { acceptingOurs } from "./plan.ts";
+import { dnsJumps, healthJumps, oursJumps, TRANSLATED } from "./jumps.ts";
+import { acceptingOurs, dnsChain } from "./plan.ts";
 import { chainsOf } from "./render-host.ts";
 import { isInRange, whereIn } from "./service-range.ts";
 import { intact, TablePlan } from "./table-plan.ts";
@@ -159,8 +159,12 @@ function planOf(
     words,
     trees: [...trees, health],
     whereOf: whereIn(host),
-    fixedChains: () => new Map([[ours, [...rules(), intact(words, "filter", ours)]]]),
-    jumps: () => [...oursJumps(words, { translated, invalid: false }), ...(health.isThere ? healthJumps(words, host) : [])],
+    fixedChains: () => new Map<string, readonly string[]>([[ours, [...rules(), intact(words, "filter", ours)]], ...dnsChain(words, host)]),
+    jumps: () => [
+      ...oursJumps(words, { translated, invalid: false }),
+      ...dnsJumps(words, host),
+      ...(health.isThere ? healthJumps(words, host) : []),
+    ],
   });
 }
 

@@ -6,10 +6,19 @@ import type { Listing } from "./listing.ts";
 import { followHealth, healthTree } from "./health-ports.ts";
 import { addressTree, portTree } from "./trees.ts";
 import { isNeighbour } from "../neighbour.ts";
-import { jumpsOf } from "./jumps.ts";
+import { dnsJumps, jumpsOf } from "./jumps.ts";
 import { checkWords } from "./names.ts";
 import { hasEndpoints, isRefusing, isVirtual, recognizing, refusing, translating, type Ground } from "./render-frontend.ts";
-import { chainsOf, invalidRules, masqueradeRules, neighbourRules, oursRules, unallocatedRules, undeliveredRules } from "./render-host.ts";
+import {
+  chainsOf,
+  dnsRules,
+  invalidRules,
+  masqueradeRules,
+  neighbourRules,
+  oursRules,
+  unallocatedRules,
+  undeliveredRules,
+} from "./render-host.ts";
 import type { TableName } from "./render.ts";
 import { plainWeight } from "./plain-frontend.ts";
 import { whereIn } from "./service-range.ts";
@@ -195,11 +204,17 @@ function filterPlan(ground: Ground, { settings, health }: Pick<Rules, "settings"
           [...ours(), ...(invalid.length > 0 ? [`-p tcp -m conntrack --ctstate INVALID -j ${chains.invalid}`] : []), guard(chains.ours)],
         ],
         ...(invalid.length > 0 ? [[chains.invalid, invalid] as const] : []),
+        ...dnsChain(words, host),
         ...(some || ports ? [[chains.undelivered, [...undeliveredRules(words, host, present()), guard(chains.undelivered)]] as const] : []),
       ]);
     },
     jumps: () => jumpsOf(words, host, { table: "filter", present: present() }),
   });
+}
+
+/** The chain to which `dnsJumps` lead. */
+export function dnsChain(words: Words, host: HostTable): readonly (readonly [string, readonly string[]])[] {
+  return dnsJumps(words, host).length === 0 ? [] : [[chainsOf(words).dns, dnsRules(words, host)]];
 }
 
 /** All places there, by where connections were going. */

@@ -40,6 +40,7 @@ export interface Chains {
   readonly undelivered: string;
   readonly invalid: string;
   readonly health: string;
+  readonly dns: string;
   readonly canary: string;
 }
 
@@ -57,8 +58,16 @@ export function chainsOf({ prefix }: Words): Chains {
     undelivered: `${prefix}UNDELIVERED`,
     invalid: `${prefix}INVALID`,
     health: `${prefix}HEALTH`,
+    dns: `${prefix}DNS`,
     canary: `${prefix}CANARY`,
   };
+}
+
+/** filter INPUT, of what is for where we answer names: containers may ask. Others on a LAN, whom the firewall keeps out, it still does. */
+export function dnsRules(words: Words, { localCidrs }: Pick<HostTable, "localCidrs">): readonly string[] {
+  return cidrWords(words, localCidrs).flatMap((cidr) =>
+    ["udp", "tcp"].map((over) => `-s ${cidr} -p ${over} -m ${over} --dport 53 -j ACCEPT`),
+  );
 }
 
 /** Of a connection that somebody translated: was it us? `verdict` is what ours get. */

@@ -72,6 +72,7 @@ describe("the whole text", () => {
     { name: "external-local-affinity", frontends: [aFrontend({ scope: "external", address: "192.0.2.7", outside, affinitySeconds: 60 })] },
     { name: "neighbour", frontends: [aFrontend({ backends: [local("172.30.0.77"), local("10.200.1.11"), local("172.30.0.1")] })] },
     { name: "masquerade-all", frontends: [], more: { masqueradeAll: true } },
+    { name: "dns", frontends: [], more: { dnsIps: ["10.96.0.10", "fd00:96::10"] } },
   ])("$name", async ({ name, frontends, more = {} }) => {
     const of = { ...host, ...more };
     await expect(text(frontends, of)).toMatchFileSnapshot(`golden/${name}.rules`);

@@ -170,7 +170,10 @@ interface FilterOptions extends RuleOptions {
 }
 
 function filterChains(family: IpFamily, { hostAddresses, local, invalid }: FilterOptions): Chains {
-  const own = hostAddresses.map(ipWord).filter((ip) => ip.includes(":") === (family === "IPv6"));
+  const own = hostAddresses
+    .map(ipWord)
+    .filter((ip) => ip.includes(":") === (family === "IPv6"))
+    .map((ip) => `${ip}/${family === "IPv4" ? 32 : 128}`);
   const refuse = `-m mark --mark ${markWord(MARKS.refuse)}`;
   const refusals = [`${refuse} -p tcp -j REJECT --reject-with tcp-reset`, `${refuse} -j REJECT --reject-with ${UNREACHABLE[family]}`];
   const undeclared = ["-p tcp -j REJECT --reject-with tcp-reset", `-j REJECT --reject-with ${UNREACHABLE[family]}`];
@@ -179,7 +182,11 @@ function filterChains(family: IpFamily, { hostAddresses, local, invalid }: Filte
     [
       `${PREFIX}VIPS`,
       [
-        ...own.map((ip) => `-d ${ip}/${family === "IPv4" ? 32 : 128} -j RETURN`),
+        ...own.flatMap((ip) => [
+          // Names, for what is behind this host; whom a firewall keeps out otherwise, it still does.
+          ...local.flatMap((cidr) => ["udp", "tcp"].map((over) => `-s ${cidr} -d ${ip} -p ${over} -m ${over} --dport 53 -j ACCEPT`)),
+          `-d ${ip} -j RETURN`,
+        ]),
         // Connections of a service that has gone, and errors of the network about others. Neighbours of IPv6 find each other untracked.
         "-m conntrack --ctstate RELATED,ESTABLISHED,UNTRACKED -j ACCEPT",
         `${ECHO[family]} -m set --match-set ${setWord(family, "PING")} dst -j ACCEPT`,

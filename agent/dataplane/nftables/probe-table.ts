@@ -27,7 +27,15 @@ export function probeTable(family: IpFamily): ForwardingTable {
     { ...frontend, scope: "nodePort" as const, address: "", sourceRanges: undefined },
   ];
   return {
-    host: { serviceCidrs: [range], nodeIps: [], localCidrs: [range], masqueradeAll: false, nodePortCidrs: [range], forwards: [family] },
+    host: {
+      serviceCidrs: [range],
+      nodeIps: [],
+      localCidrs: [range],
+      dnsIps: [],
+      masqueradeAll: false,
+      nodePortCidrs: [range],
+      forwards: [family],
+    },
     services: new Map([["probe/probe", { key: "probe/probe", frontends, healthCheck: undefined, refused: [] }]]),
   };
 }
