@@ -154,5 +154,6 @@ test("who was there before the server knew of Endpoints is told to list again; a
   const headers = { "content-type": "application/merge-patch+json" };
   expect(await send({ method: "PATCH", path: `${SERVICES}/web-0/status`, body, headers })).toMatchObject({ status: 200 });
   expect(await watch(`resourceVersion=${resourceVersion}`)).toBe("");
-  expect(JSON.parse(await watch(`resourceVersion=${resourceVersion}&allowWatchBookmarks=true`))).toMatchObject({ type: "BOOKMARK" });
+  const [first = ""] = (await watch(`resourceVersion=${resourceVersion}&allowWatchBookmarks=true`)).split("\n");
+  expect(JSON.parse(first)).toMatchObject({ type: "BOOKMARK", object: { kind: "Endpoints", apiVersion: "v1" } });
 });
