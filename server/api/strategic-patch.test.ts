@@ -145,6 +145,129 @@ test("applying a patch again changes nothing more, and only what the patch names
   );
 });
 
+/** What a Service has of each sort that a patch treats differently: a list with a key, a set, a map, plain fields. */
+interface Sample {
+  readonly ports: readonly { readonly port: number; readonly name?: string; readonly targetPort?: number }[];
+  readonly finalizers: readonly string[];
+  readonly selector: Readonly<Record<string, string>>;
+  readonly plain: Readonly<Record<string, string>>;
+}
+
+/** What is asked for, in words of its own; `patchOf` says it in directives, `outcomeOf` does it in the plainest way. */
+interface Wish {
+  readonly ports: Sample["ports"];
+  readonly deleted: readonly number[];
+  readonly isWholeList: boolean;
+  readonly order: readonly number[] | undefined;
+  readonly added: readonly string[];
+  readonly takenOut: readonly string[];
+  readonly selector: { readonly how: "merge" | "replace" | "delete"; readonly fields: Readonly<Record<string, string | null>> };
+  readonly plain: Readonly<Record<string, string>>;
+  readonly retained: readonly string[] | undefined;
+}
+
+function objectOf({ ports, finalizers, selector, plain }: Sample): object {
+  return { metadata: { finalizers }, spec: { ...plain, ports, selector } };
+}
+
+function patchOf(wish: Wish): Record<string, unknown> {
+  const directives = [...(wish.isWholeList ? [{ $patch: "replace" }] : []), ...wish.deleted.map((port) => ({ $patch: "delete", port }))];
+  const { how, fields } = wish.selector;
+  return {
+    metadata: { finalizers: wish.added, "$deleteFromPrimitiveList/finalizers": wish.takenOut },
+    spec: {
+      ...wish.plain,
+      ...(wish.retained && { $retainKeys: [...wish.retained, ...Object.keys(wish.plain), "ports", "selector"] }),
+      ...(wish.order && { "$setElementOrder/ports": wish.order.map((port) => ({ port })) }),
+      ports: [...directives, ...wish.ports],
+      selector: how === "merge" ? fields : { $patch: how, ...fields },
+    },
+  };
+}
+
+/** But for the order of ports. */
+function outcomeOf(before: Sample, wish: Wish) {
+  const ports = new Map(before.ports.map((port) => [port.port, port]));
+  if (wish.isWholeList) ports.clear();
+  for (const port of wish.deleted) ports.delete(port);
+  for (const port of wish.ports) ports.set(port.port, { ...ports.get(port.port), ...port });
+  const { how, fields } = wish.selector;
+  const selector = { ...(how === "merge" ? before.selector : {}), ...fields };
+  const plain = Object.entries(before.plain).filter(([key]) => !wish.retained || wish.retained.includes(key));
+  return {
+    ports: [...ports.values()],
+    finalizers: [...new Set([...before.finalizers, ...wish.added])].filter((name) => !wish.takenOut.includes(name)),
+    selector: how === "delete" ? undefined : Object.fromEntries(Object.entries(selector).filter(([, value]) => value !== null)),
+    plain: { ...Object.fromEntries(plain), ...wish.plain },
+  };
+}
+
+test("directives do what they say, each beside the others, and a second time nothing", () => {
+  const number = fc.integer({ min: 1, max: 6 });
+  const port = fc.record(
+    { port: number, name: fc.constantFrom("a", "b"), targetPort: fc.integer({ min: 1, max: 3 }) },
+    { requiredKeys: ["port"], noNullPrototype: true },
+  );
+  const ports = fc.uniqueArray(port, { selector: (one) => one.port, maxLength: 5 });
+  const names = fc.uniqueArray(fc.constantFrom("one", "two", "three", "four"), { maxLength: 4 });
+  const texts = (keys: string[]) =>
+    fc.dictionary(fc.constantFrom(...keys), fc.constantFrom("x", "y"), { maxKeys: 3, noNullPrototype: true });
+  const sample: fc.Arbitrary<Sample> = fc.record({
+    ports,
+    finalizers: names,
+    selector: texts(["a", "b", "c"]),
+    plain: texts(["p", "q", "r"]),
+  });
+  const how = fc.constantFrom("merge" as const, "replace" as const, "delete" as const);
+  const wished = fc.record<Wish>({
+    ports,
+    deleted: fc.uniqueArray(number, { maxLength: 3 }),
+    isWholeList: fc.integer({ min: 0, max: 3 }).map((die) => die === 0),
+    order: fc.option(fc.uniqueArray(number, { maxLength: 6 }), { nil: undefined }),
+    added: names,
+    takenOut: names,
+    selector: fc
+      .record({
+        how,
+        fields: fc.dictionary(fc.constantFrom("a", "b", "c"), fc.option(fc.constantFrom("x", "z")), { noNullPrototype: true }),
+      })
+      .map((one) =>
+        one.how === "merge" ? one : { ...one, fields: Object.fromEntries(Object.entries(one.fields).filter(([, v]) => v !== null)) },
+      ),
+    plain: texts(["p", "q", "r"]),
+    retained: fc.option(fc.uniqueArray(fc.constantFrom("p", "q", "r")), { nil: undefined }),
+  });
+  fc.assert(
+    fc.property(sample, wished, (before, wish) => {
+      const object = objectOf(before);
+      const patch = patchOf(wish);
+      const untouched = structuredClone([object, patch]);
+      const once = strategicPatch(object, patch, keys) as { metadata: { finalizers: string[] }; spec: Record<string, unknown> };
+      expect([object, patch]).toEqual(untouched);
+      // Whoever takes a port out and adds it again puts it at the end, each time.
+      const isMoved = !wish.isWholeList && wish.ports.some((one) => wish.deleted.includes(one.port));
+      if (!isMoved) expect(strategicPatch(once, patch, keys)).toEqual(once);
+
+      const wanted = outcomeOf(before, wish);
+      const { ports: made, selector, ...plain } = once.spec as { ports: Sample["ports"]; selector: unknown };
+      expect({ ...once.metadata, selector, plain }).toEqual({
+        finalizers: wanted.finalizers,
+        selector: wanted.selector,
+        plain: wanted.plain,
+      });
+      const sorted = (list: Sample["ports"]) => list.toSorted((a, b) => a.port - b.port);
+      expect(sorted(made)).toEqual(sorted(wanted.ports));
+      const order = made.map((one) => one.port);
+      const isNamed = (one: number): boolean => wish.order?.includes(one) === true;
+      // Named items stand in the order that is asked for, the others where they would stand without it.
+      expect(order.filter(isNamed)).toEqual((wish.order ?? []).filter((one) => order.includes(one)));
+      const places = (list: readonly number[]) => list.map((one) => (isNamed(one) ? 0 : one));
+      if (!isMoved) expect(places(order)).toEqual(places(wanted.ports.map((one) => one.port)));
+    }),
+    { numRuns: 500 },
+  );
+});
+
 function spec(more: object): unknown {
   return { ...current, spec: { ...current.spec, ...more } };
 }
