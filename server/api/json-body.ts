@@ -2,12 +2,11 @@ import { AppError } from "#proto/error.ts";
 import { ALL_PATCH_TYPES, APPLY_PATCH, unsupportedMediaType } from "./error-reply.ts";
 import { parseProtobufBody, PROTOBUF } from "./protobuf/body.ts";
 import type { App } from "./route.ts";
+import { parseYaml } from "./yaml-body.ts";
 
-/** Bodies: JSON and its patch formats. What could harm the code that walks them (depth, `__proto__`) stops here. */
+/** Bodies: JSON and its patch formats, and YAML for server-side apply. What could harm the code that walks them (depth, `__proto__`) stops here. */
 
 export const MAX_DEPTH = 100;
-/** A text of 35 kB in YAML (`? ? ? …`) holds a reader for minutes; all clients send JSON, which is YAML. */
-const NO_YAML = "send the configuration as JSON, as `kubectl apply --server-side` does with YAML files";
 /** What a whole object may come as. */
 export const jsonOrProtobuf: readonly string[] = ["application/json", PROTOBUF];
 
@@ -15,7 +14,8 @@ export function acceptJsonBodies(app: App): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser(["application/json", ...ALL_PATCH_TYPES], { parseAs: "string" }, (request, text, done) => {
     try {
-      done(null, parseJsonBody(String(text), request.headers["content-type"]?.startsWith(APPLY_PATCH) === true ? NO_YAML : undefined));
+      const isApply = request.headers["content-type"]?.startsWith(APPLY_PATCH) === true;
+      done(null, isApply ? parseApplyBody(String(text)) : parseJsonBody(String(text)));
     } catch (error) {
       done(error as Error); // only Errors are thrown there
     }
@@ -43,7 +43,7 @@ export function acceptJsonBodies(app: App): void {
 }
 
 /** undefined for an empty body. Duplicate keys: the last one counts, as everywhere in JavaScript and Go. */
-export function parseJsonBody(text: string, hint?: string): unknown {
+export function parseJsonBody(text: string): unknown {
   if (text.trim() === "") return undefined;
   let value: unknown;
   try {
@@ -51,9 +51,22 @@ export function parseJsonBody(text: string, hint?: string): unknown {
   } catch (cause) {
     throw new AppError("BadRequest", `the body of the request is not valid JSON: ${cause instanceof Error ? cause.message : ""}`, {
       cause,
-      hint,
     });
   }
+  checkShape(value, "the body of the request");
+  return value;
+}
+
+/** JSON, as all clients send it, or else YAML, as people do. */
+function parseApplyBody(text: string): unknown {
+  if (/^\s*(\{|$)/.test(text)) {
+    try {
+      return parseJsonBody(text);
+    } catch (error) {
+      if (!(error instanceof AppError && error.cause instanceof SyntaxError)) throw error; // it was JSON
+    }
+  }
+  const value = parseYaml(text, MAX_DEPTH);
   checkShape(value, "the body of the request");
   return value;
 }

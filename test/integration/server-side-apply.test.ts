@@ -115,7 +115,9 @@ test("what it needs and what it does not take", async () => {
     ["?fieldManager=a", service({}, { name: "other" }), 400, /does not match the name on the URL/],
     ["?fieldManager=a", service({ ports: [{ name: "x" }] }), 400, /associative list with keys has an element that omits key field "port"/],
     ["?fieldManager=a&fieldValidation=Strict", service({ prots: [] }), 400, /unknown field "spec\.prots"/],
-    ["?fieldManager=a", "kind: Service\nmetadata: {name: web}\n", 400, /not valid JSON/],
+    ["?fieldManager=a", "kind: Service\nmetadata: {name: web\n", 400, /not valid YAML/],
+    ["?fieldManager=a", "a: &a [x]\nb: *a\n", 400, /not valid YAML: anchors \(&name\) are not taken/],
+    ["?fieldManager=a", "- web\n", 400, /must be a Service as a JSON object/],
     ["?fieldManager=a", service({ type: "Wrong" }), 422, /spec\.type: Unsupported value/],
   ];
   for (const [query, body, status, message] of rows) {
@@ -126,6 +128,38 @@ test("what it needs and what it does not take", async () => {
     "force: Forbidden: may not be specified for non-apply patch",
   );
   expect(store.revision).toBe(before);
+});
+
+test("a configuration as YAML is as good as the same as JSON, and a second one of it changes nothing", async () => {
+  const { send, store } = await startApi();
+  const yaml = `# as a person writes it
+apiVersion: v1
+kind: Service
+metadata:
+  name: web
+  annotations: { note: "one: two", 'example.com/port': '80' }
+  labels:
+    version: "1.0"
+spec:
+  selector: {app: web}
+  ports:
+  - name: http
+    port: 80
+    targetPort: 8080
+`;
+  const path = `${WEB}?fieldManager=curl`;
+  const made = await send({ method: "PATCH", path, body: yaml, headers: APPLY });
+  expect([made.status, made.json.metadata]).toMatchObject([201, { labels: { version: "1.0" }, annotations: { "example.com/port": "80" } }]);
+  const { revision } = store;
+  const json = {
+    apiVersion: "v1",
+    kind: "Service",
+    metadata: { name: "web", annotations: { note: "one: two", "example.com/port": "80" }, labels: { version: "1.0" } },
+    spec: { selector: { app: "web" }, ports: [{ name: "http", port: 80, targetPort: 8080 }] },
+  };
+  for (const body of [yaml, json, `---\n${yaml}`, yaml.replaceAll("\n", "\r\n")])
+    expect((await send({ method: "PATCH", path, body, headers: APPLY })).json).toEqual(made.json);
+  expect(store.revision).toBe(revision);
 });
 
 test("notes begin with a writer who gives a name; hosts are told of none; a client can clear and carry them", async () => {
