@@ -1,7 +1,7 @@
-import { Packet } from "dns2";
 import type DNS from "dns2";
 import type { RecordData } from "#agent/compile/dns-records.ts";
 import { parseIp } from "#proto/ip.ts";
+import { Packet } from "./dns2-packet.ts";
 import { keyOfName, wireOfKey } from "./name.ts";
 import { CLASS_IN, TTL_SECONDS, TYPE } from "./protocol.ts";
 
@@ -12,7 +12,11 @@ import { CLASS_IN, TTL_SECONDS, TYPE } from "./protocol.ts";
  */
 export type RecordBody = Buffer;
 
-export const typeOf = (record: RecordData): number => TYPE[record.type];
+const NAMED = ["A", "AAAA", "CNAME", "NS", "PTR", "SRV", "TXT"] as const satisfies readonly RecordData["type"][];
+const BY_NUMBER: ReadonlyMap<number, RecordData["type"]> = new Map(NAMED.map((type) => [TYPE[type], type]));
+
+/** undefined = records are never of that type. */
+export const typeNamed = (type: number): RecordData["type"] | undefined => BY_NUMBER.get(type);
 
 /** undefined where the record holds a name that DNS cannot carry. */
 export function encodeRecord(record: RecordData): RecordBody | undefined {

@@ -6,6 +6,11 @@ import { startStallMeter } from "./stall-meter.ts";
 
 /** The program of a member: the responder, told by messages what to answer. It starts no program, and its only file is the zone for the next start. */
 
+/**
+ * Replies are cut out of pools, and one that is on its way while V8 collects keeps its pool for long: with Node's 64 KB that came to 8 MB (docs/adr/0328).
+ */
+Buffer.poolSize = 8192;
+
 const REPORT_MS = 1000;
 /** An agent that has a state on its disk has read it by then, but on the slowest of hosts. */
 const PATIENCE_MS = 3000;

@@ -5,13 +5,16 @@ export interface CacheLimits {
   readonly octets: number;
 }
 
+/** One of the things that are kept of a name, and the others. Nearly always there is one: a map of its own would take more than it holds. */
 interface Kept<V> {
-  readonly byKind: Map<number, V>;
+  readonly kind: number;
+  value: V;
   octets: number;
+  readonly next: Kept<V> | undefined;
 }
 
 /** What a map entry and its objects take beside what they hold; measured roughly. */
-const ENTRY_OCTETS = 250;
+const ENTRY_OCTETS = 200;
 
 /**
  * Things made from a name's records, until the name changes: forgetting them costs the same however much is kept. Bounded; who is over the limit loses
@@ -27,18 +30,18 @@ export class NameCache<V> {
   }
 
   get(name: NameKey, kind: number): V | undefined {
-    return this.#names.get(name)?.byKind.get(kind);
+    return find(this.#names.get(name), kind)?.value;
   }
 
   /** `octets`: what the value takes. */
   put(name: NameKey, kind: number, value: V, octets: number): void {
-    const kept = this.#names.get(name) ?? { byKind: new Map<number, V>(), octets: 0 };
-    if (kept.byKind.size === 0) this.#names.set(name, kept);
-    if (!kept.byKind.has(kind)) {
-      kept.octets += octets + ENTRY_OCTETS;
-      this.#octets += octets + ENTRY_OCTETS;
-    }
-    kept.byKind.set(kind, value);
+    const first = this.#names.get(name);
+    const known = find(first, kind);
+    const before = known?.octets ?? 0;
+    const now = octets + ENTRY_OCTETS;
+    if (known) Object.assign(known, { value, octets: now });
+    else this.#names.set(name, { kind, value, octets: now, next: first });
+    this.#octets += now - before;
     for (const [oldest] of this.#names) {
       if (this.#names.size <= this.#limits.names && this.#octets <= this.#limits.octets) return;
       this.drop(oldest);
@@ -46,10 +49,10 @@ export class NameCache<V> {
   }
 
   drop(name: NameKey): void {
-    const kept = this.#names.get(name);
-    if (!kept) return;
+    const first = this.#names.get(name);
+    if (!first) return;
     this.#names.delete(name);
-    this.#octets -= kept.octets;
+    for (let kept: Kept<V> | undefined = first; kept; kept = kept.next) this.#octets -= kept.octets;
   }
 
   get size(): number {
@@ -59,4 +62,10 @@ export class NameCache<V> {
   get octets(): number {
     return this.#octets;
   }
+}
+
+function find<V>(first: Kept<V> | undefined, kind: number): Kept<V> | undefined {
+  let kept = first;
+  while (kept && kept.kind !== kind) kept = kept.next;
+  return kept;
 }

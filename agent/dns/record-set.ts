@@ -1,5 +1,5 @@
 import type { RecordData } from "#agent/compile/dns-records.ts";
-import { encodeRecord, typeOf } from "./codec.ts";
+import { encodeRecord } from "./codec.ts";
 import type { RecordBody } from "./codec.ts";
 import { keyOfName, wireOfKey } from "./name.ts";
 import type { NameKey } from "./name.ts";
@@ -25,11 +25,10 @@ const MAX_RECORDS = 1000;
 /** Of the two Buffers of each record, beside their octets. */
 const RECORD_OCTETS = 250;
 
-/** undefined = there is no record of the type. */
-export function encodeSet(key: NameKey, records: readonly RecordData[], type: number): RecordSet | undefined {
-  const ofType = records.filter((record) => typeOf(record) === type);
-  const virtual = ofType.filter((record) => record.type === "PTR" && record.of === "virtual-ip");
-  const chosen = nearFirst(virtual.length > 0 ? virtual : ofType).slice(0, MAX_RECORDS);
+/** Of the records of one type; undefined = there are none. */
+export function encodeSet(key: NameKey, records: readonly RecordData[]): RecordSet | undefined {
+  const virtual = records.filter((record) => record.type === "PTR" && record.of === "virtual-ip");
+  const chosen = nearFirst(virtual.length > 0 ? virtual : records).slice(0, MAX_RECORDS);
   const order = orderOf(chosen);
   const bodies = chosen.flatMap((record) => encodeRecord(record) ?? []);
   return bodies.length === 0

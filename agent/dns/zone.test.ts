@@ -13,7 +13,8 @@ const a = (name: string, address: string): DnsRecord => ({ name, type: "A", addr
 
 test("a change leaves the encoded records of other names alone", () => {
   const zone = fresh();
-  zone.apply([{ source: "1", names: [], records: [a("a.n.svc.cluster.local", "10.96.0.1")] }], change);
+  const twice = ["10.96.0.1", "10.96.0.9"].map((address) => a("a.n.svc.cluster.local", address)); // a single record is not kept
+  zone.apply([{ source: "1", names: [], records: twice }], change);
   const before = zone.recordsOf(key("a.n.svc.cluster.local"), TYPE.A);
   zone.apply([{ source: "2", names: [], records: [a("b.n.svc.cluster.local", "10.96.0.2")] }], change);
   expect(zone.recordsOf(key("a.n.svc.cluster.local"), TYPE.A)).toBe(before);
@@ -78,6 +79,11 @@ test("whatever came and went, the names are those of what is there now", () => {
         expect(zone.exists(key(of))).toBe(now.exists(key(of)));
         expect(zone.recordsOf(key(of), TYPE.A)?.asked.length).toBe(now.recordsOf(key(of), TYPE.A)?.asked.length);
       }
+      const said = Array.from(zone.everything(), ({ source, records }) => records.map((record) => `${source} ${record.name}`)).flat();
+      const last = new Map(history.map((one) => [one.source, one.records.map((record) => `${one.source} ${record.name}`)]));
+      expect(said.toSorted()).toEqual([...last.values()].flat().toSorted());
+      zone.apply([], { ...change, all: true });
+      expect([zone.size, [...zone.everything()]]).toEqual([fresh().size, []]); // what went takes nothing any more
     }),
     { numRuns: 1000 },
   );

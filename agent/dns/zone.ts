@@ -1,14 +1,17 @@
-import type { DnsChange, DnsRecord, RecordData } from "#agent/compile/dns-records.ts";
+import type { DnsChange, DnsRecord } from "#agent/compile/dns-records.ts";
 import { compileDnsDomain } from "#agent/compile/dns-records.ts";
-import { encodeSoa } from "./codec.ts";
+import { encodeSoa, typeNamed } from "./codec.ts";
 import type { RecordBody } from "./codec.ts";
 import { NameCache } from "./name-cache.ts";
-import { dottedName, keyOfName, parentOf } from "./name.ts";
+import { NameIndex } from "./name-index.ts";
+import type { Source } from "./name-index.ts";
+import { dottedName, keyOfName } from "./name.ts";
 import type { NameKey } from "./name.ts";
 import { TYPE } from "./protocol.ts";
 import { encodeSet, octetsOf, setOf } from "./record-set.ts";
 import type { RecordSet } from "./record-set.ts";
 import { reverseZonesOf } from "./reverse-zones.ts";
+import { packSaid, recordsAt, unpackSaid } from "./said.ts";
 
 /** What answers are made from. */
 export interface ZoneView {
@@ -24,24 +27,6 @@ export interface ZoneView {
   recordsOf(key: NameKey, type: number): RecordSet | undefined;
 }
 
-/** What a source says of a name; without the name, which is the key that it is found by. */
-type Held = RecordData & { readonly source: string };
-
-/** There are six of them for each Service: what they take decides what the zone takes (docs/adr/0005-memory.md). */
-interface NameNode {
-  /** By source. Nearly always one. */
-  records: readonly Held[];
-  /** How many sources hold the name to exist, and how many names stand directly below it. */
-  holds: number;
-  /** In one of our zones: its ancestors up to the apex exist, too. */
-  readonly inZone: boolean;
-}
-
-interface Said {
-  readonly recordKeys: readonly NameKey[];
-  readonly heldKeys: readonly NameKey[];
-}
-
 export interface ZoneOptions {
   readonly domain: string;
   /** Further domains, with the same names below them. */
@@ -51,16 +36,17 @@ export interface ZoneOptions {
 }
 
 const DOMAIN_SOURCE = "domain";
-const NO_RECORDS: readonly Held[] = [];
 const SET_LIMITS = { names: 20_000, octets: 8 << 20 };
+/** Fewer are encoded again each time: most names have one record, and the whole reply to it is kept (wire-cache.ts). */
+const KEPT_RECORDS = 2;
 
-/** All names by key. What a change costs depends on the names that its source has and had, and on nothing else. */
+/** What every source says, and which names that makes. What a change costs depends on the names that its source has and had, and on nothing else. */
 export class ZoneIndex implements ZoneView {
   readonly #apexes: ReadonlyMap<NameKey, string>;
   readonly #sets = new NameCache<RecordSet>(SET_LIMITS);
   readonly #onName: (key: NameKey) => void;
-  readonly #nodes = new Map<NameKey, NameNode>();
-  readonly #said = new Map<string, Said>();
+  readonly #names: NameIndex;
+  readonly #sources = new Map<string, Source>();
   /** Sources that have said nothing since `beginAll`. */
   #unconfirmed: Set<string> | undefined;
   #serial: number;
@@ -82,7 +68,8 @@ export class ZoneIndex implements ZoneView {
       ...serviceCidrs.flatMap(reverseZonesOf).map((name) => [name, domain] as const),
     ];
     this.#apexes = new Map(domainOf.map(([name, of]) => [keyOfName(name) ?? "", of]));
-    for (const apex of this.#apexes.keys()) this.#node(apex).holds++; // an apex exists, whatever is below
+    this.#names = new NameIndex(this.#apexes);
+    for (const apex of this.#apexes.keys()) this.#names.hold(apex); // an apex exists, whatever is below
     this.#say(compileDnsDomain({ domain, moreDomains, dnsIps }), []);
   }
 
@@ -100,7 +87,7 @@ export class ZoneIndex implements ZoneView {
   }
 
   get size(): number {
-    return this.#nodes.size;
+    return this.#names.size;
   }
 
   /** All at once. Returns what was left out, because DNS cannot carry it. `serial`: seconds since 1970. */
@@ -114,7 +101,7 @@ export class ZoneIndex implements ZoneView {
 
   /** What comes until `endAll` is everything there is: who says nothing in between goes. Meanwhile what was there is answered. */
   beginAll(): void {
-    this.#unconfirmed = new Set(this.#said.keys());
+    this.#unconfirmed = new Set(this.#sources.keys());
     this.#unconfirmed.delete(DOMAIN_SOURCE);
   }
 
@@ -135,8 +122,7 @@ export class ZoneIndex implements ZoneView {
     let gone = 0;
     for (const source of this.#unconfirmed ?? []) {
       if (gone >= names) return false;
-      gone += this.#said.get(source)?.recordKeys.length ?? 0;
-      this.#say({ source, records: [], names: [] }, []);
+      gone += this.#say({ source, records: [], names: [] }, []);
       this.#unconfirmed?.delete(source);
     }
     this.#unconfirmed = undefined;
@@ -146,15 +132,7 @@ export class ZoneIndex implements ZoneView {
 
   /** What was said and not taken back, by all but the domain itself. */
   *everything(): Generator<DnsChange> {
-    for (const [source, { recordKeys, heldKeys }] of this.#said)
-      if (source !== DOMAIN_SOURCE)
-        yield { source, records: recordKeys.flatMap((key) => this.#recordsBy(source, key)), names: heldKeys.map(dottedName) };
-  }
-
-  #recordsBy(source: string, key: NameKey): DnsRecord[] {
-    const name = dottedName(key);
-    const own = (this.#nodes.get(key)?.records ?? []).filter((record) => record.source === source);
-    return own.map(({ source: _, ...data }) => ({ name, ...data }));
+    for (const { name, said } of this.#sources.values()) if (name !== DOMAIN_SOURCE) yield { source: name, ...unpackSaid(said) };
   }
 
   zoneOf(key: NameKey, labels: readonly number[]): number | undefined {
@@ -168,108 +146,63 @@ export class ZoneIndex implements ZoneView {
   }
 
   exists(key: NameKey): boolean {
-    return this.#nodes.has(key);
+    return this.#names.has(key);
   }
 
   recordsOf(key: NameKey, type: number): RecordSet | undefined {
-    const node = this.#nodes.get(key);
-    if (!node) return undefined;
     if (type === TYPE.SOA) return this.#apexes.has(key) ? setOf(key, [this.soa(key)], []) : undefined; // its serial is of the whole zone
+    const word = typeNamed(type);
+    if (word === undefined) return undefined;
     const known = this.#sets.get(key, type);
     if (known) return known;
-    const set = encodeSet(key, node.records, type);
-    // That there is none is not remembered: a client may ask for 65,536 types.
-    if (set) this.#sets.put(key, type, set, octetsOf(set));
+    const sources = this.#names.sourcesOf(key);
+    if (sources.length === 0) return undefined;
+    const name = dottedName(key);
+    const set = encodeSet(
+      key,
+      sources.flatMap(({ said }) => recordsAt(said, name, word)),
+    );
+    if (set && set.asked.length >= KEPT_RECORDS) this.#sets.put(key, type, set, octetsOf(set));
     return set;
   }
 
-  /** Takes what `source` said before back, and says the new. */
-  #say({ source, records, names }: DnsChange, leftOut: string[]): void {
-    const before = this.#said.get(source);
-    const byKey = new Map<NameKey, DnsRecord[]>();
+  /** Takes what `source` said before back, and says the new. Returns how many records there were. */
+  #say({ source: name, records, names }: DnsChange, leftOut: string[]): number {
+    const source = this.#sources.get(name) ?? { name, said: "" };
+    const before = unpackSaid(source.said);
+    const kept: DnsRecord[] = [];
+    const keys = new Set<NameKey>();
     for (const record of records) {
       const key = keyOfName(record.name);
       if (key === undefined || ("target" in record && keyOfName(record.target) === undefined)) {
-        leftOut.push(`${source}: ${record.type} ${record.name} (a label has at most 63 octets, a name 253)`);
+        leftOut.push(`${name}: ${record.type} ${record.name} (a label has at most 63 octets, a name 253)`);
         continue;
       }
-      const found = byKey.get(key);
-      if (found) found.push(record);
-      else byKey.set(key, [record]);
+      keys.add(key);
+      kept.push(record);
     }
-    const heldKeys = names.flatMap((name) => keyOfName(name) ?? []);
+    const held = names.filter((one) => keyOfName(one) !== undefined);
 
     // First the new, then away with the old: a name that stays is never removed and made again.
-    for (const [key, own] of byKey) this.#setRecords(key, source, own);
-    for (const key of heldKeys) this.#hold(key);
-    for (const key of before?.recordKeys ?? []) if (!byKey.has(key)) this.#setRecords(key, source, []);
-    for (const key of before?.heldKeys ?? []) this.#release(key);
-    if (byKey.size + heldKeys.length === 0) this.#said.delete(source);
-    // slice: as long as it is, without the room that growing left
-    else this.#said.set(source, { recordKeys: [...byKey.keys()].slice(), heldKeys });
+    source.said = packSaid(kept, held);
+    for (const key of keys) {
+      this.#names.add(key, source);
+      this.#changed(key);
+    }
+    for (const one of held) this.#names.hold(keyOfName(one) ?? "");
+    for (const key of new Set(before.records.map((record) => keyOfName(record.name) ?? "")))
+      if (!keys.has(key)) {
+        this.#names.remove(key, source);
+        this.#changed(key);
+      }
+    for (const one of before.names) this.#names.release(keyOfName(one) ?? "");
+    if (keys.size + held.length === 0) this.#sources.delete(name);
+    else this.#sources.set(name, source);
+    return before.records.length;
   }
 
-  #setRecords(key: NameKey, source: string, records: readonly DnsRecord[]): void {
-    const isNew = !this.#nodes.has(key);
-    const node = this.#node(key);
-    const others = node.records.filter((known) => known.source !== source);
-    node.records = others.concat(records.map((record) => heldOf(record, source))); // a literal with `...` would leave room for 17
+  #changed(key: NameKey): void {
     this.#sets.drop(key);
     this.#onName(key);
-    if (isNew) this.#holdParent(key, node);
-    this.#removeIfEmpty(key, node);
   }
-
-  #hold(key: NameKey): void {
-    const isNew = !this.#nodes.has(key);
-    const node = this.#node(key);
-    node.holds++;
-    if (isNew) this.#holdParent(key, node);
-  }
-
-  #release(key: NameKey): void {
-    const node = this.#nodes.get(key);
-    if (!node) return;
-    node.holds--;
-    this.#removeIfEmpty(key, node);
-  }
-
-  #removeIfEmpty(key: NameKey, node: NameNode): void {
-    if (node.holds > 0 || node.records.length > 0) return;
-    this.#nodes.delete(key);
-    const parent = this.#parentInZone(key, node);
-    if (parent !== undefined) this.#release(parent);
-  }
-
-  #holdParent(key: NameKey, node: NameNode): void {
-    const parent = this.#parentInZone(key, node);
-    if (parent !== undefined) this.#hold(parent);
-  }
-
-  /** Names outside our zones (an endpoint's reverse name) stand alone: what is between them and the root is not ours to say. */
-  #parentInZone(key: NameKey, node: NameNode): NameKey | undefined {
-    return node.inZone && !this.#apexes.has(key) ? parentOf(key) : undefined;
-  }
-
-  #node(key: NameKey): NameNode {
-    let node = this.#nodes.get(key);
-    if (!node) {
-      node = { records: NO_RECORDS, holds: 0, inZone: this.#isInZone(key) };
-      this.#nodes.set(key, node);
-    }
-    return node;
-  }
-
-  #isInZone(key: NameKey): boolean {
-    for (let name: NameKey | undefined = key; name !== undefined; name = parentOf(name)) {
-      if (this.#apexes.has(name)) return true;
-      const known = this.#nodes.get(name);
-      if (known) return known.inZone;
-    }
-    return false;
-  }
-}
-
-function heldOf({ name: _, ...record }: DnsRecord, source: string): Held {
-  return { ...record, source };
 }

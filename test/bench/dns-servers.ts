@@ -24,6 +24,7 @@ export async function startOurs(port: number, args: readonly string[], env: Node
     ...env,
     MALLOC_ARENA_MAX: "2",
     MALLOC_TRIM_THRESHOLD_: "131072",
+    MALLOC_MMAP_THRESHOLD_: "32768",
   });
 }
 
