@@ -46,10 +46,27 @@ test("a chain that ends with an alias says where it leads, one that ends with an
 test.for([
   [OK | RCODE.NXDOMAIN, RCODE.NXDOMAIN, false],
   [OK | FLAG.TC, RCODE.NOERROR, true],
-  [OK | RCODE.SERVFAIL, RCODE.NOERROR, false], // the alias alone
-  [OK | RCODE.REFUSED, RCODE.NOERROR, false],
+  [OK | RCODE.SERVFAIL, RCODE.SERVFAIL, false], // the code is that of the chain's last name (RFC 6604)
+  [OK | RCODE.REFUSED, RCODE.SERVFAIL, false],
 ] as const)("flags %d of a reply give rcode %d, cut: %s", ([flags, rcode, isCut]) => {
-  expect(recordsOfReply(replyTo(message, { flags }), question)).toEqual({ rcode, records: [], openEnd: undefined, isCut });
+  expect(recordsOfReply(replyTo(message, { flags }), question)).toEqual({
+    rcode,
+    records: [],
+    openEnd: undefined,
+    isCut,
+    ede: undefined,
+  });
+});
+
+test.for([
+  ["in an OPT alone", [OPT(0, Buffer.from("000f00020016", "hex"))], 22],
+  ["behind another option", [A("192.0.2.1", 1), OPT(0, Buffer.from("000a0001ff000f0004001768690000", "hex"))], 23],
+  ["none in the OPT", [OPT(0, Buffer.from("000a000400000000", "hex"))], undefined],
+  ["one that is cut", [OPT(0, Buffer.from("000f000200", "hex"))], undefined],
+  ["an option longer than all of it", [OPT(0, Buffer.from("000affff000f00020016", "hex"))], undefined],
+] as const)("the reason why is read out of a reply: %s", ([, additional, ede]) => {
+  const reply = replyTo(message, { flags: OK | RCODE.SERVFAIL, authority: [SOA("test", 1, 1)], additional });
+  expect(recordsOfReply(reply, question).ede).toBe(ede);
 });
 
 test("whatever a reply holds, reading it takes no longer than a few milliseconds", () => {

@@ -1,7 +1,7 @@
 import { encodeQuestion } from "./encode-question.ts";
 import { foldCase, readName } from "./name.ts";
 import type { NameKey } from "./name.ts";
-import { CLASS_IN, FLAG, HEADER_OCTETS, MAX_UDP_OCTETS, RCODE, RCODE_MASK, TYPE } from "./protocol.ts";
+import { CLASS_IN, EDE_OPTION, FLAG, HEADER_OCTETS, MAX_UDP_OCTETS, RCODE, RCODE_MASK, TYPE } from "./protocol.ts";
 import type { Query } from "./query.ts";
 import { readQuery, skipName } from "./query.ts";
 
@@ -13,25 +13,29 @@ export function questionFor(target: Buffer, query: Query): Query | undefined {
 }
 
 export interface Followed {
-  readonly rcode: typeof RCODE.NOERROR | typeof RCODE.NXDOMAIN;
+  /** Of the last name of the chain, as RFC 6604 has it. */
+  readonly rcode: typeof RCODE.NOERROR | typeof RCODE.NXDOMAIN | typeof RCODE.SERVFAIL;
   readonly records: readonly Buffer[];
   /** The alias that ends the chain without an address: it may be a name of ours, of which the upstream knows nothing. */
   readonly openEnd: NameKey | undefined;
   /** There are more than the upstream said. */
   readonly isCut: boolean;
+  /** The extended error of the reply, if it has one. */
+  readonly ede: number | undefined;
 }
 
-/** Nothing is known of the target, but that it is the target is known. */
-export const ALIAS_ALONE: Followed = { rcode: RCODE.NOERROR, records: [], openEnd: undefined, isCut: false };
+/** Nothing can be known of the target, but that it is the target is known. */
+export const ALIAS_ALONE: Followed = { rcode: RCODE.SERVFAIL, records: [], openEnd: undefined, isCut: false, ede: undefined };
 
 /** Aliases and addresses of a reply to `question` as records that can stand in another message: no name in them is compressed. */
 export function recordsOfReply(reply: Buffer, question: Buffer): Followed {
   const flags = reply.readUInt16BE(2);
-  const rcode = flags & RCODE_MASK;
-  if (rcode !== RCODE.NOERROR && rcode !== RCODE.NXDOMAIN) return ALIAS_ALONE;
+  const said = flags & RCODE_MASK;
+  const rcode = said === RCODE.NOERROR || said === RCODE.NXDOMAIN ? said : RCODE.SERVFAIL;
+  const start = HEADER_OCTETS + question.length;
   const records: Buffer[] = [];
   let openEnd: NameKey | undefined;
-  let at = HEADER_OCTETS + question.length;
+  let at = start;
   for (let i = Math.min(reply.readUInt16BE(6), MAX_RECORDS); i > 0; i--) {
     const record = readRecord(reply, at);
     if (!record) break;
@@ -39,7 +43,7 @@ export function recordsOfReply(reply: Buffer, question: Buffer): Followed {
     openEnd = record.alias && foldCase(record.alias.toString("latin1"));
     at = record.end;
   }
-  return { rcode, records, openEnd, isCut: (flags & FLAG.TC) !== 0 };
+  return { rcode, records, openEnd, isCut: (flags & FLAG.TC) !== 0, ede: extendedError(reply, start) };
 }
 
 const FIXED_OCTETS = 10;
@@ -69,4 +73,22 @@ function readRecord(reply: Buffer, start: number): ReadRecord | undefined {
   const head = Buffer.from(reply.subarray(fixed, data));
   head.writeUInt16BE(content.length, 8);
   return { bytes: Buffer.concat([owner, head, content]), alias: isAddress ? undefined : content, end };
+}
+
+/** Why, in the words of RFC 8914: the first option of its kind in the OPT. */
+function extendedError(reply: Buffer, start: number): number | undefined {
+  for (let at = start; at < reply.length;) {
+    const fixed = skipName(reply, at);
+    if (fixed === undefined || fixed + FIXED_OCTETS > reply.length) return undefined;
+    const end = fixed + FIXED_OCTETS + reply.readUInt16BE(fixed + 8);
+    if (reply.readUInt16BE(fixed) === TYPE.OPT) return errorOption(reply.subarray(fixed + FIXED_OCTETS, end));
+    at = end;
+  }
+  return undefined;
+}
+
+function errorOption(options: Buffer): number | undefined {
+  for (let at = 0; at + 6 <= options.length; at += 4 + options.readUInt16BE(at + 2))
+    if (options.readUInt16BE(at) === EDE_OPTION && options.readUInt16BE(at + 2) >= 2) return options.readUInt16BE(at + 4);
+  return undefined;
 }

@@ -1,10 +1,11 @@
 import type { Answer } from "./answer.ts";
-import { FLAG, HEADER_OCTETS, MAX_TCP_OCTETS, MAX_UDP_OCTETS, MIN_UDP_OCTETS, OPCODE_MASK, TYPE } from "./protocol.ts";
+import { EDE_OPTION, FLAG, HEADER_OCTETS, MAX_TCP_OCTETS, MAX_UDP_OCTETS, MIN_UDP_OCTETS, OPCODE_MASK, TYPE } from "./protocol.ts";
 import type { Edns, Query, Refusal } from "./query.ts";
 
 export type Transport = "udp" | "tcp";
 
 const OPT_OCTETS = 11;
+const EDE_OCTETS = 6;
 /** The opcode is repeated, and what the client wishes; AD is not. */
 export const REPEATED_FLAGS = OPCODE_MASK | FLAG.RD | FLAG.CD;
 
@@ -38,6 +39,15 @@ export function writeReply(
   at = put(message, at, additional, inAdditional.count);
   if (query.edns) writeOpt(message, at, rcode);
   return message;
+}
+
+/** The message of `writeReply`, with an option in its OPT that says why (RFC 8914); as it was where there is no OPT or no room. */
+export function withExtendedError(message: Buffer, ede: number, { edns }: Query, transport: Transport): Buffer {
+  if (!edns || message.length + EDE_OCTETS > octetLimit(transport, edns)) return message;
+  const option = Buffer.alloc(EDE_OCTETS);
+  for (const [i, value] of [EDE_OPTION, 2, ede].entries()) option.writeUInt16BE(value, 2 * i);
+  message.writeUInt16BE(EDE_OCTETS, message.length - 2);
+  return Buffer.concat([message, option]);
 }
 
 /** For what is refused as a whole: header, the question where it could be read, OPT where there was one. */

@@ -7,7 +7,7 @@ import type { OtherNames } from "./other-names.ts";
 import { FLAG, RCODE, RCODE_MASK } from "./protocol.ts";
 import { readQuery } from "./query.ts";
 import type { Query } from "./query.ts";
-import { octetLimit, writeRefusal, writeReply } from "./reply.ts";
+import { octetLimit, withExtendedError, writeRefusal, writeReply } from "./reply.ts";
 import type { Transport } from "./reply.ts";
 import type { AllowedSources } from "./sources.ts";
 import type { MessageHandler, OnDrop, Reply } from "./udp.ts";
@@ -75,12 +75,12 @@ export function createMessageHandler({ zone, wires, others, sources, counts, ans
   /** CNAME first, then what the upstream knows of its target. */
   const follow = (query: Query, { aliases, target }: Outcome & { kind: "follow" }, transport: Transport, reply: Reply): void => {
     const asked = questionFor(target, query);
-    const write = ({ rcode: said, records, openEnd, isCut }: Followed): void => {
+    const write = ({ rcode: said, records, openEnd, isCut, ede }: Followed): void => {
       const own = openEnd === undefined ? undefined : zone.recordsOf(openEnd, query.type)?.named; // a chain that leads back to us
       const [rcode, answers] = own ? [RCODE.NOERROR, [...aliases, ...records, ...own]] : [said, [...aliases, ...records]];
       const message = writeReply(query, { rcode, answers, authority: [], additional: [] }, transport, "relayed");
       if (isCut) message.writeUInt16BE(message.readUInt16BE(2) | FLAG.TC, 2);
-      reply(message);
+      reply(own || ede === undefined ? message : withExtendedError(message, ede, query, transport));
     };
     if (asked) others.answer(asked, transport, (found) => write(recordsOfReply(found, asked.question)));
     else write(ALIAS_ALONE);

@@ -1,4 +1,4 @@
-import { FLAG, HEADER_OCTETS, MAX_UDP_OCTETS, RCODE, TYPE } from "./protocol.ts";
+import { EDE_OPTION, FLAG, HEADER_OCTETS, MAX_UDP_OCTETS, RCODE, TYPE } from "./protocol.ts";
 import type { Rcode } from "./protocol.ts";
 import type { Query } from "./query.ts";
 import { octetLimit } from "./reply.ts";
@@ -12,7 +12,6 @@ export type Ede = (typeof EDE)[keyof typeof EDE];
 
 const OPT_OCTETS = 11;
 const EDE_OCTETS = 6;
-const EDE_OPTION = 15;
 const DO_BIT = 0x8000;
 
 interface Client {

@@ -410,7 +410,7 @@ describe("where names are asked", () => {
     expect([found.rcode, found.addresses, found.message.readUInt16BE(6)]).toEqual([RCODE.NOERROR, ["10.96.0.7"], 3]);
   });
 
-  test("an ExternalName is its alias, then what the upstream says; the alias alone when it says nothing", async () => {
+  test("an ExternalName is its alias, then what the upstream says", async () => {
     const upstream = await startUpstream((query, send) =>
       send(replyTo(query, { answers: [CNAME("cdn.example.net", 60), { ...A("192.0.2.1", 60), name: "cdn.example.net" }] })),
     );
@@ -425,10 +425,19 @@ describe("where names are asked", () => {
     const nothing = await startResponder(ours, { upstreams: [missing.at] });
     const none = await ask(nothing.at, { name: out });
     expect([none.rcode, none.message.readUInt16BE(6)]).toEqual([RCODE.NXDOMAIN, 1]);
+  });
 
-    const unwilling = await startUpstream(fails(RCODE.REFUSED));
-    const alone = await startResponder(ours, { upstreams: [unwilling.at] });
-    const only = await ask(alone.at, { name: out });
-    expect([only.rcode, only.message.readUInt16BE(6)]).toEqual([RCODE.NOERROR, 1]);
+  test.for([
+    ["refuses", () => startUpstream(fails(RCODE.REFUSED)).then(({ at }) => [at]), undefined],
+    ["fails", () => startUpstream(fails(RCODE.SERVFAIL)).then(({ at }) => [at]), undefined],
+    ["is not there", async () => [{ address: "127.0.0.1", port: await freePort() }], 23],
+    ["is not known", () => Promise.resolve([]), 22],
+  ] as const)("an ExternalName whose upstream %s is its alias with SERVFAIL, and the reason", async ([, start, ede]) => {
+    const { at } = await startResponder(ours, { upstreams: await start() });
+    const name = `out.default.svc.${Z}`;
+    const found = await ask(at, { name });
+    expect([found.rcode, found.message.readUInt16BE(6), found.ede]).toEqual([RCODE.SERVFAIL, 1, ede]);
+    const plain = await ask(at, { name, udpOctets: 0 }); // no EDNS, no reason
+    expect([plain.rcode, plain.message.readUInt16BE(6), plain.message.readUInt16BE(10)]).toEqual([RCODE.SERVFAIL, 1, 0]);
   });
 });
