@@ -20,6 +20,8 @@ export interface AgentConfig extends Joined {
   readonly dnsUpstreams: readonly Upstream[];
   /** Of agent.yaml, then of the command line: of two for one domain the last counts. */
   readonly dnsStubs: readonly StubDomain[];
+  /** Of agent.yaml and of the command line: who may ask DNS besides this host's own networks. */
+  readonly dnsAllow: readonly string[];
   readonly configureResolver: boolean;
   readonly masqueradeAll: boolean;
   /** Where node ports are; empty = every address of the host. */

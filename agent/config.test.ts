@@ -2,13 +2,14 @@ import { appendFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { dnsStubsOf, membershipFile, readMembership, writeMembership } from "./config.ts";
+import { membershipFile, operatorsOwn, readMembership, writeMembership } from "./config.ts";
 
 const membership = {
   node: "vm-1",
   stateDir: "/state",
   addresses: [],
   dnsStubs: [],
+  dnsAllow: [],
   cluster: {
     domain: "cluster.local",
     serviceCidrs: ["10.96.0.0/16"],
@@ -51,19 +52,23 @@ test.for([
   expect(message).not.toMatch(/secret|[{\n]/);
 });
 
-test("stub domains that the operator wrote into agent.yaml are read, and kept when the host joins again", async () => {
+test("what the operator wrote into agent.yaml is read, and kept when the host joins again", async () => {
   const file = await credentials();
   const text = await readFile(membershipFile(file), "utf8");
-  await writeFile(membershipFile(file), text.replace("dnsStubs: []", ""));
-  expect(await dnsStubsOf(file)).toEqual([]); // as older agents left it
-  await appendFile(membershipFile(file), "\ndnsStubs: [corp.example=10.0.0.1]\n");
-  expect((await readMembership(file)).membership.dnsStubs).toEqual(["corp.example=10.0.0.1"]);
-  expect(await dnsStubsOf(file)).toEqual(["corp.example=10.0.0.1"]);
+  await writeFile(membershipFile(file), text.replace(/^(dnsStubs|dnsAllow): \[\]$/gm, ""));
+  expect(await operatorsOwn(file)).toEqual({ dnsStubs: [], dnsAllow: [] }); // as older agents left it
+  const own = { dnsStubs: ["corp.example=10.0.0.1"], dnsAllow: ["192.168.7.0/24"] };
+  await appendFile(membershipFile(file), "\ndnsStubs: [corp.example=10.0.0.1]\ndnsAllow: [192.168.7.0/24]\n");
+  expect((await readMembership(file)).membership).toMatchObject(own);
+  expect(await operatorsOwn(file)).toEqual(own);
 });
 
-test("a stub domain in agent.yaml that is none is told with its place", async () => {
+test.for([
+  ["dnsStubs", "corp.example", "want DOMAIN=ADDRESS"],
+  ["dnsAllow", "0.0.0.0/0", "want ADDRESS/PREFIX"],
+] as const)("%s: [%s] in agent.yaml is told with its place", async ([field, value, want]) => {
   const file = await credentials();
   const text = await readFile(membershipFile(file), "utf8");
-  await writeFile(membershipFile(file), text.replace("dnsStubs: []", "dnsStubs: [corp.example]"));
-  await expect(readMembership(file)).rejects.toThrow(/agent\.yaml is damaged: dnsStubs\[0\]: .*want DOMAIN=ADDRESS/);
+  await writeFile(membershipFile(file), text.replace(`${field}: []`, `${field}: [${value}]`));
+  await expect(readMembership(file)).rejects.toThrow(new RegExp(`agent\\.yaml is damaged: ${field}\\[0\\]: .*${want}`));
 });

@@ -7,6 +7,7 @@ import type { Connection } from "#proto/client-http.ts";
 import { AppError, describeError } from "#proto/error.ts";
 import { DnsSubdomain } from "#proto/meta.ts";
 import { causesOf, describeCauses } from "#proto/parse.ts";
+import { isAllowedRange } from "./dns/allowed-range.ts";
 import { isStubDomain } from "./dns/stub-domains.ts";
 import { writePrivateFile } from "./private-file.ts";
 
@@ -29,6 +30,8 @@ export const Membership = z.object({
   addresses: z.array(z.string()).default([]),
   /** The operator's, like `corp.example=10.0.0.1,10.0.0.2:5353`: who is asked for the names of a domain. Joining again leaves them. */
   dnsStubs: z.array(z.string().refine(isStubDomain, { error: "want DOMAIN=ADDRESS[:PORT],…" })).default([]),
+  /** The operator's, like `192.168.7.0/24`: who may ask DNS besides this host's own networks. Joining again leaves them. */
+  dnsAllow: z.array(z.string().refine(isAllowedRange, { error: "want ADDRESS/PREFIX, of your own networks only" })).default([]),
   /** As it was then; the server says so again when it can be reached. */
   cluster: ClusterFacts,
 });
@@ -75,9 +78,9 @@ export async function stateDirOf(credentialsFile: string): Promise<string> {
 }
 
 /** What the operator has written into agent.yaml, which joining again keeps. */
-export async function dnsStubsOf(credentialsFile: string): Promise<string[]> {
+export async function operatorsOwn(credentialsFile: string): Promise<Pick<Membership, "dnsStubs" | "dnsAllow">> {
   const membership = await readYaml(membershipFile(credentialsFile), Membership).catch(() => undefined);
-  return membership?.dnsStubs ?? [];
+  return { dnsStubs: membership?.dnsStubs ?? [], dnsAllow: membership?.dnsAllow ?? [] };
 }
 
 /** Writes down which state folder the agent uses, so that `cleanup` finds it without being told. */

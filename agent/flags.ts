@@ -4,6 +4,7 @@ import { AppError } from "#proto/error.ts";
 import { formatCidr, parseCidr, parseIp, prefixOf } from "#proto/ip.ts";
 import { DEFAULT_CREDENTIALS, DEFAULT_STATE_DIR, DEFAULT_WORKLOADS_DIR } from "./config.ts";
 import { DATAPLANES, DEFAULT_DATAPLANE } from "./dataplane/select.ts";
+import { parseAllowedRange } from "./dns/allowed-range.ts";
 import type { ListenAddress } from "./dns/listen.ts";
 import { parseServer } from "./dns/server-address.ts";
 import { parseStubDomain, type StubDomain } from "./dns/stub-domains.ts";
@@ -26,6 +27,7 @@ export interface RunFlags extends CommonFlags {
   readonly dnsListeners: number;
   readonly dnsUpstream: readonly Upstream[];
   readonly dnsStub: readonly StubDomain[];
+  readonly dnsAllow: readonly string[];
   readonly configureResolver: boolean;
   readonly masqueradeAll: boolean;
   readonly nodePortAddress: readonly string[];
@@ -83,6 +85,16 @@ export function withRunFlags(command: Command): Command {
         {
           parse: (text: string, all: readonly StubDomain[]) => [...all, parseStubDomain(text)],
           otherwise: "dnsStubs in agent.yaml, which hold beside these",
+        },
+      ),
+    )
+    .addOption(
+      repeated(
+        "--dns-allow <cidr>",
+        "who may ask besides this host, its networks and its containers, like 192.168.7.0/24; may be repeated",
+        {
+          parse: (text: string, all: readonly string[]) => [...all, parseAllowedRange(text)],
+          otherwise: "dnsAllow in agent.yaml, which holds beside these",
         },
       ),
     )

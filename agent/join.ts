@@ -9,7 +9,7 @@ import { parseJoinToken } from "#proto/join-token.ts";
 import { causesOf, describeCauses } from "#proto/parse.ts";
 import { paths } from "#proto/paths.ts";
 import type { KernelTools } from "#agent/dataplane/exec.ts";
-import { dnsStubsOf, writeMembership, type Membership } from "./config.ts";
+import { operatorsOwn, writeMembership, type Membership } from "./config.ts";
 import { withoutRefused } from "./node/refused-cidrs.ts";
 import { lookAtNetwork, machineIdOf, refuseOverlap } from "./node/facts.ts";
 
@@ -58,8 +58,8 @@ export async function joinFleet(options: JoinOptions, signal: AbortSignal): Prom
   const body = JoinRequest.safeParse(wanted);
   if (!body.success) throw new AppError("Usage", `this host cannot join: ${describeCauses(causesOf(body.error, wanted))}`);
   const reply = await askToJoin(connection, body.data, signal);
-  const dnsStubs = await dnsStubsOf(options.credentialsFile);
-  const membership = { node: reply.node, stateDir, addresses: [...addresses], dnsStubs, cluster: reply.cluster };
+  const own = await operatorsOwn(options.credentialsFile);
+  const membership = { node: reply.node, stateDir, addresses: [...addresses], ...own, cluster: reply.cluster };
   await writeMembership(options.credentialsFile, { server: origin, ca, token: reply.token }, membership);
   return { membership, replaced: reply.replaced };
 }

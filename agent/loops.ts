@@ -177,7 +177,7 @@ function nodeLoopOf({ config, client, network, dns, follower, trouble }: Parts):
         known: network.now,
         onChange: (found) => {
           network.set(found);
-          dns.allowSources(found.localCidrs);
+          dns.allowSources(network.dnsSources());
           follower.recompile();
         },
         onFailure: (error) => trouble.set("node", error),

@@ -8,6 +8,7 @@ import { DEFAULT_CREDENTIALS, readMembership, stateDirOf, withStateDir, type Joi
 import { openKernelTools } from "./dataplane/exec.ts";
 import { createWrites } from "./dataplane/writes.ts";
 import { AGENT_EXAMPLES, CLEANUP_EXAMPLES, JOIN_EXAMPLES, RUN_EXAMPLES } from "./examples.ts";
+import { parseAllowedRange } from "./dns/allowed-range.ts";
 import { parseStubDomain } from "./dns/stub-domains.ts";
 import { collect, DEFAULT_DOCKER_SOCKET, openLog, repeated, withRunFlags, type CommonFlags, type RunFlags } from "./flags.ts";
 import { forceExit } from "./force-exit.ts";
@@ -147,6 +148,7 @@ async function runUntilStopped(flags: RunFlags): Promise<void> {
     dnsListeners,
     dnsUpstream: dnsUpstreams,
     dnsStub,
+    dnsAllow,
     configureResolver,
     masqueradeAll,
     nodePortAddress: nodePortCidrs,
@@ -176,6 +178,7 @@ async function runUntilStopped(flags: RunFlags): Promise<void> {
         ...next,
         membership: await withStateDir(next.membership, { stateDir, credentialsFile }),
         dnsStubs: [...next.membership.dnsStubs.map(parseStubDomain), ...dnsStub],
+        dnsAllow: [...next.membership.dnsAllow.map(parseAllowedRange), ...dnsAllow],
       },
       tools,
       stop.signal,

@@ -17,6 +17,8 @@ export interface OwnNetwork {
   readonly now: NodeNetwork;
   set(network: NodeNetwork): void;
   context(): NodeContext;
+  /** Who may ask DNS: our own networks, and whom the operator has named. */
+  dnsSources(): readonly string[];
   /** Which addresses belong to Services. */
   readonly claims: TableSink;
 }
@@ -24,13 +26,16 @@ export interface OwnNetwork {
 const NOT_LOOKED: NodeNetwork = { addresses: [], containerCidrs: [], localCidrs: [], reserved: [] };
 
 export interface OwnNetworkDeps {
-  readonly config: Pick<AgentConfig, "membership" | "masqueradeAll" | "nodePortCidrs" | "stateDir" | "dnsUpstreams" | "dnsStubs">;
+  readonly config: Pick<
+    AgentConfig,
+    "membership" | "masqueradeAll" | "nodePortCidrs" | "stateDir" | "dnsUpstreams" | "dnsStubs" | "dnsAllow"
+  >;
   readonly tools: KernelTools;
   readonly state: ClusterState;
 }
 
 export function createOwnNetwork({ config, tools, state }: OwnNetworkDeps): OwnNetwork {
-  const { membership, masqueradeAll, nodePortCidrs, stateDir, dnsUpstreams, dnsStubs } = config;
+  const { membership, masqueradeAll, nodePortCidrs, stateDir, dnsUpstreams, dnsStubs, dnsAllow } = config;
   const { node: name, addresses, cluster } = membership;
   const claims = createClaimedAddresses();
   let now = NOT_LOOKED;
@@ -62,6 +67,7 @@ export function createOwnNetwork({ config, tools, state }: OwnNetworkDeps): OwnN
       now = network;
       reservedAddresses = new Map(network.reserved.map(({ address, why }) => [address, why]));
     },
+    dnsSources: () => [...now.localCidrs, ...dnsAllow],
     context: () => ({
       name,
       addresses: now.addresses,

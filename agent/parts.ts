@@ -85,7 +85,7 @@ export async function openParts(config: AgentConfig, tools: HostTools, signal: A
     members: config.dnsListeners,
     everything: () => everyDnsChange(state, network.context().zone),
     listen: placesToListen(facts.dnsIps, config.dnsListen),
-    allowedSources: network.now.localCidrs,
+    allowedSources: network.dnsSources(),
     upstreams: config.dnsUpstreams.length > 0 ? config.dnsUpstreams : undefined,
     stubs: config.dnsStubs,
     knownUpstreamsFile: upstreamsFile(stateDir),

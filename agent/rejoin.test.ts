@@ -12,6 +12,7 @@ const before: Joined = {
     stateDir: "/var/lib/fairlead/agent",
     addresses: [],
     dnsStubs: [],
+    dnsAllow: [],
     cluster: {
       domain: "cluster.local",
       serviceCidrs: ["10.96.0.0/16"],

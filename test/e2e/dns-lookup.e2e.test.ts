@@ -6,6 +6,9 @@ import { waitFor } from "../wait-for.ts";
 import { fairlead, startAgent } from "./agent-rig.ts";
 import { joinMachine, startFleetServer, startUpstream, WEB } from "./resolver-rig.ts";
 
+/** Addresses in a network that is not on any link of the hosts. */
+const FAR = { network: "198.51.100.0/24", byFlag: "198.51.100.7", inFile: "198.51.100.8", stranger: "198.51.100.9" };
+
 test("lookup asks another node's agent where it lets the fleet ask, and says how else it goes", async () => {
   await using fleet = await createFleet({ hosts: 2 });
   const [open, closed] = fleet.hosts;
@@ -16,7 +19,8 @@ test("lookup asks another node's agent where it lets the fleet ask, and says how
     await joinMachine(host, { api, server: open, name: host.name });
   }
   const probes = `${open.ip}:10256`;
-  await startAgent(open, "--healthz-listen", probes);
+  await open.run("sed", ["-i", `s/^dnsAllow: .*/dnsAllow: [${FAR.inFile}]/`, "/etc/fairlead/agent.yaml"]);
+  await startAgent(open, "--healthz-listen", probes, "--dns-allow", FAR.byFlag);
   await startAgent(closed);
   const lookup = (host: Host, ...args: string[]) => host.run(fairlead, ["dns", "lookup", ...args], { reject: false });
 
@@ -43,6 +47,17 @@ test("lookup asks another node's agent where it lets the fleet ask, and says how
   const stranger = await fleet.out.run("curl", ["-sm", "5", `http://${probes}/dns/explain?name=${WEB.name}`]);
   expect(stranger.stdout).toContain("only this host and the other nodes");
   expect((await fleet.out.run("curl", ["-sm", "5", `http://${probes}/livez`])).stdout).toBe("ok");
+
+  // Who comes from a network that is none of the host's own, is answered where the operator has named it.
+  await open.run("ip", ["route", "add", FAR.network, "via", fleet.out.ip]);
+  await fleet.out.run("ip", ["route", "add", "10.96.0.10/32", "via", open.ip]);
+  for (const address of [FAR.byFlag, FAR.inFile, FAR.stranger]) await fleet.out.run("ip", ["address", "add", `${address}/32`, "dev", "lo"]);
+  const answerTo = async (address: string): Promise<string> =>
+    (await fleet.out.run("dig", ["-b", address, "@10.96.0.10", "+short", "+tries=1", "+time=2", WEB.name], { reject: false })).stdout;
+  expect(await Promise.all([FAR.byFlag, FAR.inFile].map(answerTo))).toEqual([WEB.address, WEB.address]);
+  expect(await answerTo(FAR.stranger)).toMatch(/timed out|no servers could be reached/);
+  const metrics = async () => (await open.run("curl", ["-s", `http://${probes}/metrics`])).stdout;
+  await waitFor(async () => /_dropped_total\{reason="stranger"\} 1$/m.test(await metrics()), { what: "the stranger to be counted" });
 });
 
 test("completion knows the commands of `fairlead dns`", async () => {
