@@ -46,7 +46,7 @@ export async function cleanUp(
   const stateDir = wanted ?? (await stateDirOf(credentialsFile));
   const dnsIps = joined?.membership.cluster.dnsIps ?? [];
   const sysctls = openSysctls({ stateDir });
-  const all = { tools, log, parts: EVERY_PART };
+  const all = { tools, log, stateDir, parts: EVERY_PART };
   const resolver = { tools, records: openRecords() };
   const find = async (): Promise<string[]> => [
     ...(await removeLeftovers({ ...all, dryRun: true }, signal)),

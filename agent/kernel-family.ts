@@ -3,7 +3,7 @@ import { describeError } from "#proto/error.ts";
 import { clearUntilGone } from "./clear-leftovers.ts";
 import type { DataplaneDriver } from "./dataplane/driver.ts";
 import type { FamilyRecord } from "./dataplane/family-record.ts";
-import { hasTraces, partsBeside, removeLeftovers, restoreIpvsSettings } from "./dataplane/leftovers.ts";
+import { hasTraces, markTable, partsBeside, removeLeftovers, restoreIpvsSettings } from "./dataplane/leftovers.ts";
 import { dataplaneLoop, type DataplaneDeps } from "./dataplane/loop.ts";
 import type { TableMailbox } from "./dataplane/mailbox.ts";
 import { chooseDriver } from "./dataplane/select.ts";
@@ -46,6 +46,7 @@ export async function programFamily(deps: FamilyDeps, signal: AbortSignal): Prom
       record.unusable = chosen.driver ? undefined : describeError(chosen.unusable);
       if (chosen.driver) {
         record.driver = `${chosen.driver.name}: ${chosen.why}`;
+        if (chosen.driver.name === "nftables") await markTable(config.stateDir, family);
         trouble.set(subject(family), undefined);
         await runDriver(deps, chosen.driver, signal);
       } else {
@@ -118,12 +119,12 @@ function toldOf(
 /** Rules of another mode would translate too; once ours are in place, so that there is always one that does. */
 async function clearLeftovers(deps: FamilyDeps, { name }: DataplaneDriver, signal: AbortSignal): Promise<void> {
   const { config, family, families, tools, trouble, sysctls, records } = deps;
-  const { log } = config;
+  const { log, stateDir } = config;
   const clear = async (end: AbortSignal): Promise<readonly string[]> => {
     const removed: string[] = [];
     for (const part of partsBeside({ mode: name, family }, families))
-      if (await hasTraces(part, { tools }, end))
-        removed.push(...(await removeLeftovers({ tools, log, parts: [part], dryRun: false }, end)));
+      if (await hasTraces(part, { tools, stateDir }, end))
+        removed.push(...(await removeLeftovers({ tools, stateDir, log, parts: [part], dryRun: false }, end)));
     const isIpvsHere = records.some(({ driver }) => driver?.startsWith("ipvs:"));
     return isIpvsHere ? removed : [...removed, ...(await restoreIpvsSettings({ sysctls }))];
   };

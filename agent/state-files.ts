@@ -1,6 +1,7 @@
 import type { Dirent } from "node:fs";
 import { lstat, readdir, readFile, rm, rmdir } from "node:fs/promises";
 import { join } from "node:path";
+import { TABLE_MARKS } from "./dataplane/leftovers.ts";
 
 /**
  * What this agent leaves in its state folder, by name: the only place that knows all of it. The operator names the folder, so there may be other things
@@ -8,6 +9,7 @@ import { join } from "node:path";
  */
 const OWN_FILES: ReadonlySet<string> = new Set([
   "agent.sock",
+  ...Object.values(TABLE_MARKS),
   ...["sysctls.json", "upstreams.json", "dns-zone"].flatMap((name) => [name, `${name}.new`]),
 ]);
 const REPLICA = "replica";

@@ -1,6 +1,7 @@
-import { readdir, readFile } from "node:fs/promises";
+import { access, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describeError } from "#proto/error.ts";
+import { pause } from "#proto/backoff.ts";
+import { AppError, describeError, isAppError } from "#proto/error.ts";
 import type { IpFamily } from "#proto/ip.ts";
 import type { HostTools } from "./exec.ts";
 import { wordsOf } from "./iptables/words.ts";
@@ -18,12 +19,22 @@ export interface Part {
   readonly family: IpFamily;
 }
 
-export interface Leftovers {
+/** Where to look. */
+export interface Traces {
   readonly tools: HostTools;
+  /** The agent's, which remembers tables that only `nft` could show. */
+  readonly stateDir: string;
+  readonly procNet?: string;
+}
+
+export interface Leftovers extends Traces {
   readonly log: DataplaneLog;
   readonly parts: readonly Part[];
   readonly dryRun: boolean;
 }
+
+/** Files of the state folder. */
+export const TABLE_MARKS: Readonly<Record<IpFamily, string>> = { IPv4: "nftables-ip", IPv6: "nftables-ip6" };
 
 const FAMILIES: readonly IpFamily[] = ["IPv4", "IPv6"];
 
@@ -38,13 +49,18 @@ export function partsBeside({ mode, family }: Part, wanted: readonly IpFamily[])
 const SYSCTLS_STAY: Sysctls = { ensure: async () => [], restore: async () => [] };
 
 /** Takes away what is there of these parts, and says what. One that fails does not keep the others; then throws all that failed. */
-export async function removeLeftovers({ tools, log, parts, dryRun }: Leftovers, signal: AbortSignal): Promise<readonly string[]> {
+export async function removeLeftovers({ log, parts, dryRun, ...traces }: Leftovers, signal: AbortSignal): Promise<readonly string[]> {
+  const { tools } = traces;
   const removed: string[] = [];
   const failures: unknown[] = [];
   for (const { mode, family } of parts) {
     const driver = await openDriver({ dataplane: mode, family, tools, log, sysctls: SYSCTLS_STAY });
     try {
-      removed.push(...(await driver.cleanup({ dryRun }, signal)));
+      const gone = await driver.cleanup({ dryRun }, signal);
+      removed.push(...gone);
+      // IPVS looks for its tools itself: both families have one device.
+      if (mode !== "ipvs" && (!dryRun || gone.length === 0)) await expectNoTraces({ mode, family }, traces, signal);
+      if (mode === "nftables" && !dryRun) await rm(tableMark(traces.stateDir, family), { force: true });
     } catch (error) {
       signal.throwIfAborted();
       failures.push(error);
@@ -53,8 +69,34 @@ export async function removeLeftovers({ tools, log, parts, dryRun }: Leftovers, 
     }
   }
   if (failures.length === 1) throw failures[0];
-  if (failures.length > 1) throw new AggregateError(failures, failures.map(describeError).join("; "));
+  if (failures.length > 1) throw togetherOf(failures);
   return removed;
+}
+
+/** The kernel lets go of the lists that rules of nf_tables name a moment after the rules. */
+const LETS_GO_MS = 2_000;
+
+/** The tools that took ours away also said that nothing is left: where one of them is missing, that is no proof. This looks without any. */
+async function expectNoTraces(part: Part, traces: Traces, signal: AbortSignal): Promise<void> {
+  const end = performance.now() + LETS_GO_MS;
+  while (await hasTraces(part, traces, signal)) {
+    if (performance.now() > end)
+      throw new AppError(
+        "KernelRejected",
+        `rules of ${part.mode} for ${part.family} are still on this host, and the tools to take them away are not`,
+        { hint: `apt-get install ${part.mode}, and then this again` },
+      );
+    await pause(50, signal);
+  }
+}
+
+/** Before the first table of a family is made: without `nft` nobody can see later whether there is one. */
+export async function markTable(stateDir: string, family: IpFamily): Promise<void> {
+  await writeFile(tableMark(stateDir, family), "");
+}
+
+function tableMark(stateDir: string, family: IpFamily): string {
+  return join(stateDir, TABLE_MARKS[family]);
 }
 
 /** Those that no other mode sets: of virtual servers, and who answers for an address that every host has. */
@@ -78,7 +120,7 @@ export async function restoreIpvsSettings({
  */
 export async function hasTraces(
   { mode, family }: Part,
-  { tools, procNet = "/proc/net" }: { readonly tools: HostTools; readonly procNet?: string },
+  { tools, stateDir, procNet = "/proc/net" }: Traces,
   signal: AbortSignal,
 ): Promise<boolean> {
   switch (mode) {
@@ -88,11 +130,27 @@ export async function hasTraces(
       return hasIpvsDevice(procNet);
     case "nftables": {
       if (await hasList(procNet, wordsOf(family, "passage").list)) return true;
-      if (!(await tools.has("nft"))) return false;
+      if (!(await tools.has("nft"))) return isThere(tableMark(stateDir, family));
       const { stdout } = await tools.run("nft", ["list", "tables"], { signal, timeoutMs: 5_000 });
       return stdout.split("\n").includes(`table ${tableWord(nftWordsOf(family))}`);
     }
   }
+}
+
+async function isThere(file: string): Promise<boolean> {
+  return access(file).then(
+    () => true,
+    () => false,
+  );
+}
+
+function togetherOf(failures: readonly unknown[]): AppError {
+  const hints = new Set(failures.flatMap((failure) => (isAppError(failure) ? (failure.hint ?? []) : [])));
+  const cause = new AggregateError(failures);
+  return new AppError("KernelRejected", failures.map(describeError).join("; "), {
+    cause,
+    ...(hints.size > 0 && { hint: [...hints].join("; ") }),
+  });
 }
 
 async function hasIpvsDevice(procNet: string): Promise<boolean> {

@@ -5,7 +5,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { AppError } from "#proto/error.ts";
 import type { Drift } from "./driver.ts";
 import { openKernelTools, type HostTools } from "./exec.ts";
-import { hasTraces, partsBeside, restoreIpvsSettings } from "./leftovers.ts";
+import { hasTraces, markTable, partsBeside, restoreIpvsSettings } from "./leftovers.ts";
 import { chooseDriver, openDriver, withRetry } from "./select.ts";
 import type { Sysctls } from "./sysctl.ts";
 
@@ -103,7 +103,7 @@ test("what an agent has left shows without listing any rules", async () => {
   const rules = await procNet({ "xt_recent/FL-nat-PREROUTING": "", "xt_recent/FLP6-filter-INPUT": "" });
   const device = await procNet({ dev: "Inter-|\n    lo: 0\nfairlead0: 0 0\n" });
   const look = (mode: "iptables" | "nftables" | "ipvs", family: "IPv4" | "IPv6", at: string): Promise<boolean> =>
-    hasTraces({ mode, family }, { tools: hostWith("iptables"), procNet: at }, signal);
+    hasTraces({ mode, family }, { tools: hostWith("iptables"), stateDir: at, procNet: at }, signal);
   expect(await Promise.all([look("iptables", "IPv4", none), look("nftables", "IPv4", none), look("ipvs", "IPv4", none)])).toEqual([
     false,
     false,
@@ -111,6 +111,8 @@ test("what an agent has left shows without listing any rules", async () => {
   ]);
   expect(await Promise.all([look("iptables", "IPv4", rules), look("iptables", "IPv6", rules), look("nftables", "IPv4", rules), look("nftables", "IPv6", rules)])).toEqual([true, false, false, true]); // prettier-ignore
   expect(await look("ipvs", "IPv6", device)).toBe(true);
+  await markTable(none, "IPv6"); // here is no nft, which would know
+  expect(await Promise.all([look("nftables", "IPv4", none), look("nftables", "IPv6", none)])).toEqual([false, true]);
 });
 
 test("what IPVS has set goes back when the last of it has gone, and what all modes share stays", async () => {

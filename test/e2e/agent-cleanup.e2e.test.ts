@@ -74,6 +74,11 @@ test("cleanup leaves a host as it was, whatever the mode was, also where tools o
     expect(would).toMatch(/would remove sysctl net\.ipv4\.ip_forward back to 0/);
     expect(would).toMatch(/would remove route 10\.96\.0\.0\/16 dev lo/);
     expect(would).toMatch(/would remove route 198\.51\.100\.7 dev lo/);
+    const own = mode.startsWith("iptables") ? ["iptables", "ip6tables"].map((program) => `${program}${mode.slice(8)}-restore`) : ["nft"];
+    const blind = await h2.run(fairlead, ["agent", "cleanup"], { env: { PATH: await without(h2, own) }, reject: false });
+    expect(blind.exitCode, mode).not.toBe(0);
+    expect(blind.stderr).toMatch(/are still on this host.*apt-get install/s);
+    await h2.run("rm", ["-rf", "/run/missing"]);
     const missing = mode.startsWith("iptables") ? ["nft", "ipvsadm", "ipset"] : ["ipvsadm", "ipset"];
     const cleaned = await h2.run(fairlead, ["agent", "cleanup"], { env: { PATH: await without(h2, missing) } });
     expect(cleaned.stdout).toContain("nothing of Fairlead is left on this host");

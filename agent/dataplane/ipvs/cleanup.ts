@@ -53,13 +53,15 @@ interface Found {
 }
 
 async function lookFor({ tools, edge, family, kinds, procNet }: Cleanup, signal: AbortSignal): Promise<Found> {
+  const device = openDevice(tools, { family, procNet });
+  const standing = await device.standing(signal);
+  if (standing !== "none") await expectTools(tools, kinds);
   const rules: Found["rules"][number][] = [];
   for (const kind of kinds) {
     const listing = await edge.listRules(kind, signal);
     for (const table of TABLES) rules.push({ kind, table, names: namesOfOurs(table, listing[table]) });
   }
   const sets = await edge.listSets(signal).catch(ifMissing(signal, new Map<never, never>()));
-  const device = openDevice(tools, { family, procNet });
   const { addresses: routes, externalRules } = await device.look(signal);
   const addresses = [...routes.keys()];
   // A kernel without virtual servers says so with an exit code: there are none of ours.
@@ -69,10 +71,24 @@ async function lookFor({ tools, edge, family, kinds, procNet }: Cleanup, signal:
     servers: oursOf(all, { ranges: addresses, sets }),
     sets: Array.from(sets.keys(), (set) => setWord(family, set)),
     addresses,
-    device: await device.standing(signal),
+    device: standing,
     hasRule: externalRules !== "none",
     idleSeconds: all.size > 0 || sets.size > 0 ? await idleTimeout(tools, signal).catch(ifMissing(signal, undefined)) : undefined,
   };
+}
+
+/** The device goes last: while it is there, what only these can see and take away may be there as well. */
+async function expectTools(tools: KernelTools, kinds: readonly IptablesKind[]): Promise<void> {
+  const missing = kinds.length === 0 ? ["iptables"] : [];
+  for (const tool of ["ipvsadm", "ipset"]) if (!(await tools.has(tool))) missing.push(tool);
+  if (missing.length === 0) return;
+  throw new AppError(
+    "KernelRejected",
+    `IPVS has programmed this host, and the tools to take that away are not here: ${missing.join(", ")}`,
+    {
+      hint: `apt-get install ${missing.join(" ")}, and then this again`,
+    },
+  );
 }
 
 function namesIn({ rules, servers, sets, addresses, device, hasRule, idleSeconds }: Found, { family, dryRun }: Cleanup): readonly string[] {
