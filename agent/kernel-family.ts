@@ -3,7 +3,7 @@ import { describeError } from "#proto/error.ts";
 import { clearUntilGone } from "./clear-leftovers.ts";
 import type { DataplaneDriver } from "./dataplane/driver.ts";
 import type { FamilyRecord } from "./dataplane/family-record.ts";
-import { hasTraces, markTable, partsBeside, removeLeftovers, restoreIpvsSettings } from "./dataplane/leftovers.ts";
+import { hasTraces, markTable, partsBeside, removeLeftovers, restoreIpvsSettings, type Part } from "./dataplane/leftovers.ts";
 import { dataplaneLoop, type DataplaneDeps } from "./dataplane/loop.ts";
 import type { TableMailbox } from "./dataplane/mailbox.ts";
 import { chooseDriver } from "./dataplane/select.ts";
@@ -120,15 +120,20 @@ function toldOf(
 async function clearLeftovers(deps: FamilyDeps, { name }: DataplaneDriver, signal: AbortSignal): Promise<void> {
   const { config, family, families, tools, trouble, sysctls, records } = deps;
   const { log, stateDir } = config;
+  const found: Part[] = [];
   const clear = async (end: AbortSignal): Promise<readonly string[]> => {
     const removed: string[] = [];
-    for (const part of partsBeside({ mode: name, family }, families))
-      if (await hasTraces(part, { tools, stateDir }, end))
-        removed.push(...(await removeLeftovers({ tools, stateDir, log, parts: [part], dryRun: false }, end)));
+    for (const part of partsBeside({ mode: name, family }, families)) {
+      if (!(await hasTraces(part, { tools, stateDir }, end))) continue;
+      found.push(part);
+      removed.push(...(await removeLeftovers({ tools, stateDir, log, parts: [part], dryRun: false }, end)));
+    }
     const isIpvsHere = records.some(({ driver }) => driver?.startsWith("ipvs:"));
     return isIpvsHere ? removed : [...removed, ...(await restoreIpvsSettings({ sysctls }))];
   };
   await clearUntilGone({ clear, onTrouble: (error) => trouble.set(`leftovers of ${family}`, error), log }, signal);
+  // As long as they were there, flows over UDP to endpoints of their time could begin anew: they are looked at after a sync.
+  if (found.length > 0 && !isOver(signal)) deps.recompile();
 }
 
 function subject(family: string): string {

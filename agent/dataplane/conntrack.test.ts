@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
-import type { Frontend } from "#agent/compile/table.ts";
+import type { ForwardingTable, Frontend } from "#agent/compile/table.ts";
 import type { IpFamily } from "#proto/ip.ts";
-import { aBackend, aFrontend } from "#test/tables.ts";
+import { aBackend, aCompiled, aFrontend, aHostTable, aTable } from "#test/tables.ts";
 import { waitFor } from "#test/wait-for.ts";
 import { openFlowCleaner } from "./conntrack.ts";
 import type { KernelTools } from "./exec.ts";
@@ -10,6 +10,8 @@ const flow = (client: string, answeredBy: string, to = "10.96.0.10", port = 53):
   `udp      17 28 src=${client} dst=${to} sport=40000 dport=${port} src=${answeredBy} dst=${client} sport=5353 dport=40000 mark=0 use=1`;
 const dns = (backends: readonly string[], more: Partial<Frontend> = {}): Frontend =>
   aFrontend({ id: "default/dns", protocol: "UDP", port: 53, backends: backends.map((address) => aBackend(address, 5353)), ...more });
+
+const tableOf = (...frontends: readonly Frontend[]): ForwardingTable => aTable([aCompiled(frontends)]);
 
 /** Tools that answer a listing and remember what they were asked. */
 function toolsWith(listing: string, { installed = true, family = "IPv4" }: { installed?: boolean; family?: IpFamily } = {}) {
@@ -91,7 +93,7 @@ function aHost(problems: (string | undefined)[] = []) {
 test("what could not be forgotten is a problem, and is tried again by what is wanted then, ever less often, until it is done", async () => {
   const problems: (string | undefined)[] = [];
   const { host, flows } = aHost(problems);
-  await flows.afterSync([dns(["10.2.0.1"])], signal);
+  await flows.afterSync(tableOf(dns(["10.2.0.1"])), signal);
   host.fails = true;
   host.ran = [];
   host.listing = [flow("10.1.1.1", "10.2.0.1"), flow("10.1.1.2", "10.2.0.2"), flow("10.1.1.3", "10.2.0.3")].join("\n");
@@ -176,13 +178,48 @@ test("each family has a cleaner that leaves the other alone", async () => {
 });
 
 test("after a start every frontend is looked at, also one without endpoints; later also those that are gone meanwhile", async () => {
-  const listing = [flow("10.1.1.1", "10.2.0.1"), flow("10.1.1.2", "10.2.0.2", "10.96.0.11")];
+  const lb = { scope: "loadBalancer", address: "192.0.2.1" } as const;
+  const other = { ...lb, address: "192.0.2.2" };
+  const { ran, flows } = toolsWith([flow("10.1.1.1", "10.2.0.1", lb.address), flow("10.1.1.2", "10.2.0.2", other.address)].join("\n"));
+  const deletion = "-D -f ipv4 -p udp --orig-dst 192.0.2.1 --orig-port-dst 53 --reply-src 10.2.0.1 --reply-port-src 5353";
+  for (const table of [tableOf(dns([], lb)), tableOf(dns(["10.2.0.2"], other))]) {
+    await flows.afterSync(table, signal);
+    expect(ran.splice(0)).toEqual(["conntrack -L -f ipv4 -p udp", `conntrack ${deletion}`]);
+  }
+});
+
+test("after a start flows of services that went while no agent ran are forgotten, in the service ranges of the family", async () => {
+  const untranslated = flow("10.1.1.4", "10.96.0.13", "10.96.0.13").replace("sport=5353", "sport=53");
+  const listing = [
+    flow("10.1.1.1", "10.2.0.1"),
+    flow("10.1.1.2", "10.2.0.2", "10.96.0.11", 5000),
+    flow("10.1.1.3", "10.2.0.3", "10.96.0.12"),
+    untranslated,
+    flow("10.1.1.5", "10.2.0.5", "192.0.2.1"),
+  ];
   const { ran, flows } = toolsWith(listing.join("\n"));
-  await flows.afterSync([dns([])], signal);
+  expect(await flows.afterSync(tableOf(dns(["10.2.0.3"], { address: "10.96.0.12" })), signal)).toBe(2);
+  const deletion = (to: string, port: number, by: string) =>
+    `-D -f ipv4 -p udp --orig-dst ${to} --orig-port-dst ${port} --reply-src ${by} --reply-port-src 5353`;
+  const all = [deletion("10.96.0.10", 53, "10.2.0.1"), deletion("10.96.0.11", 5000, "10.2.0.2")];
+  expect(ran).toEqual(["conntrack -L -f ipv4 -p udp", "conntrack -R -", ...all]);
+  const six = toolsWith(flow("fd00::9", "fd20::2", "fd10::10"), { family: "IPv6" });
+  expect(await six.flows.afterSync(aTable([], aHostTable({ serviceCidrs: ["10.96.0.0/16", "fd10::/112"] })), signal)).toBe(1);
+});
+
+test("a range that could not be looked at is tried again, and its frontends of then are none of it", async () => {
+  const { host, flows } = aHost();
+  host.listing = [flow("10.1.1.1", "10.2.0.1"), flow("10.1.1.2", "10.2.0.2", "10.96.0.11")].join("\n");
+  host.fails = true;
+  await flows.afterSync(tableOf(), signal);
+  host.fails = false;
+  await flows.afterChange([{ previous: undefined, next: dns([], { address: "10.96.0.11" }) }], signal);
+  host.clock += 1000;
+  host.ran = [];
+  await flows.retry(signal);
+  await flows.retry(signal);
   const deletion = "-D -f ipv4 -p udp --orig-dst 10.96.0.10 --orig-port-dst 53 --reply-src 10.2.0.1 --reply-port-src 5353";
-  expect(ran.splice(0)).toEqual(["conntrack -L -f ipv4 -p udp --orig-dst 10.96.0.10 --orig-port-dst 53", `conntrack ${deletion}`]);
-  await flows.afterSync([dns(["10.2.0.2"], { address: "10.96.0.11" })], signal);
-  expect(ran).toEqual(["conntrack -L -f ipv4 -p udp", `conntrack ${deletion}`]);
+  expect(host.ran).toEqual(["-L -f ipv4 -p udp", deletion]);
 });
 
 test.for([
@@ -223,13 +260,13 @@ test("that the tool is missing is a problem of the host while there are UDP fron
     lookEveryMs: 1,
   });
   const end = new AbortController();
-  await flows.afterSync([dns(["10.2.0.1"], { protocol: "TCP" })], end.signal);
+  await flows.afterSync(tableOf(dns(["10.2.0.1"], { protocol: "TCP" })), end.signal);
   expect(problems).toEqual([]);
   await flows.afterChange([{ previous: undefined, next: dns([]) }], end.signal);
   expect(problems).toEqual([expect.stringContaining("apt-get install conntrack")]);
   await flows.afterChange([{ previous: dns([]), next: undefined }], end.signal);
   expect(problems.at(-1)).toBeUndefined();
-  await flows.afterSync([dns(["10.2.0.1"])], end.signal);
+  await flows.afterSync(tableOf(dns(["10.2.0.1"])), end.signal);
   expect(problems).toHaveLength(3);
   isInstalled = true;
   await waitFor(() => problems.length === 4, { what: "the problem to end" });

@@ -1,13 +1,13 @@
 import { z } from "zod";
 import { pause } from "#proto/backoff.ts";
 import { describeError } from "#proto/error.ts";
-import { formatIp, parseIp, type IpFamily } from "#proto/ip.ts";
-import type { Frontend } from "#agent/compile/table.ts";
+import { formatIp, parseCidr, parseIp, type IpFamily } from "#proto/ip.ts";
+import type { ForwardingTable, Frontend } from "#agent/compile/table.ts";
 import type { KernelTools } from "./exec.ts";
-import { placeOf, type FrontendChange } from "./frontends.ts";
+import { frontendsOf, placeOf, type FrontendChange } from "./frontends.ts";
 import type { DataplaneLog } from "./log.ts";
 import { LEFT, openOwedFlows, tellOne } from "./owed-flows.ts";
-import { staleFlows, watchedNow, watchedOf, type StaleFlow, type Watched } from "./stale-flows.ts";
+import { ANY_PORT, staleFlows, watchedNow, watchedOf, watchedRange, type StaleFlow, type Watched } from "./stale-flows.ts";
 
 /**
  * Rules of nat decide about the first packet of a flow only. A UDP client that keeps its socket would stay with an endpoint that is gone, or with
@@ -18,8 +18,8 @@ import { staleFlows, watchedNow, watchedOf, type StaleFlow, type Watched } from 
 export interface FlowCleaner {
   /** Forgets stale flows of the frontends that changed; how many kinds of flows there were. */
   afterChange(changes: readonly FrontendChange[], signal: AbortSignal): Promise<number>;
-  /** The same for all that there are: after a start, when nobody knows what changed meanwhile. */
-  afterSync(frontends: Iterable<Frontend>, signal: AbortSignal): Promise<number>;
+  /** The same for all that there are, and for what is at no frontend of the service ranges: nobody knows what changed meanwhile. */
+  afterSync(table: ForwardingTable, signal: AbortSignal): Promise<number>;
 }
 
 export interface FlowRetry {
@@ -69,7 +69,7 @@ export function openFlowCleaner(options: FlowCleanerDeps): FlowCleaner & FlowRet
       const surroundings = { hostIps, isFrontend: (place: string) => known.has(place) };
       const stale = staleFlows(await listFlows(deps, watched, signal), watched, surroundings);
       const left = await forget(deps, stale, signal);
-      owed.done(watched, new Set(left.map(({ port }) => port)));
+      owed.done(watched, new Set(left.flatMap(({ port }) => [port, ANY_PORT])));
       if (left.length > 0) log.warn({ kindsOfFlows: left.length }, LEFT);
       return stale.length;
     } catch (cause) {
@@ -95,12 +95,16 @@ export function openFlowCleaner(options: FlowCleanerDeps): FlowCleaner & FlowRet
       await tool.need(known.size > 0, signal);
       return clean(ours.flatMap(watchedOf), signal);
     },
-    async afterSync(frontends, signal) {
-      const now = new Map(Array.from(frontends).flatMap((one) => (isOurs(one) ? [[placeOf(one), one] as const] : [])));
+    async afterSync({ host, services }, signal) {
+      const ours = frontendsOf(services.values(), family).filter(isOurs);
+      const now = new Map(ours.map((one) => [placeOf(one), one]));
       const gone = [...known].flatMap(([place, previous]) => (now.has(place) ? [] : watchedOf({ previous, next: undefined })));
       known = now;
       await tool.need(known.size > 0, signal);
-      return clean([...gone, ...Array.from(now.values(), watchedNow)], signal);
+      // Whoever has no UDP services needs no tool for those that he may have had.
+      const ranges =
+        known.size > 0 || (await tools.has(TOOL)) ? host.serviceCidrs.filter((cidr) => parseCidr(cidr)?.family === family) : [];
+      return clean([...gone, ...ours.map(watchedNow), ...ranges.map(watchedRange)], signal);
     },
     async retry(signal) {
       await clean(dueNow(), signal);
@@ -162,7 +166,7 @@ type Tools = Pick<FlowCleanerDeps, "tools" | "family">;
 async function listFlows({ tools, family }: Tools, watched: readonly Watched[], signal: AbortSignal): Promise<string> {
   const [only] = watched;
   const address = only && only.address !== "" ? ["--orig-dst", only.address] : [];
-  const narrow = watched.length === 1 && only ? [...address, "--orig-port-dst", String(only.port)] : [];
+  const narrow = watched.length === 1 && only && only.port !== ANY_PORT ? [...address, "--orig-port-dst", String(only.port)] : [];
   const { stdout } = await tools.run(TOOL, ["-L", ...udpOf(family), ...narrow], { signal, accept: [1], timeoutMs: TIMEOUT_MS });
   return stdout;
 }

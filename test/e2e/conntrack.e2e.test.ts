@@ -4,7 +4,7 @@ import { openFlowCleaner } from "#agent/dataplane/conntrack.ts";
 import { openKernelTools } from "#agent/dataplane/exec.ts";
 import type { IpFamily } from "#proto/ip.ts";
 import { createFleet, type Fleet, type Host } from "#test/fleet/fleet.ts";
-import { aBackend, aFrontend } from "#test/tables.ts";
+import { aBackend, aCompiled, aFrontend, aHostTable, aTable } from "#test/tables.ts";
 
 /** The cleaner of stale UDP flows and the kernel's own table; the rules are written by hand, so that no driver has a part in it. */
 
@@ -126,6 +126,20 @@ describe.for(families)("$family", (of) => {
     await remember(vip, 53, vip, 53);
     expect(await flows.afterChange([{ previous: udp({}, end), next: undefined }], signal)).toBe(1);
     expect(await remembered()).toEqual([`${vip}:53 ${vip}`]);
+  });
+
+  test("after a start, what is translated in the service ranges by no service of now is forgotten, and nothing of others", async () => {
+    await forgetAll();
+    const [gone, stays] = ends;
+    await remember(vip, 53, stays, 5353);
+    await remember(vip, 54, gone, 5353);
+    await remember(vip, 55, vip, 55);
+    await remember(balancer, 53, gone, 5353);
+    const { flows, warnings } = cleanerOf(family);
+    const hostTable = aHostTable({ serviceCidrs: ["10.96.0.0/16", "fd10::/112"] });
+    expect(await flows.afterSync(aTable([aCompiled([udp({}, stays)])], hostTable), signal)).toBe(1);
+    expect(warnings).toEqual([]);
+    expect(await remembered()).toEqual([`${vip}:53 ${stays}`, `${vip}:55 ${vip}`, `${balancer}:53 ${gone}`].toSorted());
   });
 
   test("a client that keeps its socket gets the new endpoint through a node port, once the old one is gone", async () => {

@@ -292,7 +292,7 @@ describe.for(["nft", "legacy"] as const)("iptables-%s", (kind) => {
       await client.waitForLine(/^c /);
     });
 
-    test("after a restart, flows to endpoints that went meanwhile move too", async () => {
+    test("after a restart, flows to endpoints that went meanwhile move too, and those of a service that went end", async () => {
       await driverOn(a, kind).driver.sync(tableOf([log([b])]), signal);
       await using client = await a.spawn("node", [
         "test/fleet/udp-ask.ts",
@@ -307,6 +307,8 @@ describe.for(["nft", "legacy"] as const)("iptables-%s", (kind) => {
       await client.waitForLine(/^b /);
       await driverOn(a, kind).driver.sync(tableOf([log([c])]), signal);
       await client.waitForLine(/^c /);
+      await driverOn(a, kind).driver.sync(tableOf([]), signal);
+      await client.waitForLine(/^ECONNREFUSED/);
     });
   });
 

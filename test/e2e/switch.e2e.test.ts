@@ -85,6 +85,20 @@ test("an agent that is started in another mode takes over without a refused conn
   await agent.stop();
   agent = await start(TOUR.at(-1) ?? "");
   expect((await restarts.stop()).failures).toEqual({});
+
+  // A service over UDP goes while no agent runs: whoever keeps asking gets nobody's answer once another mode has taken over.
+  const log = await h1.spawn("node", ["test/fleet/udp-echo.ts", "--id", "log", "--listen", `${h1.ip}:5353`]);
+  await log.waitForLine(/^listening/);
+  const overUdp = [{ protocol: "UDP", port: 53, targetPort: 5353 }];
+  await api.create(servicesPath, aService("log", { clusterIP: "10.96.0.51", ports: overUdp }));
+  const asking = ["--to", "10.96.0.51:53", ...["--count", "2000", "--same-socket", "--every-ms", "10", "--timeout-ms", "200"]];
+  const client = await h2.spawn("node", ["test/fleet/udp-ask.ts", ...asking]);
+  await client.waitForLine(/^log /);
+  await agent.stop();
+  expect((await api.call("DELETE", `${servicesPath}/log`)).status).toBe(200);
+  agent = await start("nftables");
+  const asked = (await client.output()).split("\n").length;
+  await waitFor(async () => (await client.output()).split("\n").slice(asked).includes("ECONNREFUSED"), { what: "its end" });
   await agent.stop();
   expect((await h2.run(fairlead, ["agent", "cleanup"])).stdout).toContain("nothing of Fairlead is left");
   expect(await oursOn(h2)).toEqual({ nft: false, iptablesNft: false, iptablesLegacy: false });

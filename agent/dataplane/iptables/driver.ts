@@ -3,7 +3,7 @@ import type { IpFamily } from "#proto/ip.ts";
 import type { ForwardingTable, ServiceChange } from "#agent/compile/table.ts";
 import type { FlowCleaner } from "../conntrack.ts";
 import type { DataplaneDriver, Drift, ProbeResult } from "../driver.ts";
-import { frontendChanges, frontendsOf } from "../frontends.ts";
+import { frontendChanges } from "../frontends.ts";
 import type { DataplaneLog } from "../log.ts";
 import { isTcpLiberal, setSysctls } from "../settings.ts";
 import type { Sysctls } from "../sysctl.ts";
@@ -92,7 +92,7 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
       // Leftovers of a run that used the other kind would translate too; after ours are in place, so that there is always one.
       if ((await looking.promise).length > 0)
         for (const what of await cleanupTables(tools, { ...leftovers, dryRun: false }, signal)) log.info({ what }, "removed leftover");
-      await flows.afterSync(frontendsOf(table.services.values(), family), signal);
+      await flows.afterSync(table, signal);
       inspector ??= openInspector({ tools, procNet: deps.procNet ?? "/proc/net", ...target });
       held = rules;
       lost = [];

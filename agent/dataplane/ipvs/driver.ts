@@ -89,7 +89,7 @@ export function createIpvsDriver(deps: IpvsDriverDeps): DataplaneDriver {
         isLiberal,
       };
       const written = await writer.sync(table, options, signal);
-      await flows.afterSync(frontends, signal);
+      await flows.afterSync(table, signal);
       inspector ??= openInspector({ edge, device, family, kind, procNet });
       held = written;
     },

@@ -2,7 +2,7 @@ import { AppError, describeError } from "#proto/error.ts";
 import type { ForwardingTable, ServiceChange } from "#agent/compile/table.ts";
 import type { IpFamily } from "#proto/ip.ts";
 import type { DataplaneDriver, Drift, DriverDeps, ProbeResult } from "../driver.ts";
-import { frontendChanges, frontendsOf } from "../frontends.ts";
+import { frontendChanges } from "../frontends.ts";
 import { openPassage } from "../iptables/passage.ts";
 import { check, deleteTable, findExisting, hasTable, isInstalled, openWriter, type NftTools, type Writer } from "./apply.ts";
 import { isTcpLiberal, setSysctls } from "../settings.ts";
@@ -84,7 +84,7 @@ export function createNftablesDriver(deps: NftablesDriverDeps): DataplaneDriver 
         return replace(NOTHING);
       });
       await passage.sync(table, signal);
-      await flows.afterSync(frontendsOf(table.services.values(), family), signal);
+      await flows.afterSync(table, signal);
       held = next;
     },
 
