@@ -46,9 +46,9 @@ export function answerQuery(query: Query, view: ZoneView, random: () => number):
     const lasts = isPointing || query.type === TYPE.SOA ? "zone" : "name";
     return answered({ ...equals(set, random, lasts), additional: isPointing ? addressesOf(set.targets, view) : NONE });
   }
-  const soa = (): readonly Buffer[] => [soaRecord(view.soa(home === 0 ? query.key : query.key.slice(home)), home)];
+  const soa = (): readonly Buffer[] => [soaRecord(view.soa(query.key.slice(home)), home)];
   const alias = view.recordsOf(query.key, TYPE.CNAME);
-  if (alias) return followAlias(query, alias, view, soa, random);
+  if (alias) return followAlias(query, home, alias, view, random);
   if (!view.exists(query.key)) return negative(view, soa);
   if (query.type === TYPE.ANY) return answered({ ...EMPTY, answers: [anyRefusal] });
   return answered({ ...EMPTY, authority: soa(), lasts: "zone" });
@@ -66,17 +66,21 @@ function negative(view: ZoneView, soa: () => readonly Buffer[], answers: readonl
 }
 
 /** CNAME first, then what it leads to, for the types that clients follow it for. */
-function followAlias(query: Query, first: RecordSet, view: ZoneView, soa: () => readonly Buffer[], random: () => number): Outcome {
+function followAlias(query: Query, home: number, first: RecordSet, view: ZoneView, random: () => number): Outcome {
   const aliases: Buffer[] = [...first.asked];
   if (query.type !== TYPE.A && query.type !== TYPE.AAAA) return answered({ ...EMPTY, answers: aliases, lasts: "name" });
   let next = first.targets[0];
   for (let i = 1; next !== undefined && i <= MAX_ALIASES; i++) {
     const key: NameKey = next;
-    if (view.zoneOf(key, labelsOf(key)) === undefined) return { kind: "follow", aliases, target: wireOfKey(key) };
+    const zoneAt = view.zoneOf(key, labelsOf(key));
+    if (zoneAt === undefined) return { kind: "follow", aliases, target: wireOfKey(key) };
     const set = view.recordsOf(key, query.type);
     if (set) return answered({ ...EMPTY, answers: [...aliases, ...arranged(set.named, set.order, random)] });
     const alias = view.recordsOf(key, TYPE.CNAME);
-    if (!alias) return view.exists(key) ? answered({ ...EMPTY, answers: aliases, authority: soa() }) : negative(view, soa, aliases);
+    if (!alias) {
+      const soa = (): readonly Buffer[] => soaOfChain(key.slice(zoneAt), query, home, view);
+      return view.exists(key) ? answered({ ...EMPTY, answers: aliases, authority: soa() }) : negative(view, soa, aliases);
+    }
     aliases.push(...alias.named);
     next = alias.targets[0];
   }
@@ -85,6 +89,12 @@ function followAlias(query: Query, first: RecordSet, view: ZoneView, soa: () => 
 
 function addressesOf(targets: readonly NameKey[], view: ZoneView): readonly Buffer[] {
   return targets.flatMap((key) => [...(view.recordsOf(key, TYPE.A)?.named ?? NONE), ...(view.recordsOf(key, TYPE.AAAA)?.named ?? NONE)]);
+}
+
+/** Of the zone in which the chain ends, which may be another one of ours than the question's. */
+function soaOfChain(apex: NameKey, query: Query, home: number, view: ZoneView): readonly Buffer[] {
+  const soa = view.soa(apex);
+  return [apex === query.key.slice(home) ? soaRecord(soa, home) : Buffer.concat([wireOfKey(apex), soa])];
 }
 
 /** The owner is a pointer into the question, so that it has the question's case. */

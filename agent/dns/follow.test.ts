@@ -30,10 +30,28 @@ test("aliases and addresses are taken out of a reply with their names in full, o
     authority: [SOA("test", 1, 1)],
     additional: [OPT()],
   });
-  const { rcode, records, isCut } = recordsOfReply(reply, question);
-  expect([rcode, isCut, records.length]).toEqual([RCODE.NOERROR, false, 2]);
+  const { rcode, records, authority, isCut } = recordsOfReply(reply, question);
+  expect([rcode, isCut, records.length, authority.length]).toEqual([RCODE.NOERROR, false, 2, 1]);
   expect(records[0]?.subarray(0, 18).equals(wireName("www.example.test"))).toBe(true);
   expect(records[1]?.subarray(-4).join(".")).toBe("192.0.2.1");
+});
+
+test("the SOA of a reply is passed on with its names in full; one that is not whole is not", () => {
+  const soa = Buffer.concat([wireName("ns.example.test"), wireName("host.example.test"), Buffer.alloc(20, 7)]);
+  const owner = Buffer.of(0xc0, HEADER_OCTETS + 4); // example.test of the question
+  const record = (data: Buffer): Buffer => Buffer.concat([owner, Buffer.from("00060001000000090000", "hex").fill(data.length, 9), data]);
+  const read = (data: Buffer, counts: number): readonly Buffer[] => {
+    const reply = Buffer.concat([replyTo(message, { flags: OK | RCODE.NXDOMAIN }), record(data)]);
+    reply.writeUInt16BE(counts, 8);
+    return recordsOfReply(reply, question).authority;
+  };
+  const pointing = Buffer.concat([Buffer.from("\x02ns", "latin1"), owner, Buffer.from("\x04host", "latin1"), owner, Buffer.alloc(20, 7)]);
+  const whole = Buffer.concat([wireName("example.test"), Buffer.from("00060001000000090000", "hex").fill(soa.length, 9), soa]);
+  expect(read(pointing, 1)).toEqual([whole]);
+  expect(read(soa, 1)).toEqual([whole]);
+  expect(read(soa, 2)).toEqual([whole]);
+  expect(read(soa.subarray(0, -1), 1)).toEqual([]);
+  expect(read(Buffer.concat([soa, Buffer.of(0)]), 1)).toEqual([]);
 });
 
 test("a chain that ends with an alias says where it leads, one that ends with an address does not", () => {
@@ -52,6 +70,7 @@ test.for([
   expect(recordsOfReply(replyTo(message, { flags }), question)).toEqual({
     rcode,
     records: [],
+    authority: [],
     openEnd: undefined,
     isCut,
     ede: undefined,

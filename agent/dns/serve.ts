@@ -75,10 +75,12 @@ export function createMessageHandler({ zone, wires, others, sources, counts, ans
   /** CNAME first, then what the upstream knows of its target. */
   const follow = (query: Query, { aliases, target }: Outcome & { kind: "follow" }, transport: Transport, reply: Reply): void => {
     const asked = questionFor(target, query);
-    const write = ({ rcode: said, records, openEnd, isCut, ede }: Followed): void => {
+    const write = ({ rcode: said, records, authority: soa, openEnd, isCut, ede }: Followed): void => {
       const own = openEnd === undefined ? undefined : zone.recordsOf(openEnd, query.type)?.named; // a chain that leads back to us
-      const [rcode, answers] = own ? [RCODE.NOERROR, [...aliases, ...records, ...own]] : [said, [...aliases, ...records]];
-      const message = writeReply(query, { rcode, answers, authority: [], additional: [] }, transport, "relayed");
+      const answers = [...aliases, ...records, ...(own ?? [])];
+      const [rcode, authority] = own ? [RCODE.NOERROR, []] : [said, soa];
+      // AA is about the question's own name (RFC 1035, 4.1.1), and the alias there is ours.
+      const message = writeReply(query, { rcode, answers, authority, additional: [] }, transport);
       if (isCut) message.writeUInt16BE(message.readUInt16BE(2) | FLAG.TC, 2);
       reply(own || ede === undefined ? message : withExtendedError(message, ede, query, transport));
     };

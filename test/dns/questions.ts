@@ -160,7 +160,8 @@ const aliases: readonly Row[] = [
   ["an alias to nothing", "nowhere.default.svc A", `NXDOMAIN CNAME missing.default.svc.${Z} | ${Z}`],
   ["an alias to elsewhere", "outside.default.svc A", "NOERROR CNAME www.upstream.test A 198.51.100.7"],
   ["its alias alone", "outside.default.svc CNAME", "NOERROR CNAME www.upstream.test"],
-  ["an alias to what is not there, elsewhere", "gone.default.svc A", "NXDOMAIN CNAME nope.upstream.test"],
+  ["an alias to what is not there, elsewhere", "gone.default.svc A", "NXDOMAIN CNAME nope.upstream.test | upstream.test"],
+  ["its other family elsewhere", "outside.default.svc AAAA", "NOERROR CNAME www.upstream.test | upstream.test"],
 ];
 
 const beyond: readonly Row[] = [
@@ -177,6 +178,8 @@ const beyond: readonly Row[] = [
   ["its port", "_dns._udp.web.default.svc.corp.example. SRV", "NOERROR SRV 0 100 53 web.default.svc.corp.example + A 10.96.1.1"],
   ["an endpoint", "db-0.db.default.svc.corp.example. A", "NOERROR A 192.168.56.31"],
   ["an alias keeps its target", "inside.default.svc.corp.example. A", `NOERROR CNAME ${web} A 10.96.1.1`],
+  ["whose zone says what there is not", "inside.default.svc.corp.example. AAAA", `NOERROR CNAME ${web} | ${Z}`],
+  ["and that it is not there", "nowhere.default.svc.corp.example. A", `NXDOMAIN CNAME missing.default.svc.${Z} | ${Z}`],
   ["no such service", "nope.default.svc.corp.example. A", "NXDOMAIN | corp.example"],
   ["the schema's version", "dns-version.corp.example. TXT", 'NOERROR TXT "1.1.0" 28800'],
   ["a host", "h1.node.corp.example. A", "NOERROR A 192.168.56.1"],

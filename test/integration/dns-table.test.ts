@@ -84,7 +84,7 @@ describe.for(Object.entries(questions))("%s", ([, rows]) => {
 });
 
 function isElsewhere(question: string): boolean {
-  return /(^|\.)(upstream\.test|local|arpa)\. |^(outside|gone)\./.test(question);
+  return /\.upstream\.test\. |(^|\.)local\. /.test(question) && !/(^|\.)cluster\.local\. /.test(question);
 }
 
 describe("the protocol", () => {
