@@ -45,10 +45,7 @@ export function readQuery(message: Buffer): Reading {
   const flags = message.readUInt16BE(2);
   if ((flags & FLAG.QR) !== 0) return { kind: "drop", reason: "response" };
   const id = message.readUInt16BE(0);
-  const refuse = (rcode: Rcode, question?: Buffer, edns?: Edns): Reading => ({
-    kind: "refuse",
-    refusal: { id, flags, rcode, question, edns },
-  });
+  const refuse = (rcode: Rcode): Reading => ({ kind: "refuse", refusal: { id, flags, rcode, ...readableParts(message) } });
 
   if ((flags & OPCODE_MASK) !== 0) return refuse(RCODE.NOTIMP);
   const hasOneQuestion = message.readUInt16BE(4) === 1 && message.readUInt16BE(6) === 0 && message.readUInt16BE(8) === 0;
@@ -59,11 +56,11 @@ export function readQuery(message: Buffer): Reading {
   if (end + 4 > message.length) return refuse(RCODE.FORMERR);
   const question = message.subarray(HEADER_OCTETS, end + 4);
   const opt = readAdditionals(message, end + 4, message.readUInt16BE(10));
-  if (opt === "malformed") return refuse(RCODE.FORMERR, question);
-  if (opt !== undefined && opt.version !== 0) return refuse(RCODE.BADVERS, question, opt);
+  if (opt === "malformed") return refuse(RCODE.FORMERR);
+  if (opt !== undefined && opt.version !== 0) return refuse(RCODE.BADVERS);
 
   const type = message.readUInt16BE(end);
-  if (message.readUInt16BE(end + 2) !== CLASS_IN || type === TYPE.AXFR || type === TYPE.IXFR) return refuse(RCODE.REFUSED, question, opt);
+  if (message.readUInt16BE(end + 2) !== CLASS_IN || type === TYPE.AXFR || type === TYPE.IXFR) return refuse(RCODE.REFUSED);
   const key = foldCase(message.toString("latin1", HEADER_OCTETS, end));
   return { kind: "query", query: { message, id, flags, question, key, labels: labels.starts, type, edns: opt } };
 }
@@ -98,6 +95,30 @@ function readAdditionals(message: Buffer, start: number, count: number): (Edns &
     at = fixed + RECORD_FIXED_OCTETS + message.readUInt16BE(fixed + 8);
   }
   return at === message.length ? opt : "malformed";
+}
+
+/**
+ * What a refusal repeats, as far as it can be read in a message that may be wrong anywhere: the question where there is one, and the first OPT, in
+ * whichever section. Linear in the message's length, whatever its counts say: each record takes octets.
+ */
+function readableParts(message: Buffer): Pick<Refusal, "question" | "edns"> {
+  const [questions, ...records] = [4, 6, 8, 10].map((at) => message.readUInt16BE(at));
+  const end = readLabels(message)?.end;
+  const question = questions === 1 && end !== undefined && end + 4 <= message.length ? message.subarray(HEADER_OCTETS, end + 4) : undefined;
+  let at = HEADER_OCTETS;
+  for (let left = questions ?? 0; left > 0; left--) {
+    const fixed = skipName(message, at);
+    if (fixed === undefined) return { question, edns: undefined };
+    at = fixed + 4;
+  }
+  for (let left = records.reduce((sum, count) => sum + count, 0); left > 0; left--) {
+    const fixed = skipName(message, at);
+    if (fixed === undefined || fixed + RECORD_FIXED_OCTETS > message.length) break;
+    if (message[at] === 0 && message.readUInt16BE(fixed) === TYPE.OPT)
+      return { question, edns: { udpOctets: message.readUInt16BE(fixed + 2) } };
+    at = fixed + RECORD_FIXED_OCTETS + message.readUInt16BE(fixed + 8);
+  }
+  return { question, edns: undefined };
 }
 
 /** The offset behind a name, which a pointer ends. */

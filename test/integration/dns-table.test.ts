@@ -97,8 +97,8 @@ describe("the protocol", () => {
 });
 
 function read(reply: Buffer) {
-  const { id, flags, text, answers, hasOpt } = decodeReply(reply);
-  return `${id} ${flags} ${text.replace(/( A \S+)+/, ` A×${answers}`)}${hasOpt ? " OPT" : ""} ${reply.length <= 512 ? "≤512" : reply.length <= 1232 ? "≤1232" : ">1232"}`;
+  const { id, flags, text, answers, hasOpt, questions: repeated } = decodeReply(reply);
+  return `${id} ${flags} ${text.replace(/( A \S+)+/, ` A×${answers}`)}${hasOpt ? " OPT" : ""}${repeated.length === 0 ? " no question" : ""} ${reply.length <= 512 ? "≤512" : reply.length <= 1232 ? "≤1232" : ">1232"}`;
 }
 
 test("the table has at least 120 questions", () => {
