@@ -125,7 +125,7 @@ export async function hasTraces(
 ): Promise<boolean> {
   switch (mode) {
     case "iptables":
-      return hasList(procNet, wordsOf(family).list);
+      return (await hasList(procNet, wordsOf(family).list)) || hasList(procNet, wordsOf(family, "beside").list);
     case "ipvs":
       return hasIpvsDevice(procNet);
     case "nftables": {

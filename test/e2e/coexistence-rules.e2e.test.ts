@@ -71,6 +71,35 @@ test("a host with rules in both kinds of iptables is warned about, served, and i
   expect(await rulesOn(host, "foreign")).toBe(rulesBefore);
 });
 
+test.for([
+  ["nft", "legacy"],
+  ["legacy", "nft"],
+] as const)(
+  "where ours are in iptables-%s, what iptables-%s drops does not stop connections of services, also when it comes later",
+  async ([kind, other]) => {
+    await using fleet = await createFleet({ hosts: 2, containersPerHost: 1, backend: kind });
+    const [host, remote] = fleet.hosts;
+    const container = fleet.host("h1c1");
+    await serveHttp(remote, "h2");
+    const dataplane = `iptables-${kind}`;
+    const neighbourhood = await openNeighbourhood({ host, server: remote, agentFlags: ["--dataplane", dataplane] });
+    const vip = await neighbourhood.serve("web", { ip: remote.ip, port: 8080, node: "h2" });
+    await untilAnswered(neighbourhood, container, { to: vip, by: "h2" });
+
+    await host.run(`iptables-${other}`, ["-P", "FORWARD", "DROP"]);
+    const foreign = await rulesOn(host, "foreign");
+    expect(await neighbourhood.reach(container, `${remote.ip}:8080`)).not.toBe("h2"); // which is not ours
+    await untilAnswered(neighbourhood, container, { to: vip, by: "h2" });
+    const later = await neighbourhood.serve("later", { ip: remote.ip, port: 8080, node: "h2" });
+    await untilAnswered(neighbourhood, container, { to: later, by: "h2" });
+    expect(await neighbourhood.reach(container, `${remote.ip}:8080`)).not.toBe("h2");
+    expect(await rulesOn(host, "foreign")).toBe(foreign);
+    await neighbourhood.agent.stop();
+    await host.run(fairlead, ["agent", "cleanup"]);
+    expect(await rulesOn(host, "all")).not.toContain("FL");
+  },
+);
+
 /** A cable that is called as the VPN's device. */
 async function joinTailnet(host: Host, client: Host): Promise<void> {
   const pid = client.enter.map((word) => /^--target=(\d+)$/.exec(word)?.[1]).find((found) => found !== undefined) ?? "";

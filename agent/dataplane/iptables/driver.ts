@@ -9,9 +9,11 @@ import { isTcpLiberal, setSysctls } from "../settings.ts";
 import type { Sysctls } from "../sysctl.ts";
 import { list, openRestorer, type IptablesKind, type Restorer, type RestoreTools, type Target } from "./apply.ts";
 import { canaries } from "./canaries.ts";
+import { openPassage, type Passage } from "./passage.ts";
 import { cleanupTables } from "./cleanup.ts";
 import { detectIptables, type IptablesFound } from "./detect.ts";
 import { openInspector, type Inspector } from "./inspect.ts";
+import { isOurJump } from "./listing.ts";
 import { followHealth } from "./health-ports.ts";
 import { applyChanges, planSync, rulesOf, type Rules } from "./plan.ts";
 import { missingParts } from "./probe.ts";
@@ -33,6 +35,7 @@ export interface IptablesDriverDeps {
 export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver {
   const { tools, flows, sysctls, log, family = "IPv4" } = deps;
   const words = wordsOf(family);
+  const besideWords = wordsOf(family, "beside");
   /** What the kernel holds; undefined = unknown. */
   let held: Rules | undefined;
   let found: IptablesFound | undefined;
@@ -41,6 +44,13 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
   /** Seen before an update that would have hidden it. */
   let lost: readonly string[] = [];
   const nextCanary = canaries();
+  /** In the other iptables, where that is installed. */
+  let beside: Passage | undefined;
+
+  const besideOf = ({ kind, installed }: IptablesFound): Passage | undefined => {
+    const other = installed.find((one) => one !== kind);
+    return other && (beside ??= openPassage({ tools, family, log, kind: other, procNet: deps.procNet, of: "beside" }));
+  };
 
   const kindOf = async (signal: AbortSignal): Promise<IptablesFound> => {
     found ??= await detectIptables(tools, family, signal);
@@ -72,7 +82,8 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
 
     async sync(table: ForwardingTable, signal) {
       held = undefined;
-      const { kind, installed } = await kindOf(signal);
+      const found = await kindOf(signal);
+      const { kind, installed } = found;
       const target = { kind, words };
       const writer = restorerOf(kind);
       writer.prepare();
@@ -92,6 +103,10 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
       // Leftovers of a run that used the other kind would translate too; after ours are in place, so that there is always one.
       if ((await looking.promise).length > 0)
         for (const what of await cleanupTables(tools, { ...leftovers, dryRun: false }, signal)) log.info({ what }, "removed leftover");
+      // What stood beside the other kind, when that one was ours.
+      if ([...filter.hooks.values()].flat().some((rule) => isOurJump(besideWords, rule)))
+        await cleanupTables(tools, { kinds: [kind], words: besideWords, dryRun: false }, signal);
+      await besideOf(found)?.hold(table, signal);
       await flows.afterSync(table, signal);
       inspector ??= openInspector({ tools, procNet: deps.procNet ?? "/proc/net", ...target });
       held = rules;
@@ -106,6 +121,7 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
       held = undefined; // until it is known to have been applied
       followHealth(rules.health, changes);
       const text = applyChanges(rules, frontends, nextCanary());
+      await beside?.update(changes, signal);
       if (text !== "") await restorer.restore(text);
       await flows.afterChange(frontends, signal);
       held = rules;
@@ -114,15 +130,22 @@ export function createIptablesDriver(deps: IptablesDriverDeps): DataplaneDriver 
     async verify(signal): Promise<Drift> {
       if (!held || !inspector) return { intact: true };
       const missing = lost.length > 0 ? lost : await inspector.inspect([held.nat, held.filter], signal);
-      return missing.length === 0 ? { intact: true } : { intact: false, missing };
+      return missing.length > 0 ? { intact: false, missing } : ((await beside?.verify(signal)) ?? { intact: true });
     },
 
-    close: () => restorer?.close(),
+    close() {
+      restorer?.close();
+      beside?.close();
+    },
 
     async cleanup({ dryRun }, signal) {
       held = undefined;
-      const installed = (await detectIptables(tools, family, signal))?.installed ?? [];
-      return [...(await cleanupTables(tools, { kinds: installed, words, dryRun }, signal)), ...(await sysctls.restore({ dryRun }))];
+      beside?.close();
+      const kinds = (await detectIptables(tools, family, signal))?.installed ?? [];
+      const removed: string[] = [];
+      for (const writer of ["driver", "beside"] as const)
+        removed.push(...(await cleanupTables(tools, { kinds, words: wordsOf(family, writer), dryRun }, signal)));
+      return [...removed, ...(await sysctls.restore({ dryRun }))];
     },
   };
 }

@@ -26,8 +26,8 @@ export const isOurChain = ({ prefix }: Pick<Words, "prefix">, chain: string): bo
 export const isOurJump = ({ prefix }: Pick<Words, "prefix">, rule: string): boolean =>
   /(?:^| )-[jg] (\S+)$/.exec(rule)?.[1]?.startsWith(prefix) ?? false;
 
-/** Chains of this driver (FL-), of the passage (FLP-) and of IPVS (FLV-). */
-const OF_FAIRLEAD = /^FL[PV]?-/;
+/** Chains of this driver (FL-), of the passages (FLP-, FLB-) and of IPVS (FLV-). */
+const OF_FAIRLEAD = /^FL[BPV]?-/;
 const isForeign = (chain: string, rule: string): boolean =>
   !OF_FAIRLEAD.test(chain) && !OF_FAIRLEAD.test(/(?:^| )-[jg] (\S+)$/.exec(rule)?.[1] ?? "");
 

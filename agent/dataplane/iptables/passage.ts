@@ -21,9 +21,12 @@ import { wordsOf, type Words } from "./words.ts";
 /**
  * For the data planes that do not write iptables themselves: a packet that nftables lets through is still dropped by a rule of iptables (Docker's
  * or ufw's FORWARD and INPUT). This accepts there the connections that went through our frontends, and no others. It does nothing on a host whose
- * filter table is empty and lets everything pass; and looks again with verify, because Docker may start later. Its chains are `FLP-*`.
+ * filter table is empty and lets everything pass; and looks again with verify, because Docker may start later. Its chains are `FLP-*`. Beside our own iptables the other kind has such rules too (`FLB-*`):
+ * both kinds see every packet, and a host may have a firewall in each.
  */
 export interface Passage {
+  /** What there is to let through; costs nothing where nothing was written yet, and the next `verify` brings in what is necessary. */
+  hold(table: ForwardingTable, signal: AbortSignal): Promise<void>;
   sync(table: ForwardingTable, signal: AbortSignal): Promise<void>;
   update(changes: readonly ServiceChange[], signal: AbortSignal): Promise<void>;
   /** Also brings the rules in when they have become necessary; what is missing is put back by `sync`. */
@@ -36,6 +39,8 @@ export interface PassageDeps {
   readonly tools: RestoreTools;
   readonly family: IpFamily;
   readonly log: DataplaneLog;
+  /** Whose connections. */
+  readonly of?: "passage" | "beside";
   /** undefined = each that something of others is in. */
   readonly kind?: IptablesKind | undefined;
   /** Where the kernel shows the lists of xt_recent. */
@@ -48,7 +53,7 @@ export interface PassageDeps {
 
 export function openPassage(deps: PassageDeps): Passage {
   const { tools, family, log, lookEveryMs = 5_000 } = deps;
-  const words = wordsOf(family, "passage");
+  const words = wordsOf(family, deps.of ?? "passage");
   const nextCanary = canaries();
   const written = new Map<IptablesKind, Written>();
   const inspectors = new Map<IptablesKind, Inspector>();
@@ -92,11 +97,21 @@ export function openPassage(deps: PassageDeps): Passage {
     }
   };
 
+  const take = (table: ForwardingTable): void => {
+    host = table.host;
+    services.clear();
+    for (const [key, service] of table.services) follow(key, service);
+  };
+
   return {
+    async hold(table, signal) {
+      take(table);
+      if (written.size > 0) await followNeed("all", signal);
+      else schedule.hurry();
+    },
+
     async sync(table, signal) {
-      host = table.host;
-      services.clear();
-      for (const [key, service] of table.services) follow(key, service);
+      take(table);
       await followNeed("all", signal);
     },
 

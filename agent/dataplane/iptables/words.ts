@@ -5,7 +5,7 @@ export interface Words {
   readonly family: IpFamily;
   readonly program: "iptables" | "ip6tables";
   /** Of our chains. */
-  readonly prefix: "FL-" | "FLP-";
+  readonly prefix: (typeof PREFIXES)[Writer];
   /** Of our lists of xt_recent, which are one name space for both families. */
   readonly list: string;
   /** Bits of an address. */
@@ -16,9 +16,12 @@ export interface Words {
   readonly echoRequest: string;
 }
 
-/** driver: the iptables data plane. passage: what lets the connections of the other data planes through (passage.ts). */
-export function wordsOf(family: IpFamily, of: "driver" | "passage" = "driver"): Words {
-  const prefix = of === "driver" ? "FL-" : "FLP-";
+/** driver: the iptables data plane. passage: what lets the connections of the other data planes through (passage.ts), beside: those of this one, in the other iptables. */
+export type Writer = "driver" | "passage" | "beside";
+const PREFIXES = { driver: "FL-", passage: "FLP-", beside: "FLB-" } as const;
+
+export function wordsOf(family: IpFamily, of: Writer = "driver"): Words {
+  const prefix = PREFIXES[of];
   return { ...FAMILIES[family], family, prefix, list: `${prefix.slice(0, -1)}${family === "IPv6" ? "6" : ""}` };
 }
 
