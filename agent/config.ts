@@ -54,7 +54,7 @@ export function renderKubeconfig({ server, ca = "", token = "" }: Connection, no
   });
 }
 
-/** Usage (exit 2) when this host has not joined. */
+/** Usage (exit 2) when this host has not joined; Forbidden (exit 5) to all but root. */
 export async function readMembership(credentialsFile: string): Promise<Joined> {
   const [{ clusters, users }, membership] = await Promise.all([
     readYaml(credentialsFile, Kubeconfig),
@@ -109,6 +109,7 @@ async function readYaml<Schema extends z.ZodType>(file: string, schema: Schema):
   try {
     text = await readFile(file, "utf8");
   } catch (cause) {
+    if (isForbidden(cause)) throw new AppError("Forbidden", `only root may read ${file}`, { cause, hint: "run it with sudo" });
     throw new AppError("Usage", `this host has not joined a fleet: ${file} cannot be read`, {
       cause,
       hint: "run `fairlead agent join https://SERVER:7443 --token-file FILE` first, as root; `fairlead token create` on the server makes a token",
@@ -124,6 +125,10 @@ async function readYaml<Schema extends z.ZodType>(file: string, schema: Schema):
   const { data, error } = schema.safeParse(read);
   if (error) throw damaged(describeCauses(causesOf(error, withoutValues(read))));
   return data;
+}
+
+function isForbidden(error: unknown): boolean {
+  return error instanceof Error && "code" in error && (error.code === "EACCES" || error.code === "EPERM");
 }
 
 /** For messages: the shape alone. What stands in a credential is said nowhere. */

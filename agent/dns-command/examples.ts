@@ -2,18 +2,20 @@
 
 export const DNS_EXAMPLES = `
 Examples:
-  fairlead dns install --dry-run                   # what would be done on this host
+  sudo fairlead dns install --dry-run              # what would be done on this host
   sudo fairlead dns install                        # where systemd-resolved runs: no file is edited
   sudo fairlead dns install --write                # elsewhere: after reading what it prints without
-  fairlead dns status                              # who answers what
-  fairlead dns lookup web.default.svc.cluster.local
-  fairlead dns containers                          # lines for daemon.json and Compose
+  sudo fairlead dns status                         # who answers what
+  sudo fairlead dns lookup web.default.svc.cluster.local
+  sudo fairlead dns containers                     # lines for daemon.json and Compose
   sudo fairlead dns uninstall                      # as it was before, byte for byte
+
+With sudo throughout: what this host agreed with its fleet lies beside its credential, which only root may read. Exit code 5: you may not.
 `;
 
 export const INSTALL_EXAMPLES = `
 Examples:
-  fairlead dns install --dry-run
+  sudo fairlead dns install --dry-run
   sudo fairlead dns install
   sudo fairlead dns install --write
 
@@ -24,8 +26,8 @@ ends, and at each boot until it answers, a plain /etc/resolv.conf is the host's 
 
 export const STATUS_EXAMPLES = `
 Examples:
-  fairlead dns status
-  fairlead dns status -o json
+  sudo fairlead dns status
+  sudo fairlead dns status -o json
 
 Exit code 0: the programs of this host find the fleet's names; 1: they do not, and the output says why.
 `;
@@ -38,18 +40,18 @@ Examples:
 
 export const CONTAINERS_EXAMPLES = `
 Examples:
-  fairlead dns containers
-  fairlead dns containers --namespace shop    # "cart" finds cart.shop.svc…, "web.default" still the other
-  fairlead dns containers -o json
+  sudo fairlead dns containers
+  sudo fairlead dns containers --namespace shop    # "cart" finds cart.shop.svc…, "web.default" still the other
+  sudo fairlead dns containers -o json
 `;
 
 export const LOOKUP_EXAMPLES = `
 Examples:
-  fairlead dns lookup web.default.svc.cluster.local
-  fairlead dns lookup _http._tcp.web.default.svc.cluster.local --type SRV --trace
-  fairlead dns lookup 10.96.0.50                # whose address is it?
-  fairlead dns lookup www.example.com           # who is asked?
-  fairlead dns lookup web.default.svc.cluster.local --node vm-2 -o json
+  sudo fairlead dns lookup web.default.svc.cluster.local
+  sudo fairlead dns lookup _http._tcp.web.default.svc.cluster.local --type SRV --trace
+  sudo fairlead dns lookup 10.96.0.50                # whose address is it?
+  sudo fairlead dns lookup www.example.com           # who is asked?
+  sudo fairlead dns lookup web.default.svc.cluster.local --node vm-2 -o json
 
 Exit code 0: there are records; 3: there is no such name or record; 7: nobody answered.
 `;

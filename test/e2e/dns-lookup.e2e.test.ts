@@ -60,6 +60,21 @@ test("lookup asks another node's agent where it lets the fleet ask, and says how
   await waitFor(async () => /_dropped_total\{reason="stranger"\} 1$/m.test(await metrics()), { what: "the stranger to be counted" });
 });
 
+test("who is not root is told to use sudo, and not that this host is in no fleet", async () => {
+  await using fleet = await createFleet({ hosts: 1 });
+  const [host] = fleet.hosts;
+  await host.run("mkdir", ["-p", "/etc/fairlead"]);
+  for (const file of ["node.yaml", "agent.yaml"]) await host.run("install", ["-m", "600", "/dev/null", `/etc/fairlead/${file}`]);
+  for (const args of [["status"], ["lookup", WEB.name], ["install", "--dry-run"], ["containers"]]) {
+    const nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups", fairlead, "dns", ...args];
+    const { exitCode, stderr } = await host.run("setpriv", nobody, { reject: false });
+    expect({ exitCode, stderr }).toEqual({
+      exitCode: 5,
+      stderr: expect.stringMatching(/only root may read \/etc\/fairlead\/\w+\.yaml[^]*run it with sudo/) as unknown,
+    });
+  }
+});
+
 test("completion knows the commands of `fairlead dns`", async () => {
   await using fleet = await createFleet({ hosts: 1 });
   const { stdout } = await fleet.hosts[0].run(fairlead, ["dns", "--help"]);
