@@ -3,12 +3,15 @@ import { join } from "node:path";
 import type { KernelTools } from "#agent/dataplane/exec.ts";
 import { isAppError } from "#proto/error.ts";
 import { RESOLV_CONF_FILE } from "./file.ts";
+import { MARK_PATTERN } from "./resolv-conf.ts";
 
 /**
  * A boot always begins with the host's own file, and the agent takes it again when it answers: so nothing has to find out whether an agent will run. A unit
  * that needs neither us nor Node, and is ordered against no resolver (systemd-resolved is before sysinit.target: a cycle would drop it silently).
  */
 export const BOOT_UNIT = "fairlead-resolv-conf.service";
+/** Where anybody can write at that time. */
+const DRAFT = "/run/fairlead-resolv-conf";
 const UNIT_FILE = `/etc/systemd/system/${BOOT_UNIT}`;
 
 export interface BootFiles {
@@ -18,9 +21,15 @@ export interface BootFiles {
   readonly copy: string;
 }
 
-/** Pure. Without variables: systemd would put in its own. */
+/**
+ * Pure. Ours is known by its first line: where somebody has added another, it still names nobody but an agent that is not there yet, and what was added stays
+ * beside the original. Without variables: systemd would put in its own.
+ */
 export function renderBootUnit({ oursFile, backup, copy }: BootFiles): string {
-  const putBack = `if test -f ${backup}; then cat ${backup} >${RESOLV_CONF_FILE}; elif test -f ${copy}; then cat ${copy} >${RESOLV_CONF_FILE}; fi`;
+  const isOurs = `head -n 1 ${RESOLV_CONF_FILE} | grep -q "${MARK_PATTERN}"`;
+  const original = (saved: string): string =>
+    `{ grep -vxFf ${oursFile} ${RESOLV_CONF_FILE}; cat ${saved}; } >${DRAFT} && cat ${DRAFT} >${RESOLV_CONF_FILE}; rm -f ${DRAFT}`;
+  const putBack = `if test -f ${backup}; then ${original(backup)}; elif test -f ${copy}; then ${original(copy)}; fi`;
   return `# Made by \`fairlead dns install --write\`; \`fairlead dns uninstall\` removes it.
 [Unit]
 Description=The host's own ${RESOLV_CONF_FILE}, until Fairlead's agent answers for it again
@@ -32,7 +41,7 @@ ConditionPathExists=|${copy}
 
 [Service]
 Type=oneshot
-ExecStart=/bin/sh -c 'if cmp -s ${oursFile} ${RESOLV_CONF_FILE}; then ${putBack}; fi'
+ExecStart=/bin/sh -c 'if ${isOurs}; then ${putBack}; fi'
 
 [Install]
 WantedBy=sysinit.target

@@ -5,6 +5,8 @@ import { parseResolvConf } from "#agent/dns/upstreams.ts";
 /** Texts of /etc/resolv.conf. Pure. */
 
 const MARK = "# Made by `fairlead dns install`; `fairlead dns uninstall` puts back what stood here before.";
+/** Its beginning, for `grep`: in a shell's string there is no backtick. */
+export const MARK_PATTERN = `^${MARK.slice(0, MARK.indexOf(";") + 1).replaceAll("`", ".")}`;
 /** What else such a file can say, and what stays as the host had it. */
 const KEPT = /^\s*(search|domain|options|sortlist)\s/;
 
