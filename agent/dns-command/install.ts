@@ -4,6 +4,7 @@ import { installResolver, uninstallResolver, WORDS } from "#agent/host-resolver/
 import { localDomainHint } from "#agent/host-resolver/local-domain.ts";
 import { planInstall } from "#agent/host-resolver/plan.ts";
 import { containerSettings, renderDocker } from "#agent/host-resolver/docker.ts";
+import { searchDomains } from "#agent/host-resolver/resolv-conf.ts";
 import { addressAsked, openRecords } from "#agent/host-resolver/record.ts";
 import { openKernelTools } from "#agent/dataplane/exec.ts";
 import { askAsPrograms, askServer, type HostAsked } from "./ask.ts";
@@ -61,13 +62,14 @@ async function proveResolved({ tools, settings }: ThisHost, print: Print): Promi
   print(
     isRight
       ? `checked: ${by} says ${addresses.join(", ")}\n`
-      : `not yet: ${by} says ${why ?? addresses.join(", ")}; \`fairlead dns status\` says more\n`,
+      : `not yet: ${by} says ${why ?? addresses.join(", ")}; \`sudo fairlead dns status\` says more\n`,
   );
   return isRight ? 0 : 1;
 }
 
 function printDocker({ facts, settings }: ThisHost, print: Print): void {
-  if (facts.hasDocker) print(`Docker is here: \`fairlead dns containers\` prints what its containers need to ask ${settings.server}\n`);
+  if (facts.hasDocker)
+    print(`Docker is here: \`sudo fairlead dns containers\` prints what its containers need to ask ${settings.server}\n`);
 }
 
 /** Also where the host has left its fleet. */
@@ -89,8 +91,8 @@ export async function containers(
   { kubeconfig, namespace, output }: { readonly kubeconfig: string; readonly namespace: string; readonly output: "text" | "json" },
   print: Print,
 ): Promise<number> {
-  const { settings } = await lookAtThisHost(kubeconfig);
-  const dns = { server: settings.server, domain: settings.domain, namespace };
+  const { settings, facts } = await lookAtThisHost(kubeconfig);
+  const dns = { server: settings.server, domain: settings.domain, namespace, hostSearch: searchDomains(facts.resolvConf.text) };
   print(output === "json" ? `${JSON.stringify(containerSettings(dns), undefined, 2)}\n` : renderDocker(dns));
   return 0;
 }

@@ -72,7 +72,7 @@ async function lookupElsewhere({ name, type, node, local }: Elsewhere): Promise<
   const [why, asked] = await Promise.all([
     explained({ address, port: local.port }, name).catch(
       (error: unknown) =>
-        `${describeError(error)}: its agent lets only its own host ask (start it with --healthz-listen ${address}:${local.port}, or ask there: ssh ${node} fairlead dns lookup ${name})`,
+        `${describeError(error)}: its agent lets only its own host ask (start it with --healthz-listen ${address}:${local.port}, or ask there: ssh ${node} sudo fairlead dns lookup ${name})`,
     ),
     askServer({ address, port: 53 }, name, type),
   ]);

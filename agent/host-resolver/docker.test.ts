@@ -2,8 +2,8 @@ import { expect, test } from "vitest";
 import { parse } from "yaml";
 import { renderCompose, renderDaemonJson, renderRunFlags } from "./docker.ts";
 
-const dns = { server: "10.96.0.10", domain: "cluster.local", namespace: "shop" };
-const search = ["shop.svc.cluster.local", "svc.cluster.local", "cluster.local"];
+const dns = { server: "10.96.0.10", domain: "cluster.local", namespace: "shop", hostSearch: ["lab.example", "cluster.local"] };
+const search = ["shop.svc.cluster.local", "svc.cluster.local", "cluster.local", "lab.example"];
 
 test("the members of daemon.json are those that Docker reads", () => {
   expect(JSON.parse(renderDaemonJson(dns))).toEqual({ dns: ["10.96.0.10"], "dns-search": search, "dns-opts": ["ndots:2"] });
@@ -15,6 +15,6 @@ test("the lines for Compose are its own keys", () => {
 
 test("the flags of docker run say the same", () => {
   expect(renderRunFlags(dns)).toBe(
-    "--dns 10.96.0.10 --dns-search shop.svc.cluster.local --dns-search svc.cluster.local --dns-search cluster.local --dns-option ndots:2",
+    "--dns 10.96.0.10 --dns-search shop.svc.cluster.local --dns-search svc.cluster.local --dns-search cluster.local --dns-search lab.example --dns-option ndots:2",
   );
 });

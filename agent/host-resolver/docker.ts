@@ -1,11 +1,13 @@
 /** What Docker is told so that its containers ask us. Pure texts. */
 
 export interface ContainerDns {
-  /** The DNS service's virtual IP: every host has it, so one text serves a whole fleet. */
+  /** The DNS service's virtual IP: every host has it, so one text serves all hosts that have the same search list. */
   readonly server: string;
   readonly domain: string;
   /** Whose names need no namespace. */
   readonly namespace: string;
+  /** The search list of the host, which a container would have without ours. */
+  readonly hostSearch: readonly string[];
 }
 
 /**
@@ -14,8 +16,8 @@ export interface ContainerDns {
  */
 export const NDOTS = 2;
 
-export function searchList({ domain, namespace }: Pick<ContainerDns, "domain" | "namespace">): readonly string[] {
-  return [`${namespace}.svc.${domain}`, `svc.${domain}`, domain];
+export function searchList({ domain, namespace, hostSearch }: Omit<ContainerDns, "server">): readonly string[] {
+  return [...new Set([`${namespace}.svc.${domain}`, `svc.${domain}`, domain, ...hostSearch])];
 }
 
 export function containerSettings(dns: ContainerDns): {

@@ -2,6 +2,7 @@ import type { StubDomain } from "#agent/dns/stub-domains.ts";
 import { parseResolvConf } from "#agent/dns/upstreams.ts";
 import type { ResolverKind } from "./facts.ts";
 import type { LinkSettings } from "./link.ts";
+import { searchDomains } from "./resolv-conf.ts";
 
 export interface LocalDomainFacts {
   readonly kind: ResolverKind;
@@ -22,11 +23,6 @@ export function localDomainHint({ kind, text, settings, stubs }: LocalDomainFact
   if (lost === undefined) return undefined;
   const server = parseResolvConf(text).find((address) => !/^127\.|^::1$/.test(address)) ?? "ADDRESS";
   return `names below ${lost} will be asked of nobody, because *.local is left to multicast DNS; if your network serves them, start the agent with --dns-stub local=${server}`;
-}
-
-function searchDomains(text: string): readonly string[] {
-  const lines = text.split("\n").flatMap((line) => /^\s*(?:search|domain)\s+(.*)$/.exec(line)?.[1] ?? []);
-  return lines.flatMap((list) => list.trim().split(/\s+/)).map((domain) => domain.toLowerCase().replace(/\.$/, ""));
 }
 
 function isBelow(domain: string, suffix: string): boolean {

@@ -46,6 +46,13 @@ export function originalBehind(text: string, saved: string): string | undefined 
   return namesOthers(saved, server) ? withoutUs(text, server, saved) : undefined;
 }
 
+/** Of all lines that name any: a program takes the last, and which that is may change. */
+export function searchDomains(text: string): readonly string[] {
+  const lines = text.split("\n").flatMap((line) => /^\s*(?:search|domain)\s+(.*)$/.exec(line)?.[1] ?? []);
+  const domains = lines.flatMap((list) => list.trim().split(/\s+/)).map((domain) => domain.toLowerCase().replace(/\.$/, ""));
+  return [...new Set(domains.filter((domain) => domain !== ""))];
+}
+
 export function checksum(text: string | Buffer): string {
   return createHash("sha256").update(text).digest("hex");
 }

@@ -40,7 +40,7 @@ test("lookup asks another node's agent where it lets the fleet ask, and says how
 
   const refused = await lookup(open, WEB.name, "--node", closed.name, "--agent", probes);
   expect(refused.exitCode).toBe(7);
-  expect(refused.stdout).toContain(`ssh ${closed.name} fairlead dns lookup ${WEB.name}`);
+  expect(refused.stdout).toContain(`ssh ${closed.name} sudo fairlead dns lookup ${WEB.name}`);
   expect((await lookup(closed, WEB.name, "--node", "nobody")).exitCode).toBe(3);
 
   // What the fleet runs is nobody else's business.
