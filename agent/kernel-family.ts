@@ -13,6 +13,7 @@ import { runAll } from "./sync/scope.ts";
 import { createWake } from "./sync/wake.ts";
 
 const VERIFY_EVERY_MS = 150; // a repair is promised within a second, of which it takes 0.8 s itself at 10,000 services
+const LOOK_FOR_RESTORED_MS = 2_000;
 const LOOK_AGAIN = { baseMs: 1000, maxMs: 30_000 };
 
 export interface FamilyDeps extends KernelDeps {
@@ -73,7 +74,10 @@ async function runDriver(deps: FamilyDeps, driver: DataplaneDriver, signal: Abor
     loop: (end) => dataplaneLoop({ driver, mailbox, ...told }, end),
     leftovers: async (end) => {
       await hasTakenOver.wait(end);
-      await clearLeftovers(deps, driver, end);
+      while (!end.aborted) {
+        await clearLeftovers(deps, driver, end);
+        await untilRestored(deps, driver, end);
+      }
     },
   });
 }
@@ -134,6 +138,24 @@ async function clearLeftovers(deps: FamilyDeps, { name }: DataplaneDriver, signa
   await clearUntilGone({ clear, onTrouble: (error) => trouble.set(`leftovers of ${family}`, error), log }, signal);
   // As long as they were there, flows over UDP to endpoints of their time could begin anew: they are looked at after a sync.
   if (found.length > 0 && !isOver(signal)) deps.recompile();
+}
+
+/** Rules that were saved in another mode and are restored now (netfilter-persistent at a boot): they translate by what was wanted then. */
+async function untilRestored(
+  { family, families, tools, config, events }: FamilyDeps,
+  { name }: DataplaneDriver,
+  signal: AbortSignal,
+): Promise<void> {
+  const parts = partsBeside({ mode: name, family }, families).filter(({ mode }) => mode !== "nftables"); // which only a process could see
+  while (!isOver(signal)) {
+    await pause(LOOK_FOR_RESTORED_MS, signal);
+    for (const part of parts) {
+      if (isOver(signal) || !(await hasTraces(part, { tools, stateDir: config.stateDir }, signal))) continue;
+      const message = `somebody brought back rules that this host had in ${part.mode} mode, and they are taken away`;
+      events.tell({ reason: "RulesRepaired", about: family, message });
+      return;
+    }
+  }
 }
 
 function subject(family: string): string {

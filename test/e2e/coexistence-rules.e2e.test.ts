@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { createFleet, type Host } from "../fleet/fleet.ts";
-import { fairlead, serveHttp } from "./agent-rig.ts";
+import { waitFor } from "../wait-for.ts";
+import { fairlead, serveHttp, startAgent } from "./agent-rig.ts";
 import { DATAPLANES_HERE, openNeighbourhood, rulesOn, untilAnswered } from "./coexistence-rig.ts";
 
 /** Rules of others that come without a daemon here: a VPN's marks, and two kinds of iptables in use. */
@@ -99,6 +100,25 @@ test.for([
     expect(await rulesOn(host, "all")).not.toContain("FL");
   },
 );
+
+test("rules of an earlier mode that somebody saved and restores are taken away again", async () => {
+  await using fleet = await createFleet({ hosts: 2, backend: "nft" });
+  const [host, remote] = fleet.hosts;
+  await serveHttp(remote, "h2");
+  const neighbourhood = await openNeighbourhood({ host, server: remote, agentFlags: ["--dataplane", "iptables-nft"] });
+  const vip = await neighbourhood.serve("web", { ip: remote.ip, port: 8080, node: "h2" });
+  await untilAnswered(neighbourhood, host, { to: vip, by: "h2" });
+  const { stdout: saved } = await host.run("iptables-save");
+  await neighbourhood.agent.stop();
+  const agent = await startAgent(host, "--dataplane", "nftables");
+  const isClear = async (): Promise<boolean> => !(await host.run("iptables-save")).stdout.includes("FL-");
+  await waitFor(isClear, { what: "the rules of the earlier mode to go", timeoutMs: 15_000 });
+  await host.run("iptables-restore", ["--noflush"], { input: saved });
+  expect(await isClear()).toBe(false);
+  await waitFor(isClear, { what: "the restored rules to go", timeoutMs: 15_000 });
+  expect(await neighbourhood.reach(host, vip)).toBe("h2");
+  await agent.stop();
+});
 
 /** A cable that is called as the VPN's device. */
 async function joinTailnet(host: Host, client: Host): Promise<void> {
