@@ -3,6 +3,7 @@ import { keepRangeRoutes } from "./dataplane/route.ts";
 import { tellDnsProblems } from "./dns-news.ts";
 import { keepDnsAddresses } from "./dns/address.ts";
 import { readKnownUpstreams } from "./dns/known-upstreams.ts";
+import { DNS_PORT } from "./dns/server-address.ts";
 import type { ExplainDeps } from "./explain/answer.ts";
 import { NodeAddresses } from "./explain/node-addresses.ts";
 import { machineIdOf, nodeInfoOf } from "./node/facts.ts";
@@ -103,13 +104,16 @@ export function loopsOf({ parts, savedAt, startAnew }: LoopDeps): Readonly<Recor
 }
 
 function explainOf({ config, replica }: Parts, contact: Contact): Omit<ExplainDeps, "nodeAddresses"> {
-  const { dnsUpstreams, stateDir, membership } = config;
+  const { dnsUpstreams, dnsStubs, stateDir, membership } = config;
   return {
     node: membership.node,
     state: replica.state,
     stateAgeMs: () => contact.stateAgeMs(),
     upstreams: async () =>
-      dnsUpstreams.length > 0 ? dnsUpstreams.map(({ address }) => address) : readKnownUpstreams(upstreamsFile(stateDir)),
+      dnsUpstreams.length > 0
+        ? dnsUpstreams
+        : (await readKnownUpstreams(upstreamsFile(stateDir))).map((address) => ({ address, port: DNS_PORT })),
+    stubs: dnsStubs,
   };
 }
 

@@ -57,6 +57,7 @@ const found: Lookup = {
     node: "h1",
     stateAgeMs: 61_000,
     upstreams: [],
+    stubs: [],
     explanation: {
       name,
       zone: "cluster.local",
@@ -65,7 +66,7 @@ const found: Lookup = {
       records: ["A 10.96.0.7"],
     },
   },
-  asPrograms: { by: `getent ahosts ${name}`, addresses: ["10.96.0.7"] },
+  asPrograms: { by: `getent ahosts ${name}`, answers: ["10.96.0.7"] },
 };
 
 test("a lookup says the answer, the object behind it with its revision, how old that is, and what programs get", () => {
@@ -106,15 +107,20 @@ test("status says in its first lines who answers what", () => {
     link: "up",
     port53: [{ address: "127.0.0.53%lo", program: "systemd-resolve" }],
     name: "ns.dns.cluster.local",
-    asPrograms: { by: "getent ahosts ns.dns.cluster.local", addresses: ["10.96.0.10"] },
+    asPrograms: { by: "getent ahosts ns.dns.cluster.local", answers: ["10.96.0.10"] },
     directly: [{ server: "10.96.0.10", says: "NOERROR 10.96.0.10 (1 ms)", ok: true }],
     others: [{ server: "192.0.2.53", says: "no answer within 2 s", ok: false }],
+    othersAskedBy: "this host",
+    stubs: [{ suffix: "corp.example", servers: ["10.0.0.1", "10.0.0.2:5353"] }],
     problems: [],
     ok: true,
   };
-  const [ours, others] = renderStatus(status).split("\n");
+  const [ours, others, stub] = renderStatus(status).split("\n");
   expect(ours).toMatch(/^\*\.cluster\.local +the agent of this host \(h1\), by a link of systemd-resolved$/);
   expect(others).toMatch(/^all other names +192\.0\.2\.53$/);
+  expect(stub).toMatch(/^\*\.corp\.example +10\.0\.0\.1, 10\.0\.0\.2:5353, asked by the agent$/);
+  const byUs = renderStatus({ ...status, othersAskedBy: "the agent" });
+  expect(byUs).toMatch(/^all other names +192\.0\.2\.53, asked by the agent$/m);
   expect(renderStatus({ ...status, problems: ["x"], ok: false })).toMatch(
     /^\*\.cluster\.local +nobody, for the programs of this host$[^]*^problem: x$/m,
   );

@@ -6,6 +6,9 @@ import type { KernelTools } from "#agent/dataplane/exec.ts";
 import { encodeQuestion } from "#agent/dns/encode-question.ts";
 import { keyOfName, wireOfKey } from "#agent/dns/name.ts";
 import { MAX_UDP_OCTETS, TYPE } from "#agent/dns/protocol.ts";
+import { DNS_PORT } from "#agent/dns/server-address.ts";
+import { parseResolvConf } from "#agent/dns/upstreams.ts";
+import { readResolvConf } from "#agent/host-resolver/look.ts";
 import { AppError, describeError } from "#proto/error.ts";
 import { parseAnswer, type AnswerText, type AskedType } from "./answer-text.ts";
 
@@ -61,19 +64,54 @@ async function exchange(to: Place, message: Buffer, read: (reply: Buffer) => Ans
 export interface HostAsked {
   /** `getent ahosts`: as every program of this host that uses the C library. */
   readonly by: string;
-  readonly addresses: readonly string[];
+  readonly answers: readonly string[];
   readonly why?: string | undefined;
 }
 
 export async function askAsPrograms(tools: KernelTools, name: string): Promise<HostAsked> {
-  const by = `getent ahosts ${name}`;
+  return askGetent(tools, ["ahosts", name], firstOf);
+}
+
+function firstOf(words: readonly string[]): readonly string[] {
+  return words.slice(0, 1);
+}
+
+/** `read`: what a line says that was cut into words. */
+async function askGetent(
+  tools: KernelTools,
+  args: readonly string[],
+  read: (words: readonly string[]) => readonly string[],
+): Promise<HostAsked> {
+  const by = `getent ${args.join(" ")}`;
   try {
-    const { stdout, exitCode } = await tools.run("getent", ["ahosts", name], { accept: [2], timeoutMs: 12_000 });
-    const addresses = [...new Set(stdout.split("\n").flatMap((line) => (line === "" ? [] : [line.split(/\s+/)[0] ?? ""])))];
-    return exitCode === 0 ? { by, addresses } : { by, addresses: [], why: "there is no such name for the programs of this host" };
+    const { stdout, exitCode } = await tools.run("getent", args, { accept: [2], timeoutMs: 12_000 });
+    const lines = stdout.split("\n").filter((line) => line !== "");
+    const answers = [...new Set(lines.flatMap((line) => read(line.split(/\s+/))))];
+    return exitCode === 0 ? { by, answers } : { by, answers: [], why: "there is no such name for the programs of this host" };
   } catch (error) {
-    return { by, addresses: [], why: describeError(error) };
+    return { by, answers: [], why: describeError(error) };
   }
+}
+
+export interface HostQuestion {
+  readonly name: string;
+  readonly type: AskedType;
+  /** Whose name is wanted, where it is a reverse one. */
+  readonly address: string | undefined;
+}
+
+/** By the way that this host's programs go for such a question; other kinds than addresses and their names the C library does not ask for. */
+export async function askHost(tools: KernelTools, { name, type, address }: HostQuestion): Promise<HostAsked> {
+  if (address !== undefined) return askGetent(tools, ["hosts", address], ([, ...names]) => names);
+  if (type === "A") return askGetent(tools, ["ahostsv4", name], firstOf);
+  // It gives addresses of IPv4 in the other form where there are none of IPv6.
+  if (type === "AAAA") return askGetent(tools, ["ahostsv6", name], (words) => firstOf(words).filter((one) => !one.startsWith("::ffff:")));
+  const [server] = parseResolvConf((await readResolvConf()).text);
+  const by = `${type} of ${server ?? "nobody"}, first in /etc/resolv.conf`;
+  if (server === undefined) return { by, answers: [], why: "it names no server" };
+  const asked = await askServer({ address: server, port: DNS_PORT }, name, type);
+  if (!asked.ok) return { by, answers: [], why: asked.why };
+  return { by, answers: asked.answer.records.filter((record) => record.type === type).map(({ data }) => data), why: asked.answer.rcode };
 }
 
 /** What systemd-resolved itself says, where it runs. */
@@ -81,8 +119,8 @@ export async function askResolved(tools: KernelTools, name: string): Promise<Hos
   const by = `resolvectl query ${name}`;
   try {
     const { stdout } = await tools.run("resolvectl", ["--legend=no", "query", name], { timeoutMs: 15_000 });
-    return { by, addresses: stdout.split("\n").flatMap((line) => /(?:^\S+: |^\s+)([0-9a-f.:]+)(?:\s|$)/.exec(line)?.[1] ?? []) };
+    return { by, answers: stdout.split("\n").flatMap((line) => /(?:^\S+: |^\s+)([0-9a-f.:]+)(?:\s|$)/.exec(line)?.[1] ?? []) };
   } catch (error) {
-    return { by, addresses: [], why: describeError(error) };
+    return { by, answers: [], why: describeError(error) };
   }
 }

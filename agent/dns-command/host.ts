@@ -12,6 +12,7 @@ import { isAgentHere } from "#agent/lock.ts";
 /** This host, as the commands find it. */
 export interface ThisHost {
   readonly node: string;
+  readonly stateDir: string;
   readonly settings: LinkSettings;
   /** Of its configuration file; an agent that runs may have been told of more. */
   readonly stubs: readonly StubDomain[];
@@ -32,6 +33,7 @@ export async function lookAtThisHost(credentialsFile: string): Promise<ThisHost>
   const [facts, record, isAgentRunning] = await Promise.all([lookAtResolver({ tools }), records.read(), isAgentHere()]);
   return {
     node: membership.node,
+    stateDir: membership.stateDir,
     settings: settingsOf(membership.cluster),
     stubs: membership.dnsStubs.map(parseStubDomain),
     answersAt: [...membership.cluster.dnsIps, HOST_LOCAL_ADDRESS],

@@ -55,14 +55,14 @@ async function proveResolved({ tools, settings }: ThisHost, print: Print): Promi
   const ask = (): Promise<HostAsked> => askAsPrograms(tools, `ns.dns.${settings.domain}`);
   let asked = await ask();
   // An agent that has just started answers in a moment, and tells the host then.
-  for (const end = performance.now() + START_MS; !asked.addresses.includes(settings.server) && performance.now() < end; asked = await ask())
+  for (const end = performance.now() + START_MS; !asked.answers.includes(settings.server) && performance.now() < end; asked = await ask())
     await sleep(ASK_AGAIN_MS);
-  const { by, addresses, why } = asked;
-  const isRight = addresses.includes(settings.server);
+  const { by, answers, why } = asked;
+  const isRight = answers.includes(settings.server);
   print(
     isRight
-      ? `checked: ${by} says ${addresses.join(", ")}\n`
-      : `not yet: ${by} says ${why ?? addresses.join(", ")}; \`sudo fairlead dns status\` says more\n`,
+      ? `checked: ${by} says ${answers.join(", ")}\n`
+      : `not yet: ${by} says ${why ?? answers.join(", ")}; \`sudo fairlead dns status\` says more\n`,
   );
   return isRight ? 0 : 1;
 }

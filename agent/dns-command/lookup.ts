@@ -1,13 +1,12 @@
-import { EXPLAIN_PATH } from "#agent/explain/answer.ts";
-import { ExplainReply, nameToExplain } from "#agent/explain/explanation.ts";
+import { nameToExplain, type ExplainReply, type WhoIsAsked } from "#agent/explain/explanation.ts";
 import { parseListen } from "#agent/flags.ts";
 import { readMembership } from "#agent/config.ts";
 import { openKernelTools } from "#agent/dataplane/exec.ts";
 import { HOST_LOCAL_ADDRESS } from "#agent/dns/places.ts";
-import { isKeptInside } from "#agent/dns/private-zones.ts";
 import { reverseName } from "#agent/compile/dns-records.ts";
 import { AppError, describeError } from "#proto/error.ts";
-import { askAsPrograms, askServer, type Asked, type HostAsked } from "./ask.ts";
+import { askHost, askServer, type Asked, type HostAsked, type Place } from "./ask.ts";
+import { askAgent, PROBES_PORT } from "./ask-agent.ts";
 import { ASKED_TYPES, type AskedType } from "./answer-text.ts";
 
 export interface LookupFlags {
@@ -26,12 +25,9 @@ export interface Lookup {
   readonly asked: Asked | undefined;
   /** What the agent knows behind it; in words where it does not say. */
   readonly why: ExplainReply | string;
-  /** Of this host; only for addresses. */
+  /** What this host's own resolver says to its programs. undefined: it is about another host. */
   readonly asPrograms: HostAsked | undefined;
 }
-
-const PROBES_PORT = 10_256;
-const TIMEOUT_MS = 3_000;
 
 export async function lookup(text: string, { kubeconfig, type: wanted, node, agent }: LookupFlags): Promise<Lookup> {
   const { membership } = await readMembership(kubeconfig);
@@ -45,58 +41,40 @@ export async function lookup(text: string, { kubeconfig, type: wanted, node, age
   const server = membership.cluster.dnsIps[0] ?? HOST_LOCAL_ADDRESS;
   const asked = await askServer({ address: server, port: 53 }, name, type);
   const [why, asPrograms] = await Promise.all([
-    explained(local, explainedName(name, asked)).catch(describeError),
-    type === "A" || type === "AAAA" ? askAsPrograms(openKernelTools(), name) : undefined,
+    explained(local, { name, type }, asked).catch(describeError),
+    askHost(openKernelTools(), { name, type, address: reverse === undefined ? undefined : text }),
   ]);
   return { name, type, node: membership.node, server, asked, why, asPrograms };
 }
 
-/** An address is of whom its name is of. */
-function explainedName(name: string, asked: Asked): string {
+/** An address is of whom its name is of, where that is one of ours. */
+async function explained(agent: Place, question: { readonly name: string; readonly type: AskedType }, asked: Asked): Promise<ExplainReply> {
   const pointer = asked.ok ? asked.answer.records.find(({ type }) => type === "PTR") : undefined;
-  return pointer?.data ?? name;
+  const name = pointer && nameToExplain(pointer.data);
+  const owner = name === undefined ? undefined : await askAgent(agent, { name, type: question.type });
+  return owner?.explanation.zone === undefined ? askAgent(agent, question) : owner;
 }
 
 interface Elsewhere {
   readonly name: string;
   readonly type: AskedType;
   readonly node: string;
-  readonly local: { readonly address: string; readonly port: number };
+  readonly local: Place;
 }
 
 /** Its agent is asked where it lets others ask: nothing else of a host answers for what that host knows. */
 async function lookupElsewhere({ name, type, node, local }: Elsewhere): Promise<Lookup> {
-  const { nodeAddresses = [] } = await explained(local, name, node);
+  const { nodeAddresses = [] } = await askAgent(local, { name, type, node });
   const [address] = nodeAddresses;
   if (address === undefined) throw new AppError("NotFound", `this host knows no node ${node}`, { hint: "`fairlead get nodes` lists them" });
   const [why, asked] = await Promise.all([
-    explained({ address, port: local.port }, name).catch(
+    askAgent({ address, port: local.port }, { name, type }).catch(
       (error: unknown) =>
         `${describeError(error)}: its agent lets only its own host ask (start it with --healthz-listen ${address}:${local.port}, or ask there: ssh ${node} sudo fairlead dns lookup ${name})`,
     ),
     askServer({ address, port: 53 }, name, type),
   ]);
   return { name, type, node, server: asked.ok ? address : undefined, asked: asked.ok ? asked : undefined, why, asPrograms: undefined };
-}
-
-async function explained({ address, port }: Elsewhere["local"], name: string, node?: string): Promise<ExplainReply> {
-  const host = address.includes(":") ? `[${address}]` : address;
-  const query = new URLSearchParams({ name, ...(node !== undefined && { node }) });
-  const place = `${host}:${port}`;
-  const response = await fetch(`http://${place}${EXPLAIN_PATH}?${query.toString()}`, { signal: AbortSignal.timeout(TIMEOUT_MS) }).catch(
-    (cause: unknown) => {
-      throw new AppError("ServiceUnavailable", `no agent answers at ${place}`, {
-        cause,
-        hint: "is it running? `--agent ADDRESS:PORT` where it has another --healthz-listen",
-      });
-    },
-  );
-  if (!response.ok)
-    throw new AppError(
-      "ServiceUnavailable",
-      `the agent at ${place} says ${response.status}: ${(await response.text()).slice(0, 200).trim()}`,
-    );
-  return ExplainReply.parse(await response.json());
 }
 
 /** 0: there is an answer with records; 3: there is none of that name or type; 7: nobody answered. */
@@ -112,9 +90,9 @@ export function renderLookup(found: Lookup, { trace }: { readonly trace: boolean
   return [
     `${name} ${type}, on ${node}`,
     ...(server === undefined || asked === undefined ? [] : answerLines(server, asked)),
-    ...whyLines(why, { name, trace }),
+    ...whyLines(why, trace),
     ...(asPrograms
-      ? ["", `programs of this host (${asPrograms.by}): ${asPrograms.addresses.join(", ") || (asPrograms.why ?? "nothing")}`]
+      ? ["", `programs of this host (${asPrograms.by}): ${asPrograms.answers.join(", ") || (asPrograms.why ?? "nothing")}`]
       : []),
     "",
   ].join("\n");
@@ -129,19 +107,16 @@ function answerLines(server: string, asked: Asked): string[] {
   return [`${server} says: ${more}`, ...records.map(({ name, ttl, type, data }) => `  ${name} ${ttl} ${type} ${data}`)];
 }
 
-function whyLines(why: ExplainReply | string, { name, trace }: { readonly name: string; readonly trace: boolean }): string[] {
+function whyLines(why: ExplainReply | string, trace: boolean): string[] {
   if (typeof why === "string") return ["", `why: ${why}`];
   const { explanation, stateAgeMs, upstreams } = why;
-  const { zone, revision, objects, records, note } = explanation;
+  const { zone, revision, objects, records, note, asked } = explanation;
   const age =
     stateAgeMs === 0 ? "and follows the server" : `as it was ${Math.round(stateAgeMs / 1000)} s ago: the server is not heard since`;
-  if (zone === undefined)
-    return [
-      "",
-      isKeptInside(name)
-        ? "why: not a name of the fleet, and of a kind that is asked of nobody outside (one label, *.local, private addresses) unless --dns-stub says of whom"
-        : `why: not a name of the fleet; asked of ${upstreams.join(", ") || "nobody: no upstream is known"} (or answered from the cache of what they said)`,
-    ];
+  if (zone === undefined) {
+    const { name } = explanation;
+    return ["", `why: not a name of the fleet, ${askedText(asked ?? { name, servers: upstreams, isKeptInside: false })}`];
+  }
   return [
     "",
     `why: a name of ${zone}; this host knows revision ${revision}, ${age}`,
@@ -150,6 +125,7 @@ function whyLines(why: ExplainReply | string, { name, trace }: { readonly name: 
         `  ${kind} ${object}${exists ? "" : ": not there"}${at === undefined ? "" : `, revision ${at}`}${endpoints === undefined ? "" : `, ${endpoints} endpoints`}`,
     ),
     ...(note === undefined ? [] : [`  ${note}`]),
+    ...(asked ? [`  it leads to ${asked.name}, which is no name of the fleet, ${askedText(asked)}`] : []),
     ...(trace
       ? [
           `records that follow from them, of ${explanation.name}:`,
@@ -157,6 +133,14 @@ function whyLines(why: ExplainReply | string, { name, trace }: { readonly name: 
         ]
       : []),
   ];
+}
+
+function askedText({ servers, stub, isKeptInside }: WhoIsAsked): string {
+  if (isKeptInside)
+    return "and of a kind that is asked of nobody outside (one label, *.local, private addresses) unless --dns-stub says of whom";
+  if (servers.length === 0) return "asked of nobody: no upstream is known";
+  const who = stub === undefined ? servers.join(", ") : `${servers.join(", ")}, as the stub domain ${stub} says`;
+  return `asked of ${who} (or answered from the cache of what they said)`;
 }
 
 export function parseType(text: string): AskedType {

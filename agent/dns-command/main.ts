@@ -1,8 +1,10 @@
 import { Command, Option } from "commander";
 import { DEFAULT_CREDENTIALS } from "#agent/config.ts";
+import { parseListen } from "#agent/flags.ts";
 import { reportError } from "#agent/report-error.ts";
 import { AppError } from "#proto/error.ts";
 import { CONTAINERS_EXAMPLES, DNS_EXAMPLES, INSTALL_EXAMPLES, LOOKUP_EXAMPLES, STATUS_EXAMPLES, UNINSTALL_EXAMPLES } from "./examples.ts";
+import { PROBES_PORT } from "./ask-agent.ts";
 import { containers, install, uninstall, type InstallFlags } from "./install.ts";
 import { lookAtThisHost } from "./host.ts";
 import { exitCodeOf, lookup, parseType, renderLookup, type LookupFlags } from "./lookup.ts";
@@ -35,6 +37,15 @@ const command = (name: string, description: string, examples: string): Command =
 
 const output = (): Option => new Option("-o, --output <format>", "form of the output").choices(["text", "json"]).default("text");
 
+const agentPlace = (): Option =>
+  new Option("--agent <address>", "where this host's agent has its probes (--healthz-listen)").default(`127.0.0.1:${PROBES_PORT}`);
+
+interface StatusFlags {
+  readonly kubeconfig: string;
+  readonly agent: string;
+  readonly output: "text" | "json";
+}
+
 command("install", "make this host ask the agent for the fleet's names; other names are asked as before", INSTALL_EXAMPLES)
   .option("--write", "change files that somebody else may have an eye on, like /etc/resolv.conf", false)
   .option("--dry-run", "only say what would be done", false)
@@ -44,9 +55,10 @@ command("install", "make this host ask the agent for the fleet's names; other na
   });
 
 command("status", "show who answers what, and ask by each way", STATUS_EXAMPLES)
+  .addOption(agentPlace())
   .addOption(output())
-  .action(async ({ kubeconfig, output: form }: { readonly kubeconfig: string; readonly output: "text" | "json" }) => {
-    const status = await resolverStatus(await lookAtThisHost(kubeconfig));
+  .action(async ({ kubeconfig, agent, output: form }: StatusFlags) => {
+    const status = await resolverStatus(await lookAtThisHost(kubeconfig), parseListen(agent, PROBES_PORT));
     print(form === "json" ? `${JSON.stringify(status, undefined, 2)}\n` : renderStatus(status));
     process.exitCode = status.ok ? 0 : 1;
   });
@@ -69,7 +81,7 @@ command("lookup <name>", "tell what this host answers for a name, and why; an ad
   .option("--type <type>", "A, AAAA, CNAME, NS, PTR, SOA, SRV or TXT", parseType, "A")
   .option("--node <name>", "as another node has it, where its agent can be asked from here")
   .option("--trace", "and the records that follow from each object", false)
-  .option("--agent <address>", "where this host's agent has its probes (--healthz-listen)", "127.0.0.1:10256")
+  .addOption(agentPlace())
   .addOption(output())
   .action(async (name: string, flags: LookupFlags & { readonly trace: boolean; readonly output: "text" | "json" }) => {
     const found = await lookup(name, flags);

@@ -4,10 +4,12 @@ import { describeFile } from "#agent/host-resolver/facts.ts";
 import { stateOfFile } from "#agent/host-resolver/file.ts";
 import { WORDS } from "#agent/host-resolver/install.ts";
 import { DNS_LINK, linkExists } from "#agent/host-resolver/link.ts";
+import { DNS_PORT, parseServer } from "#agent/dns/server-address.ts";
 import { parseResolvConf, RESOLV_CONF } from "#agent/dns/upstreams.ts";
 import type { ThisHost } from "./host.ts";
-import { askAsPrograms, askResolved, askServer, type Asked, type HostAsked } from "./ask.ts";
+import { askAsPrograms, askResolved, askServer, type Asked, type HostAsked, type Place } from "./ask.ts";
 import { describeError } from "#proto/error.ts";
+import { relayedTo, type Relayed } from "./relayed.ts";
 
 /** Who answers this host's programs, found out by asking. */
 export interface ResolverStatus {
@@ -27,14 +29,20 @@ export interface ResolverStatus {
   readonly directly: readonly { readonly server: string; readonly says: string; readonly ok: boolean }[];
   /** Who is asked for the rest, and whether somebody answers there. */
   readonly others: readonly { readonly server: string; readonly says: string; readonly ok: boolean }[];
+  /** Whoever is named in the host's list; the agent, where that names only the agent. */
+  readonly othersAskedBy: "this host" | "the agent";
+  /** Whom the agent asks for the names of some domains. */
+  readonly stubs: Relayed["stubs"];
   readonly problems: readonly string[];
   readonly ok: boolean;
 }
 
-export async function resolverStatus(host: ThisHost): Promise<ResolverStatus> {
+export async function resolverStatus(host: ThisHost, agent: Place): Promise<ResolverStatus> {
   const { settings, facts, record, tools, detection, isAgentRunning, answersAt } = host;
   const name = `ns.dns.${settings.domain}`;
   const servers = parseResolvConf(facts.resolvConf.text);
+  const relayed = await relayedTo(host, agent);
+  const isOnlyUs = servers.length > 0 && servers.every((server) => answersAt.includes(server));
   const type = settings.server.includes(":") ? "AAAA" : "A";
   const [asPrograms, asResolved, hasLink, directly, others, fileState] = await Promise.all([
     askAsPrograms(tools, name),
@@ -42,11 +50,14 @@ export async function resolverStatus(host: ThisHost): Promise<ResolverStatus> {
     linkExists(),
     Promise.all(answersAt.map(async (server) => ({ server, ...saidBy(await askServer({ address: server, port: 53 }, name, type)) }))),
     Promise.all(
-      (await othersAsked(servers)).map(async (server) => ({ server, ...saidBy(await askServer({ address: server, port: 53 }, "", "NS")) })),
+      (isOnlyUs ? relayed.upstreams : await othersAsked(servers)).map(async (server) => ({
+        server,
+        ...saidBy(await askServer(parseServer(server) ?? { address: server, port: DNS_PORT }, "", "NS")),
+      })),
     ),
     record?.kind === "file" ? stateOfFile({}, record).catch((error: unknown) => describeError(error)) : undefined,
   ]);
-  const isRight = asPrograms.addresses.includes(settings.server);
+  const isRight = asPrograms.answers.includes(settings.server);
   const status = {
     node: host.node,
     domain: settings.domain,
@@ -61,6 +72,8 @@ export async function resolverStatus(host: ThisHost): Promise<ResolverStatus> {
     asResolved,
     directly,
     others,
+    othersAskedBy: isOnlyUs ? ("the agent" as const) : ("this host" as const),
+    stubs: relayed.stubs,
     ok: isRight,
   };
   return { ...status, problems: problemsOf(status, settings.server) };
@@ -109,8 +122,14 @@ function problemsOf(status: Omit<ResolverStatus, "problems">, server: string): s
       : []),
     ...(ok
       ? []
-      : [`the programs of this host do not find the fleet's names: ${asPrograms.why ?? `they get ${asPrograms.addresses.join(", ")}`}`]),
+      : [`the programs of this host do not find the fleet's names: ${asPrograms.why ?? `they get ${asPrograms.answers.join(", ")}`}`]),
   ];
+}
+
+function othersText({ others, othersAskedBy }: ResolverStatus): string {
+  if (others.length === 0) return othersAskedBy === "the agent" ? "nobody: the agent knows no upstream" : "nobody is named";
+  const servers = others.map(({ server }) => server).join(", ");
+  return othersAskedBy === "the agent" ? `${servers}, asked by the agent` : servers;
 }
 
 /** For people. Pure. */
@@ -123,7 +142,8 @@ export function renderStatus(status: ResolverStatus): string {
         ? `the agent of this host (${status.node}), by ${status.installed ?? "what somebody else has set up"}`
         : "nobody, for the programs of this host",
     ],
-    ["all other names", others.length === 0 ? "nobody is named" : others.map(({ server }) => server).join(", ")],
+    ["all other names", othersText(status)],
+    ...status.stubs.map(({ suffix, servers }): [string, string] => [`*.${suffix}`, `${servers.join(", ")}, asked by the agent`]),
     ["", ""],
     ["agent", status.agent],
     ["resolver", status.detected],
@@ -134,8 +154,8 @@ export function renderStatus(status: ResolverStatus): string {
     ...(status.link === undefined ? [] : ([["link", `${DNS_LINK} ${status.link}`]] as [string, string][])),
     ["port 53", port53.map(({ address, program }) => (program === undefined ? address : `${address} ${program}`)).join(", ") || "free"],
     ["", ""],
-    [asPrograms.by, asPrograms.addresses.join(", ") || (asPrograms.why ?? "")],
-    ...(asResolved ? ([[asResolved.by, asResolved.addresses.join(", ") || (asResolved.why ?? "")]] as [string, string][]) : []),
+    [asPrograms.by, asPrograms.answers.join(", ") || (asPrograms.why ?? "")],
+    ...(asResolved ? ([[asResolved.by, asResolved.answers.join(", ") || (asResolved.why ?? "")]] as [string, string][]) : []),
     ...directly.map(({ server, says }): [string, string] => [`${status.name} of ${server}`, says]),
     ...others.map(({ server, says }): [string, string] => [`. NS of ${server}`, says]),
   ];

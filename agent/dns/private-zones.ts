@@ -36,12 +36,3 @@ export function keptInside(key: NameKey, labels: readonly number[], type: number
   if (!key.endsWith(ARPA)) return undefined;
   return labels.find((at) => ZONES.has(at === 0 ? key : key.slice(at)));
 }
-
-/** The same of a name written with dots, as people give it, for questions about addresses. */
-export function isKeptInside(name: string): boolean {
-  const key = keyOfName(name);
-  if (key === undefined) return false;
-  const labels: number[] = [];
-  for (let at = 0; key.charCodeAt(at) > 0; at += key.charCodeAt(at) + 1) labels.push(at);
-  return keptInside(key, labels, TYPE.A) !== undefined;
-}

@@ -1,37 +1,65 @@
 import { compileDnsDomain, domainsOf, type DnsRecord } from "#agent/compile/dns-records.ts";
 import { compileDns, compileDnsNode } from "#agent/compile/dns-view.ts";
 import type { ClusterState } from "#agent/sync/state.ts";
-import type { Explanation, ExplainedObject } from "./explanation.ts";
+import { reverseZonesOf } from "#agent/dns/reverse-zones.ts";
+import type { Explanation, ExplainedObject, WhoIsAsked } from "./explanation.ts";
 
 /** Why a name is what it is on this host: from which objects it follows, as this host knows them. Pure. */
 
 /** Of a Service with more endpoints, objects are named and records are not worked out: it would hold up the loop that must follow the server. */
 const MAX_ENDPOINTS = 2_000;
 const MAX_RECORDS = 100;
+const MAX_ALIASES = 8;
+const REVERSE_NOTE = "a reverse zone of the fleet's virtual IPs: nobody else is asked, and an address that no Service has, has no name";
 
-export function explainName(state: ClusterState, name: string): Explanation {
-  const domain = (state.cluster ? domainsOf(state.cluster) : []).find((one) => labelsBelow(name, one) !== undefined);
-  const { revision } = state;
-  const labels = domain === undefined ? undefined : labelsBelow(name, domain);
-  if (domain === undefined || labels === undefined)
-    return { name, zone: undefined, revision, objects: [], records: [], note: "not a name of the fleet" };
-  const common = { name, zone: domain, revision };
+export function explainName(state: ClusterState, name: string, askedFor: AskedFor): Explanation {
+  const { cluster, revision } = state;
+  const zone = longestAbove(name, cluster ? domainsOf(cluster) : []);
+  if (zone !== undefined) return explainOwn(state, { name, zone, revision }, askedFor);
+  const reverse = longestAbove(name, cluster ? cluster.serviceCidrs.flatMap(reverseZonesOf) : []);
+  if (reverse !== undefined) return { name, zone: reverse, revision, objects: [], records: [], note: REVERSE_NOTE };
+  return { name, zone: undefined, revision, objects: [], records: [], note: "not a name of the fleet", asked: askedFor(name) };
+}
+
+type AskedFor = (name: string) => WhoIsAsked;
+type Common = Pick<Explanation, "name" | "revision"> & { readonly zone: string };
+
+function explainOwn(state: ClusterState, common: Common, askedFor: AskedFor): Explanation {
+  const labels = labelsBelow(common.name, common.zone) ?? [];
   const [namespace, service] = labels.at(-1) === "svc" ? [labels.at(-2), labels.at(-3)] : [undefined, undefined];
   if (labels.at(-1) === "node" && labels.length > 1) return explainNode(state, common, labels.slice(0, -1).join("."));
   if (namespace === undefined) return explainDomain(state, common);
-  const found = state.namespaces.get(namespace);
-  const space: ExplainedObject = { kind: "Namespace", name: namespace, exists: found !== undefined, revision: revisionOf(found) };
+  const known = state.namespaces.get(namespace);
+  const space: ExplainedObject = { kind: "Namespace", name: namespace, exists: known !== undefined, revision: revisionOf(known) };
   if (service === undefined)
     return {
       ...common,
       objects: [space],
       records: [],
-      note: found ? "a namespace has no records of its own" : "there is no such namespace",
+      note: known ? "a namespace has no records of its own" : "there is no such namespace",
     };
-  return explainService(state, common, { namespace, service, space });
+  const found = explainService(state, common, { namespace, service, space });
+  return { ...found, asked: askedBehind(state, found, askedFor) };
 }
 
-type Common = Pick<Explanation, "name" | "zone" | "revision">;
+/** Who knows the rest of an ExternalName; undefined where we do, or where there is none. */
+function askedBehind(state: ClusterState, { records }: Explanation, askedFor: AskedFor): WhoIsAsked | undefined {
+  const domains = state.cluster ? domainsOf(state.cluster) : [];
+  let target = aliasIn(records);
+  for (let hops = 1; target !== undefined && hops <= MAX_ALIASES; hops++) {
+    const zone = longestAbove(target, domains);
+    if (zone === undefined) return askedFor(target);
+    const labels = labelsBelow(target, zone) ?? [];
+    const [service, namespace, kind] = labels;
+    if (labels.length !== 3 || kind !== "svc") return undefined;
+    target = state.services.get(`${namespace ?? ""}/${service ?? ""}`)?.spec.externalName?.replace(/\.$/, "");
+  }
+  return undefined;
+}
+
+function aliasIn(records: readonly string[]): string | undefined {
+  return records.find((record) => record.startsWith("CNAME "))?.slice("CNAME ".length);
+}
 
 function explainService(
   state: ClusterState,
@@ -93,6 +121,11 @@ function textOf(record: DnsRecord): string {
     case "PTR":
       return `${record.type} ${record.target}`;
   }
+}
+
+/** Which of these domains holds the name; the longest, where several do. */
+function longestAbove(name: string, domains: readonly string[]): string | undefined {
+  return domains.filter((domain) => labelsBelow(name, domain) !== undefined).toSorted((a, b) => b.length - a.length)[0];
 }
 
 /** The labels before the domain; undefined where it is another's name. */

@@ -12,9 +12,22 @@ export const ExplainedObject = z.object({
 });
 export type ExplainedObject = z.output<typeof ExplainedObject>;
 
+/** Who answers for a name that is not ours. */
+export const WhoIsAsked = z.object({
+  /** That they are asked for: this name, or the one that an alias of ours leads to. */
+  name: z.string(),
+  /** The stub domain that says so; absent = they are asked for all other names. */
+  stub: z.string().optional(),
+  /** With the port where it is not 53. */
+  servers: z.array(z.string()),
+  /** Of a kind that nobody outside is asked for. */
+  isKeptInside: z.boolean(),
+});
+export type WhoIsAsked = z.output<typeof WhoIsAsked>;
+
 export const Explanation = z.object({
   name: z.string(),
-  /** undefined = not a name of the fleet. */
+  /** One of the domains, or a reverse zone of the virtual IPs; undefined = not a name of the fleet. */
   zone: z.string().optional(),
   /** Of the whole state that this host knows. */
   revision: z.int(),
@@ -22,6 +35,8 @@ export const Explanation = z.object({
   /** What these objects make of this very name. */
   records: z.array(z.string()),
   note: z.string().optional(),
+  /** Absent where nobody else is needed; older agents never say it. */
+  asked: WhoIsAsked.optional(),
 });
 export type Explanation = z.output<typeof Explanation>;
 
@@ -30,8 +45,9 @@ export const ExplainReply = z.object({
   explanation: Explanation,
   /** How long ago the server was last followed; 0 = it is being followed. */
   stateAgeMs: z.number(),
-  /** Whom names of others are asked of. */
+  /** Whom names of others are asked of, with the port where it is not 53. */
   upstreams: z.array(z.string()),
+  stubs: z.array(z.object({ suffix: z.string(), servers: z.array(z.string()) })).default([]),
   /** The addresses of the node that was asked for, as this host knows them. */
   nodeAddresses: z.array(z.string()).optional(),
 });

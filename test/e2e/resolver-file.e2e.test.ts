@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { createFleet, type Fleet, type Host, type Program } from "../fleet/fleet.ts";
 import { waitFor } from "../wait-for.ts";
-import { fairlead, startAgent, type Api } from "./agent-rig.ts";
+import { fairlead, servicesPath, startAgent, type Api } from "./agent-rig.ts";
 import {
   filesOf,
   joinMachine,
@@ -74,7 +74,9 @@ describe("each kind of file", () => {
     expect(await resolved(host, WEB.name)).toBe(WEB.address);
     await untilResolved(host, OUTSIDE);
     expect(await upstream.asked()).not.toContain(WEB.name);
-    expect((await dns("status")).exitCode).toBe(0);
+    const status = await dns("status");
+    expect(status.exitCode).toBe(0);
+    expect(status.stdout).toMatch(new RegExp(`^all other names +${fleet.out.ip}, asked by the agent$`, "m"));
     expect((await dns("install", "--write")).exitCode).toBe(0); // again changes nothing
     expect(await read()).toBe(text);
 
@@ -117,6 +119,60 @@ describe("each kind of file", () => {
     expect(await read()).toBe(ORIGINAL.trim());
     await shell("rm /etc/resolv.conf");
   });
+});
+
+test("status and lookup say whom the agent asks, with port and stub domains, and what the host's own resolver gets", async () => {
+  await put(ORIGINAL);
+  await agent.stop();
+  const reverse = `${fleet.out.ip}:5353`;
+  const dnsNames = join(import.meta.dirname, "../fleet/dns-names.ts");
+  const stub = await fleet.out.spawn(process.execPath, [dnsNames, "--listen", reverse, "--name", "db.corp.example=192.0.2.81"]);
+  await stub.waitForLine(/^listening/);
+  agent = await startAgent(host, "--dns-stub", `corp.example=${reverse}`, "--dns-stub", `20.172.in-addr.arpa=${reverse}`);
+  await dns("install", "--write");
+  await untilResolved(host, WEB);
+  const { stdout } = await dns("status", "-o", "json");
+  expect(JSON.parse(stdout)).toMatchObject({
+    others: [{ server: fleet.out.ip, ok: true }],
+    othersAskedBy: "the agent",
+    stubs: [
+      { suffix: "corp.example", servers: [reverse] },
+      { suffix: "20.172.in-addr.arpa", servers: [reverse] },
+    ],
+  });
+  expect((await dns("status")).stdout).toMatch(new RegExp(`^\\*\\.corp\\.example +${reverse}, asked by the agent$`, "m"));
+
+  await api.create(servicesPath, {
+    apiVersion: "v1",
+    kind: "Service",
+    metadata: { name: "db", namespace: "default" },
+    spec: { type: "ExternalName", externalName: "db.corp.example" },
+  });
+  await untilResolved(host, { name: "db.default.svc.cluster.local", address: "192.0.2.81" });
+  const rows: [args: string[], why: RegExp, host: RegExp][] = [
+    [["10.96.0.99"], /why: a name of 96\.10\.in-addr\.arpa/, /getent hosts 10\.96\.0\.99\): there is no such name/],
+    [[WEB.address], /Service default\/web, revision/, new RegExp(`getent hosts ${WEB.address}\\): ${WEB.name}$`, "m")],
+    [["172.20.3.4"], new RegExp(`asked of ${reverse}, as the stub domain 20`), /getent hosts 172\.20\.3\.4\)/],
+    [["192.168.9.9"], /asked of nobody outside/, /getent hosts 192\.168\.9\.9\)/],
+    [
+      ["db.default.svc.cluster.local"],
+      new RegExp(`it leads to db\\.corp\\.example, .* asked of ${reverse}`),
+      /ahostsv4 \S+\): 192\.0\.2\.81$/m,
+    ],
+    [[OUTSIDE.name], new RegExp(`fleet, asked of ${fleet.out.ip} `), /getent ahostsv4 \S+\): 192\.0\.2\.80$/m],
+    [[WEB.name, "--type", "AAAA"], /Service default\/web/, /getent ahostsv6 \S+\): (nothing|there is no such name)/],
+    [
+      [`_http._tcp.${WEB.name}`, "--type", "SRV"],
+      /Service default\/web/,
+      new RegExp(`SRV of 10.96.0.10, first in .*: 0 \\d+ 80 ${WEB.name}`),
+    ],
+  ];
+  for (const [args, why, said] of rows) {
+    const found = await dns("lookup", ...args);
+    expect(found.stdout, args.join(" ")).toMatch(why);
+    expect(found.stdout, args.join(" ")).toMatch(said);
+  }
+  await stub.stop();
 });
 
 test("an agent that ends gives the host its own file back, and takes it again when it answers", async () => {

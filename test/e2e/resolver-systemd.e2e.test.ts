@@ -93,7 +93,7 @@ test("lookup tells which objects are behind a name", async () => {
   const other = await dns("lookup", OUTSIDE.name, "-o", "json");
   expect(JSON.parse(other.stdout)).toMatchObject({
     why: { upstreams: ["172.30.255.1"], explanation: { records: [] } },
-    asPrograms: { addresses: [OUTSIDE.address] },
+    asPrograms: { answers: [OUTSIDE.address] },
   });
 });
 
