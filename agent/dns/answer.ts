@@ -54,8 +54,9 @@ export function answerQuery(query: Query, view: ZoneView, random: () => number):
   return answered({ ...EMPTY, authority: soa(), lasts: "zone" });
 }
 
-function equals({ asked, order }: RecordSet, random: () => number, lasts: Answer["lasts"]): Answer {
-  return { ...EMPTY, answers: arranged(asked, order, random), lasts: order ? "once" : lasts, turns: asked.length > 1 };
+function equals({ asked, order, untilMs }: RecordSet, random: () => number, lasts: Answer["lasts"]): Answer {
+  const isOnce = order !== undefined || untilMs !== undefined; // in another order, or other ones of them, the next time
+  return { ...EMPTY, answers: arranged(asked, order, random), lasts: isOnce ? "once" : lasts, turns: asked.length > 1 };
 }
 
 /** A name that is not there. Before the state is complete that proves nothing, and NXDOMAIN would be believed. */

@@ -14,6 +14,14 @@ export interface RecordSet {
   readonly order?: RecordOrder;
   /** Names that the records point at. */
   readonly targets: readonly NameKey[];
+  /** These are some of more: until when, in the caller's time. */
+  readonly untilMs?: number;
+}
+
+/** Where there are too many: from where on, from 0 to below 1, and until when. */
+export interface Draw {
+  readonly from: number;
+  readonly untilMs: number;
 }
 
 /** By weight, or so many of them before the others. */
@@ -26,9 +34,11 @@ const MAX_RECORDS = 1000;
 const RECORD_OCTETS = 250;
 
 /** Of the records of one type; undefined = there are none. */
-export function encodeSet(key: NameKey, records: readonly RecordData[]): RecordSet | undefined {
+export function encodeSet(key: NameKey, records: readonly RecordData[], draw: Draw): RecordSet | undefined {
   const virtual = records.filter((record) => record.type === "PTR" && record.of === "virtual-ip");
-  const chosen = nearFirst(virtual.length > 0 ? virtual : records).slice(0, MAX_RECORDS);
+  const all = virtual.length > 0 ? virtual : records;
+  const isPart = all.length > MAX_RECORDS;
+  const chosen = nearFirst(isPart ? turned(all, draw.from) : all).slice(0, MAX_RECORDS);
   const order = orderOf(chosen);
   const bodies = chosen.flatMap((record) => encodeRecord(record) ?? []);
   return bodies.length === 0
@@ -36,7 +46,13 @@ export function encodeSet(key: NameKey, records: readonly RecordData[]): RecordS
     : {
         ...setOf(key, bodies, [...new Set(chosen.flatMap((record) => ("target" in record ? (keyOfName(record.target) ?? []) : [])))]),
         ...(order && { order }),
+        ...(isPart && { untilMs: draw.untilMs }),
       };
+}
+
+function turned(records: readonly RecordData[], from: number): readonly RecordData[] {
+  const first = Math.floor(from * records.length);
+  return [...records.slice(first), ...records.slice(0, first)];
 }
 
 const isNear = (record: RecordData): boolean => "isNear" in record && record.isNear;

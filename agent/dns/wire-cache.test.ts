@@ -109,6 +109,22 @@ test("a kept reply of several addresses starts with each of them, and is otherwi
   expect(new Set(replies.map((reply) => reply.subarray(start + 48).toString("hex"))).size).toBe(1); // the OPT
 });
 
+test("of a name with too many records each reply is a new choice", () => {
+  const wires = new WireCache();
+  const zone = new ZoneIndex(options, 1, (name) => wires.drop(name));
+  const records = (count: number) =>
+    Array.from({ length: count }, (_, i) => ({ name: `a.n.svc.${Z}`, type: "A", address: `10.0.${i >> 8}.${i & 255}` }) as const);
+  const query = queryOf(`a.n.svc.${Z}`, TYPE.A);
+  for (const [count, isKept] of [
+    [1000, true],
+    [1001, false],
+  ] as const) {
+    zone.say([{ source: "1", names: [], records: records(count) }], 1);
+    written(query, zone, "tcp")?.keep(wires);
+    expect(wires.reply(query, 65_535, zone.version, 0) !== undefined).toBe(isKept);
+  }
+});
+
 test("id, flags and the case of the question are the client's", () => {
   const wires = new WireCache();
   const zone = new ZoneIndex(options, 1);

@@ -22,6 +22,32 @@ test("a change leaves the encoded records of other names alone", () => {
   expect(zone.recordsOf(key("a.n.svc.cluster.local"), TYPE.A)?.asked[0]?.subarray(-4)).toEqual(Buffer.of(10, 96, 0, 3));
 });
 
+test("of more than 1,000 records 1,000 are answered, from another place on when their TTL is over; those that are near always", () => {
+  const now = { ms: 0, random: 0 };
+  const options = { domain: "cluster.local", serviceCidrs: [], dnsIps: [], random: () => now.random, nowMs: () => now.ms };
+  const zone = new ZoneIndex(options, 1);
+  const of = (name: string, count: number, nearFrom: number): DnsRecord[] =>
+    Array.from({ length: count }, (_, i) => ({
+      ...a(`${name}.n.svc.cluster.local`, `10.0.${i >> 8}.${i & 255}`),
+      ...(nearFrom < Infinity && { isNear: i >= nearFrom }),
+    }));
+  const records = [...of("large", 2500, Infinity), ...of("small", 1000, Infinity), ...of("near", 2500, 2400)];
+  zone.apply([{ source: "1", names: [], records }], change);
+  const numbers = (name: string): number[] =>
+    (zone.recordsOf(key(`${name}.n.svc.cluster.local`), TYPE.A)?.asked ?? []).map((record) => record.readUInt16BE(record.length - 2));
+  const range = (from: number, count: number): number[] => Array.from({ length: count }, (_, i) => (from + i) % 2500);
+
+  expect(numbers("large")).toEqual(range(0, 1000));
+  Object.assign(now, { ms: 4999, random: 0.8 });
+  expect(numbers("large")).toEqual(range(0, 1000));
+  now.ms = 5000;
+  expect(numbers("large")).toEqual(range(2000, 1000));
+  expect(numbers("small")).toEqual(range(0, 1000));
+  expect(numbers("near")).toEqual([...range(2400, 100), ...range(2000, 400), ...range(0, 500)]);
+  zone.apply([{ source: "1", names: [], records: of("large", 999, Infinity) }], change);
+  expect(numbers("large")).toEqual(range(0, 999));
+});
+
 test("what follows `all` replaces everything", () => {
   const zone = fresh();
   const empty = zone.size;

@@ -7,7 +7,7 @@ import { NameIndex } from "./name-index.ts";
 import type { Source } from "./name-index.ts";
 import { dottedName, keyOfName } from "./name.ts";
 import type { NameKey } from "./name.ts";
-import { TYPE } from "./protocol.ts";
+import { TTL_SECONDS, TYPE } from "./protocol.ts";
 import { encodeSet, octetsOf, setOf } from "./record-set.ts";
 import type { RecordSet } from "./record-set.ts";
 import { reverseZonesOf } from "./reverse-zones.ts";
@@ -33,6 +33,9 @@ export interface ZoneOptions {
   readonly moreDomains?: readonly string[] | undefined;
   readonly serviceCidrs: readonly string[];
   readonly dnsIps: readonly string[];
+  /** From 0 to below 1. */
+  readonly random?: () => number;
+  readonly nowMs?: () => number;
 }
 
 const DOMAIN_SOURCE = "domain";
@@ -45,6 +48,8 @@ export class ZoneIndex implements ZoneView {
   readonly #apexes: ReadonlyMap<NameKey, string>;
   readonly #sets = new NameCache<RecordSet>(SET_LIMITS);
   readonly #onName: (key: NameKey) => void;
+  readonly #random: () => number;
+  readonly #nowMs: () => number;
   readonly #names: NameIndex;
   readonly #sources = new Map<string, Source>();
   /** Sources that have said nothing since `beginAll`. */
@@ -57,12 +62,14 @@ export class ZoneIndex implements ZoneView {
 
   /** `onName`: the records of this name are others now. */
   constructor(
-    { domain, moreDomains = [], serviceCidrs, dnsIps }: ZoneOptions,
+    { domain, moreDomains = [], serviceCidrs, dnsIps, random = Math.random, nowMs = () => performance.now() }: ZoneOptions,
     serial: number,
     onName: (key: NameKey) => void = () => undefined,
   ) {
     this.#serial = serial;
     this.#onName = onName;
+    this.#random = random;
+    this.#nowMs = nowMs;
     const domainOf = [
       ...[domain, ...moreDomains].map((name) => [name, name] as const),
       ...serviceCidrs.flatMap(reverseZonesOf).map((name) => [name, domain] as const),
@@ -154,13 +161,14 @@ export class ZoneIndex implements ZoneView {
     const word = typeNamed(type);
     if (word === undefined) return undefined;
     const known = this.#sets.get(key, type);
-    if (known) return known;
+    if (known && (known.untilMs === undefined || this.#nowMs() < known.untilMs)) return known;
     const sources = this.#names.sourcesOf(key);
     if (sources.length === 0) return undefined;
     const name = dottedName(key);
     const set = encodeSet(
       key,
       sources.flatMap(({ said }) => recordsAt(said, name, word)),
+      { from: this.#random(), untilMs: this.#nowMs() + TTL_SECONDS * 1000 },
     );
     if (set && set.asked.length >= KEPT_RECORDS) this.#sets.put(key, type, set, octetsOf(set));
     return set;
