@@ -35,11 +35,7 @@ const anyRefusal = Buffer.concat([Buffer.of(0xc0, 0x0c), encodeAnyRefusal()]);
 /** What the question gets. `random`: from 0 to below 1. */
 export function answerQuery(query: Query, view: ZoneView, random: () => number): Outcome {
   const home = view.zoneOf(query.key, query.labels);
-  if (home === undefined) {
-    // The reverse name of an endpoint outside the service range: we know it, but what else is there is for others to say.
-    const known = query.type === TYPE.PTR ? view.recordsOf(query.key, TYPE.PTR) : undefined;
-    return known ? answered(equals(known, random, "name")) : { kind: "forward" };
-  }
+  if (home === undefined) return view.exists(query.key) ? answered(ofReverseName(query, view, random)) : { kind: "forward" };
   const set = view.recordsOf(query.key, query.type);
   if (set) {
     const isPointing = query.type === TYPE.SRV || query.type === TYPE.NS;
@@ -52,6 +48,14 @@ export function answerQuery(query: Query, view: ZoneView, random: () => number):
   if (!view.exists(query.key)) return negative(view, soa);
   if (query.type === TYPE.ANY) return answered({ ...EMPTY, answers: [anyRefusal] });
   return answered({ ...EMPTY, authority: soa(), lasts: "zone" });
+}
+
+/** The reverse name of an endpoint outside the service range. It is ours alone, as if it were a zone: others, who do not know it, would say NXDOMAIN. */
+function ofReverseName(query: Query, view: ZoneView, random: () => number): Answer {
+  const known = query.type === TYPE.PTR ? view.recordsOf(query.key, TYPE.PTR) : undefined;
+  if (known) return equals(known, random, "name");
+  if (query.type === TYPE.ANY) return { ...EMPTY, answers: [anyRefusal] };
+  return { ...EMPTY, authority: [soaRecord(view.soa(view.apex), 0)], lasts: "zone" };
 }
 
 function equals({ asked, order, untilMs }: RecordSet, random: () => number, lasts: Answer["lasts"]): Answer {

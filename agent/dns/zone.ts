@@ -20,6 +20,8 @@ export interface ZoneView {
   zoneOf(key: NameKey, labels: readonly number[]): number | undefined;
   /** Another one whenever anything changes. */
   readonly version: number;
+  /** Of the first domain. */
+  readonly apex: NameKey;
   /** The SOA of the zone with this apex. */
   soa(apex: NameKey): RecordBody;
   /** There are records at the name, or below it. */
@@ -39,12 +41,15 @@ export interface ZoneOptions {
 }
 
 const DOMAIN_SOURCE = "domain";
+/** What they are follows from how we were started, so nobody says it and nobody takes it back. */
+const REVERSE_SOURCE = "reverse zones";
 const SET_LIMITS = { names: 20_000, octets: 8 << 20 };
 /** Fewer are encoded again each time: most names have one record, and the whole reply to it is kept (wire-cache.ts). */
 const KEPT_RECORDS = 2;
 
 /** What every source says, and which names that makes. What a change costs depends on the names that its source has and had, and on nothing else. */
 export class ZoneIndex implements ZoneView {
+  readonly apex: NameKey;
   readonly #apexes: ReadonlyMap<NameKey, string>;
   readonly #sets = new NameCache<RecordSet>(SET_LIMITS);
   readonly #onName: (key: NameKey) => void;
@@ -70,14 +75,18 @@ export class ZoneIndex implements ZoneView {
     this.#onName = onName;
     this.#random = random;
     this.#nowMs = nowMs;
+    this.apex = keyOfName(domain) ?? "";
+    const reverseZones = serviceCidrs.flatMap(reverseZonesOf);
     const domainOf = [
       ...[domain, ...moreDomains].map((name) => [name, name] as const),
-      ...serviceCidrs.flatMap(reverseZonesOf).map((name) => [name, domain] as const),
+      ...reverseZones.map((name) => [name, domain] as const),
     ];
     this.#apexes = new Map(domainOf.map(([name, of]) => [keyOfName(name) ?? "", of]));
     this.#names = new NameIndex(this.#apexes);
     for (const apex of this.#apexes.keys()) this.#names.hold(apex); // an apex exists, whatever is below
     this.#say(compileDnsDomain({ domain, moreDomains, dnsIps }), []);
+    const servers = reverseZones.map((name) => ({ name, type: "NS", target: `ns.dns.${domain}` }) as const);
+    this.#say({ source: REVERSE_SOURCE, records: servers, names: [] }, []);
   }
 
   get synced(): boolean {
@@ -109,7 +118,7 @@ export class ZoneIndex implements ZoneView {
   /** What comes until `endAll` is everything there is: who says nothing in between goes. Meanwhile what was there is answered. */
   beginAll(): void {
     this.#unconfirmed = new Set(this.#sources.keys());
-    this.#unconfirmed.delete(DOMAIN_SOURCE);
+    for (const own of [DOMAIN_SOURCE, REVERSE_SOURCE]) this.#unconfirmed.delete(own);
   }
 
   say(changes: Iterable<DnsChange>, serial: number): readonly string[] {
@@ -139,7 +148,8 @@ export class ZoneIndex implements ZoneView {
 
   /** What was said and not taken back, by all but the domain itself. */
   *everything(): Generator<DnsChange> {
-    for (const { name, said } of this.#sources.values()) if (name !== DOMAIN_SOURCE) yield { source: name, ...unpackSaid(said) };
+    for (const { name, said } of this.#sources.values())
+      if (name !== DOMAIN_SOURCE && name !== REVERSE_SOURCE) yield { source: name, ...unpackSaid(said) };
   }
 
   zoneOf(key: NameKey, labels: readonly number[]): number | undefined {
