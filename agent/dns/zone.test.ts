@@ -48,6 +48,24 @@ test("of more than 1,000 records 1,000 are answered, from another place on when 
   expect(numbers("large")).toEqual(range(0, 999));
 });
 
+test("the serial of every zone is the time of the last change", () => {
+  const zone = fresh();
+  const serials = () =>
+    ["cluster.local", "96.10.in-addr.arpa"].map((apex) => {
+      const asked = zone.recordsOf(key(apex), TYPE.SOA)?.asked[0];
+      return [zone.soa(key(apex)), asked ?? Buffer.alloc(20)].map((record) => record.readUInt32BE(record.length - 20));
+    });
+  const all = (serial: number) => [
+    [serial, serial],
+    [serial, serial],
+  ];
+  expect(serials()).toEqual(all(1));
+  zone.say([{ source: "1", names: [], records: [a("a.n.svc.cluster.local", "10.96.0.1")] }], 1_790_000_000);
+  expect(serials()).toEqual(all(1_790_000_000));
+  zone.say([{ source: "1", names: [], records: [] }], 1_790_000_001);
+  expect(serials()).toEqual(all(1_790_000_001));
+});
+
 test("what follows `all` replaces everything", () => {
   const zone = fresh();
   const empty = zone.size;
