@@ -44,8 +44,8 @@ export function answerQuery(query: Query, view: ZoneView, random: () => number):
   }
   const soa = (): readonly Buffer[] => [soaRecord(view.soa(query.key.slice(home)), home)];
   const alias = view.recordsOf(query.key, TYPE.CNAME);
-  if (alias) return followAlias(query, home, alias, view, random);
-  if (!view.exists(query.key)) return negative(view, soa);
+  if (alias) return followAlias(query, alias, view, random);
+  if (!view.exists(query.key)) return answered(negative(view, soa));
   if (query.type === TYPE.ANY) return answered({ ...EMPTY, answers: [anyRefusal] });
   return answered({ ...EMPTY, authority: soa(), lasts: "zone" });
 }
@@ -64,32 +64,38 @@ function equals({ asked, order, untilMs }: RecordSet, random: () => number, last
 }
 
 /** A name that is not there. Before the state is complete that proves nothing, and NXDOMAIN would be believed. */
-function negative(view: ZoneView, soa: () => readonly Buffer[], answers: readonly Buffer[] = NONE): Outcome {
-  return answered(
-    view.synced ? { ...EMPTY, rcode: RCODE.NXDOMAIN, answers, authority: soa() } : { ...EMPTY, rcode: RCODE.SERVFAIL, answers },
-  );
+function negative(view: ZoneView, soa: () => readonly Buffer[]): Answer {
+  return view.synced ? { ...EMPTY, rcode: RCODE.NXDOMAIN, authority: soa() } : { ...EMPTY, rcode: RCODE.SERVFAIL };
 }
 
 /** CNAME first, then what it leads to, for the types that clients follow it for. */
-function followAlias(query: Query, home: number, first: RecordSet, view: ZoneView, random: () => number): Outcome {
-  const aliases: Buffer[] = [...first.asked];
-  if (query.type !== TYPE.A && query.type !== TYPE.AAAA) return answered({ ...EMPTY, answers: aliases, lasts: "name" });
-  let next = first.targets[0];
-  for (let i = 1; next !== undefined && i <= MAX_ALIASES; i++) {
-    const key: NameKey = next;
+function followAlias(query: Query, first: RecordSet, view: ZoneView, random: () => number): Outcome {
+  const isFollowed = query.type === TYPE.A || query.type === TYPE.AAAA;
+  const [target] = first.targets;
+  if (!isFollowed || target === undefined) return answered({ ...EMPTY, answers: first.asked, lasts: "name" });
+  return followChain(target, first.asked, query, view, random);
+}
+
+/** What a chain of `before` that has come to `target` gets, as far as it goes through names of ours. */
+export function followChain(target: NameKey, before: readonly Buffer[], query: Query, view: ZoneView, random: () => number): Outcome {
+  const aliases = [...before];
+  let key = target;
+  for (let i = 1; i <= MAX_ALIASES; i++) {
     const zoneAt = view.zoneOf(key, labelsOf(key));
     if (zoneAt === undefined) return { kind: "follow", aliases, target: wireOfKey(key) };
     const set = view.recordsOf(key, query.type);
     if (set) return answered({ ...EMPTY, answers: [...aliases, ...arranged(set.named, set.order, random)] });
     const alias = view.recordsOf(key, TYPE.CNAME);
-    if (!alias) {
-      const soa = (): readonly Buffer[] => soaOfChain(key.slice(zoneAt), query, home, view);
-      return view.exists(key) ? answered({ ...EMPTY, answers: aliases, authority: soa() }) : negative(view, soa, aliases);
+    const next = alias?.targets[0];
+    if (!alias || next === undefined) {
+      const soa = (): readonly Buffer[] => soaOfChain(key.slice(zoneAt), query, view);
+      const end = view.exists(key) ? { ...EMPTY, authority: soa() } : negative(view, soa);
+      return answered({ ...end, answers: aliases });
     }
-    aliases.push(...alias.named);
-    next = alias.targets[0];
+    if (i < MAX_ALIASES) aliases.push(...alias.named);
+    key = next;
   }
-  return answered({ ...EMPTY, rcode: RCODE.SERVFAIL, answers: aliases.slice(0, MAX_ALIASES) }); // a chain without an end
+  return answered({ ...EMPTY, rcode: RCODE.SERVFAIL, answers: aliases }); // a chain without an end
 }
 
 function addressesOf(targets: readonly NameKey[], view: ZoneView): readonly Buffer[] {
@@ -97,8 +103,9 @@ function addressesOf(targets: readonly NameKey[], view: ZoneView): readonly Buff
 }
 
 /** Of the zone in which the chain ends, which may be another one of ours than the question's. */
-function soaOfChain(apex: NameKey, query: Query, home: number, view: ZoneView): readonly Buffer[] {
+function soaOfChain(apex: NameKey, query: Query, view: ZoneView): readonly Buffer[] {
   const soa = view.soa(apex);
+  const home = view.zoneOf(query.key, query.labels) ?? 0;
   return [apex === query.key.slice(home) ? soaRecord(soa, home) : Buffer.concat([wireOfKey(apex), soa])];
 }
 

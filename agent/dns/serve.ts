@@ -1,4 +1,4 @@
-import { answerQuery } from "./answer.ts";
+import { answerQuery, followChain } from "./answer.ts";
 import type { Outcome } from "./answer.ts";
 import type { AnswerCounts } from "./answer-counts.ts";
 import { ALIAS_ALONE, questionFor, recordsOfReply } from "./follow.ts";
@@ -76,9 +76,11 @@ export function createMessageHandler({ zone, wires, others, sources, counts, ans
   const follow = (query: Query, { aliases, target }: Outcome & { kind: "follow" }, transport: Transport, reply: Reply): void => {
     const asked = questionFor(target, query);
     const write = ({ rcode: said, records, authority: soa, openEnd, isCut, ede }: Followed): void => {
-      const own = openEnd === undefined ? undefined : zone.recordsOf(openEnd, query.type)?.named; // a chain that leads back to us
-      const answers = [...aliases, ...records, ...(own ?? [])];
-      const [rcode, authority] = own ? [RCODE.NOERROR, []] : [said, soa];
+      // A chain that leads back to us: of the name that it leads to we know more than the upstream, which may say NXDOMAIN.
+      const chain = [...aliases, ...records];
+      const back = openEnd === undefined ? undefined : followChain(openEnd, chain, query, zone, Math.random);
+      const own = back?.kind === "answer" ? back.answer : undefined;
+      const { rcode, answers, authority } = own ?? { rcode: said, answers: chain, authority: soa };
       // AA is about the question's own name (RFC 1035, 4.1.1), and the alias there is ours.
       const message = writeReply(query, { rcode, answers, authority, additional: [] }, transport);
       if (isCut) message.writeUInt16BE(message.readUInt16BE(2) | FLAG.TC, 2);

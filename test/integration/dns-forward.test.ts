@@ -6,6 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { encodeQuestion } from "#agent/dns/encode-question.ts";
 import { FLAG, HEADER_OCTETS, RCODE, TYPE } from "#agent/dns/protocol.ts";
+import { decodeReply } from "#test/dns/decode.ts";
 import { A, CNAME, replyTo, SOA, wireName } from "#test/dns-messages.ts";
 import { freePort } from "#test/free-port.ts";
 import { waitFor } from "#test/wait-for.ts";
@@ -408,6 +409,30 @@ describe("where names are asked", () => {
     const { at } = await startResponder(ours, { upstreams: [upstream.at] });
     const found = await ask(at, { name: `out.default.svc.${Z}` });
     expect([found.rcode, found.addresses, found.message.readUInt16BE(6)]).toEqual([RCODE.NOERROR, ["10.96.0.7"], 3]);
+    const sixth = await ask(at, { name: `out.default.svc.${Z}`, type: TYPE.AAAA }); // musl takes NXDOMAIN for both families
+    expect(decodeReply(sixth.message).text).toBe(`NOERROR CNAME www.example.com CNAME ${web} 60 | ${Z}`);
+  });
+
+  test("also where that is an alias itself", async () => {
+    const again = { source: "again", records: [{ name: `again.default.svc.${Z}`, type: "CNAME", target: web } as const], names: [] };
+    const reply = { flags: OK | RCODE.NXDOMAIN, answers: [CNAME(`again.default.svc.${Z}`, 60)] };
+    const upstream = await startUpstream((query, send) => send(replyTo(query, reply)));
+    const { at } = await startResponder([...ours, again], { upstreams: [upstream.at] });
+    const found = await ask(at, { name: `out.default.svc.${Z}` });
+    const chain = `CNAME www.example.com CNAME again.default.svc.${Z} 60 CNAME ${web}`;
+    expect(decodeReply(found.message).text).toBe(`NOERROR ${chain} A 10.96.0.7`);
+  });
+
+  test("and is NXDOMAIN only when it is not there and all is known", async () => {
+    const missing = `missing.default.svc.${Z}`;
+    const upstream = await startUpstream((query, send) =>
+      send(replyTo(query, { flags: OK | RCODE.SERVFAIL, answers: [CNAME(missing, 60)] })),
+    );
+    const { at, responder } = await startResponder(ours, { upstreams: [upstream.at] });
+    const textOf = async () => decodeReply((await ask(at, { name: `out.default.svc.${Z}` })).message).text;
+    expect(await textOf()).toBe(`NXDOMAIN CNAME www.example.com CNAME ${missing} 60 | ${Z}`);
+    responder.apply([], { revision: 2, synced: false, all: false });
+    expect(await textOf()).toMatch(/^SERVFAIL CNAME/);
   });
 
   test("an ExternalName is its alias, then what the upstream says", async () => {
