@@ -99,7 +99,7 @@ export function withRunFlags(command: Command): Command {
       ),
     )
     .option("--configure-resolver", "`fairlead dns install` at each start, where systemd-resolved runs", false)
-    .option("--masquerade-all", "every connection through a virtual IP gets this host's address as source", false)
+    .option("--masquerade-all", "every connection through a virtual IP (ClusterIP) gets this host's address as source", false)
     .addOption(
       new Option("--healthz-listen <address>", "where /readyz, /livez, /healthz and /metrics are answered; off = nowhere")
         .argParser(parseHealthz)

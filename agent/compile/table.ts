@@ -87,7 +87,7 @@ export interface HostTable {
   readonly localCidrs: readonly string[];
   /** At which this host answers names: what is behind it may ask there, whatever a firewall makes of unknown ports. */
   readonly dnsIps: readonly string[];
-  /** Masquerade everything that goes through a virtual IP. */
+  /** Masquerade everything that goes through a virtual IP; not what goes through other addresses of a service. */
   readonly masqueradeAll: boolean;
   /** Addresses of the host at which node ports are; empty (or none of a family) = all of it but loopback. Virtual IPs never. */
   readonly nodePortCidrs: readonly string[];

@@ -262,6 +262,8 @@ function holds({ packet, around, model }: Kernel, { name, values, negated }: Opt
       return value.split(",").includes("NEW");
     case "--ctdir":
       return value === "ORIGINAL";
+    case "--ctorigdst":
+      return isIn(value, packet.address);
     case "--mark": {
       const [wanted = 0, mask = 0xffffffff] = value.split("/").map(Number);
       return (at.mark & mask) >>> 0 === wanted;

@@ -151,7 +151,10 @@ const STATEMENTS: readonly (readonly [RegExp, Statement])[] = [
   [/^delete @(\w+) \{ [^}]* \}/, (_walk, _match, state) => [state]],
   [new RegExp(`^${KEY} (!= )?@(\\w+)`), when((walk, [, key, not, set], state) => isIn(walk, set ?? "", only(walk, key, state)) === (not === undefined))], // prettier-ignore
   [/^(ip6? [sd]addr) \{ ([^}]*) \}/, when((walk, [, field, ranges], state) => (ranges ?? "").split(", ").some((range) => inRange(range, only(walk, field, state))))], // prettier-ignore
-  [/^(ip6? [sd]addr) ([0-9a-f.:]+(?:\/\d+)?)/, when((walk, [, field, range], state) => inRange(range ?? "", only(walk, field, state)))],
+  [
+    /^((?:ct original )?ip6? [sd]addr) ([0-9a-f.:]+(?:\/\d+)?)/,
+    when((walk, [, field, range], state) => inRange(range ?? "", only(walk, field, state))),
+  ],
 ];
 
 function follow(walk: Walk, verdict: string, state: State): readonly (State | Step)[] {

@@ -48,8 +48,7 @@ function natJumps(words: Words, host: HostTable, present: Present): Jump[] {
     ...(present.nodePorts ? nodePortMatches(words, host).map((match) => jump(hook, match, nodePorts)) : []),
   ];
   // Over lo both ends are this host: nothing is to be decided.
-  const leaving = host.masqueradeAll ? TRANSLATED : `! -o lo ${TRANSLATED}`;
-  return [...into("PREROUTING"), ...into("OUTPUT"), jump("POSTROUTING", leaving, ours)];
+  return [...into("PREROUTING"), ...into("OUTPUT"), jump("POSTROUTING", `! -o lo ${TRANSLATED}`, ours)];
 }
 
 function filterJumps(words: Words, host: HostTable, present: Present): Jump[] {

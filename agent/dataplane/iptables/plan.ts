@@ -149,7 +149,7 @@ function natPlan(ground: Ground, neighbours: UseCount): TablePlan {
       const near = [...neighbours.words()];
       return new Map<string, readonly string[]>([
         [chains.postrouting, [...masqueradeRules(words, host, near), guard(chains.postrouting)]],
-        ...(near.length > 0 && !host.masqueradeAll ? [[chains.neighbours, neighbourRules(words, near)] as const] : []),
+        ...(near.length > 0 ? [[chains.neighbours, neighbourRules(words, near)] as const] : []),
         [chains.ours, [...oursRules(words, host, { present: presentOurs(), verdict: `-g ${chains.postrouting}` }), guard(chains.ours)]],
       ]);
     },

@@ -123,9 +123,11 @@ export function nodePortMatches(words: Words, host: HostTable): string[] {
  */
 export function masqueradeRules(words: Words, host: HostTable, neighbours: readonly string[]): readonly string[] {
   const masquerade = "-j MASQUERADE";
-  if (host.masqueradeAll) return [masquerade];
   const local = cidrWords(words, host.localCidrs);
+  const all = host.masqueradeAll ? cidrWords(words, host.serviceCidrs) : [];
   return [
+    // Virtual IPs alone: at other addresses of a service policy Local promises its endpoints the client's address.
+    ...all.map((cidr) => `-m conntrack --ctorigdst ${origWord(words, cidr)} ${masquerade}`),
     // An endpoint that calls itself, and neighbours on a bridge: they would answer each other directly.
     ...local.flatMap((from) => local.map((to) => `-s ${from} -d ${to} ${masquerade}`)),
     // Container to elsewhere: as the host treats its containers otherwise (Docker masquerades them, routed networks do not).

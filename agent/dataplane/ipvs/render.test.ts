@@ -122,9 +122,19 @@ test.for(["IPv4", "IPv6"] as const)("the rules of %s", async (family) => {
   await expect(text).toMatchFileSnapshot(`golden/rules-${family.toLowerCase()}.rules`);
 });
 
-test("where INVALID is liberal, or all is masqueraded, there are fewer rules", () => {
-  const rules = rulesOf("IPv4", { ...host, masqueradeAll: true }, { hostAddresses: [], isLiberal: true });
-  expect(rules.chains.nat.get("FLV-POSTROUTING")).toHaveLength(2);
+test("where all is masqueraded, what goes through a virtual IP is first, as conntrack prints its range", () => {
+  const serviceCidrs = ["10.96.0.0/16", "10.97.0.1/32", "fd10::/32", "fd20::1/128"];
+  const first = (family: "IPv4" | "IPv6") => {
+    const { chains } = rulesOf(family, { ...host, serviceCidrs, masqueradeAll: true }, { hostAddresses: [], isLiberal: true });
+    return chains.nat.get("FLV-POSTROUTING")?.slice(0, 2);
+  };
+  const rule = (cidr: string) => `-m conntrack --ctorigdst ${cidr} -j MASQUERADE`;
+  expect(first("IPv4")).toEqual([rule("10.96.0.0/16"), rule("10.97.0.1")]);
+  expect(first("IPv6")).toEqual([rule("fd10::/32"), rule("fd20::1")]);
+});
+
+test("where INVALID is liberal, there are fewer rules", () => {
+  const rules = rulesOf("IPv4", host, { hostAddresses: [], isLiberal: true });
   expect(rules.chains.filter.has("FLV-INVALID")).toBe(false);
   expect(rules.jumps.some(({ rule }) => rule.includes("INVALID"))).toBe(false);
 });

@@ -46,7 +46,7 @@ export function rulesOf(family: IpFamily, host: HostTable, options: RuleOptions)
     jumps: jumpsOf(family, { invalid }),
     chains: {
       mangle: guarded(family, "mangle", mangleChains(family, local)),
-      nat: guarded(family, "nat", natChains(family, { local, all: host.masqueradeAll })),
+      nat: guarded(family, "nat", natChains(family, { local, all: host.masqueradeAll ? ofFamily(host.serviceCidrs, { family }) : [] })),
       filter: guarded(family, "filter", filterChains(family, { ...options, local, invalid })),
     },
   };
@@ -68,6 +68,8 @@ const NEW = "-m conntrack --ctstate NEW";
 const OURS = "-m comment --comment fairlead";
 const LOOPBACK = { IPv4: "127.0.0.0/8", IPv6: "::1/128" } as const;
 const HOST_MASK = { IPv4: "255.255.255.255", IPv6: "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff" } as const;
+/** Of an address alone: conntrack prints none. */
+const HOST_LENGTH = /(?<=\..*)\/32$|(?<=:.*)\/128$/;
 const ECHO = { IPv4: "-p icmp -m icmp --icmp-type 8", IPv6: "-p ipv6-icmp -m icmp6 --icmpv6-type 128" } as const;
 const UNREACHABLE = { IPv4: "icmp-port-unreachable", IPv6: "icmp6-port-unreachable" } as const;
 const ANY_MARK = `-m mark --mark ${markWord(MARK_BASE)}/${markWord(MARK_MASK)}`;
@@ -137,7 +139,7 @@ function mangleChains(family: IpFamily, local: readonly string[]): Chains {
 }
 
 /** A virtual IP is an address of this host now, so that rules of others for all of its addresses (Docker's published ports) would catch it. */
-function natChains(family: IpFamily, { local, all }: { readonly local: readonly string[]; readonly all: boolean }): Chains {
+function natChains(family: IpFamily, { local, all }: { readonly local: readonly string[]; readonly all: readonly string[] }): Chains {
   const keep = ["PLACES", "VIPS", "NODE"].map((what) => [`${PREFIX}KEEP-${what}`, ["-j ACCEPT"]] as const);
   return new Map([...keep, [`${PREFIX}POSTROUTING`, masqueradeRules(family, local, all)]]);
 }
@@ -145,10 +147,11 @@ function natChains(family: IpFamily, { local, all }: { readonly local: readonly 
 /**
  * An answer that would not come back through this host needs the host's address on the question; everything else keeps its client's.
  */
-function masqueradeRules(family: IpFamily, local: readonly string[], all: boolean): readonly string[] {
+function masqueradeRules(family: IpFamily, local: readonly string[], all: readonly string[]): readonly string[] {
   const masquerade = "-j MASQUERADE";
-  if (all) return [masquerade];
   return [
+    // Asked to for virtual IPs alone: at other addresses of a service policy Local promises its endpoints the client's address.
+    ...all.map((cidr) => `-m conntrack --ctorigdst ${cidr.replace(HOST_LENGTH, "")} ${masquerade}`),
     // An endpoint that calls itself, and neighbours on a bridge: they would answer each other directly.
     ...local.flatMap((from) => local.map((to) => `-s ${from} -d ${to} ${masquerade}`)),
     `-m set --match-set ${setWord(family, "HAIRPIN")} dst,dst,src ${masquerade}`,

@@ -140,7 +140,6 @@ function notNodeAddresses(words: NftWords, { serviceCidrs, nodePortCidrs }: Host
 function masqueradeChains(words: NftWords, host: HostFacts): [string, FixedChain][] {
   const { ip } = words;
   // Over lo both ends are this host, and nothing is to be decided; the packet's priority is of no use there.
-  const leaving = host.masqueradeAll ? "" : 'oifname != "lo" ';
   // The port of the original destination has a type only where the protocol is known.
   const ofProtocol = (protocol: string): [string, FixedChain] => [
     `translated_${protocol}`,
@@ -154,7 +153,7 @@ function masqueradeChains(words: NftWords, host: HostFacts): [string, FixedChain
   return [
     [
       "nat_postrouting",
-      { hook: "type nat hook postrouting priority 99; policy accept;", rules: [`ct status dnat ${leaving}goto translated`] },
+      { hook: "type nat hook postrouting priority 99; policy accept;", rules: ['ct status dnat oifname != "lo" goto translated'] },
     ],
     [
       "translated",
@@ -180,10 +179,13 @@ function masqueradeChains(words: NftWords, host: HostFacts): [string, FixedChain
 }
 
 /** agent/dataplane/README.md has the table and its reasons. */
-function masqueradeRules({ ip }: NftWords, { masqueradeAll }: HostFacts): readonly string[] {
+function masqueradeRules(words: NftWords, { masqueradeAll, serviceCidrs }: HostFacts): readonly string[] {
+  const { ip } = words;
+  const all = masqueradeAll ? cidrsOf(words, serviceCidrs) : [];
   const masquerade = "masquerade";
-  if (masqueradeAll) return [masquerade];
   return [
+    // Virtual IPs alone: at other addresses of a service policy Local promises its endpoints the client's address.
+    ...all.map((cidr) => `ct original ${ip} daddr ${cidr} ${masquerade}`),
     `${ip} saddr @local_cidrs ${ip} daddr @local_cidrs ${masquerade}`,
     `${ip} saddr @local_cidrs return`,
     `fib saddr type local ${masquerade}`,

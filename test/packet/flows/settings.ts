@@ -26,6 +26,7 @@ const asking =
     ...(seenAs && { seenAs }),
   });
 
+const LOCAL = { has: ["lb"], spec: { externalTrafficPolicy: "Local" } } as const;
 const all = asking("masquerade-all", "masquerade all");
 const masqueradeAllFlows: readonly Flow[] = [
   all("a container's connection to another host", ["h1c1", "vip:80"], [at("h2")], ["h2"], { seenAs: "host" }),
@@ -33,8 +34,17 @@ const masqueradeAllFlows: readonly Flow[] = [
   all("a connection from off the host to a container", ["out", "vip:80"], [at("h1c1")], ["h1c1"], { seenAs: "host" }),
   all("the host's connection to another host", ["h1", "vip:80"], [at("h2")], ["h2"], { seenAs: "host" }),
   all("UDP", ["h1c1", "vip:53/udp"], [at("h2")], ["h2"], { spec: { ports: [{ protocol: "UDP", port: 53 }] }, seenAs: "host" }),
-  all("a node port from off the host", ["out", "h1:np"], [at("h1c1")], ["h1c1"], { has: ["nodePort"], seenAs: "host" }),
-  all("a load balancer's address from off the host", ["out", "lb:80"], [at("h1c1")], ["h1c1"], { has: ["lb"], seenAs: "host" }),
+  all("internalTrafficPolicy Local, too", ["h1c1", "vip:80"], [at("h1c2"), at("h2")], ["h1c2"], {
+    spec: { internalTrafficPolicy: "Local" },
+    seenAs: "host",
+  }),
+  all("the host's connection to itself", ["h1", "vip:80"], [at("h1")], ["h1"]),
+  all("not a node port, where the client's address can be kept", ["out", "h1:np"], [at("h1c1")], ["h1c1"], { has: ["nodePort"] }),
+  all("not a load balancer's address, where it can be kept", ["out", "lb:80"], [at("h1c1")], ["h1c1"], { has: ["lb"] }),
+  all("a load balancer's address, where it cannot", ["out", "lb:80"], [at("h2")], ["h2"], { has: ["lb"], seenAs: "host" }),
+  all("policy Local keeps the client's address", ["out", "lb:80"], [at("h1c1"), at("h2")], ["h1c1"], LOCAL),
+  all("policy Local keeps it at an external IP", ["out", "ext:80"], [at("h1c1"), at("h2")], ["h1c1"], { ...LOCAL, has: ["ext"] }),
+  all("policy Local keeps it at a node port", ["out", "h1:np"], [at("h1c1"), at("h2")], ["h1c1"], { ...LOCAL, has: ["nodePort"] }),
   all("a direct connection is left alone all the same", ["h1c1", "h2:8080"], [at("h2")], "UNTOUCHED"),
   all("a direct connection from off the host to a container is left alone", ["out", "h1c1:8080"], [at("h1c1")], "UNTOUCHED"),
 ];
@@ -54,7 +64,6 @@ const nodePortCidrFlows: readonly Flow[] = [
 ];
 
 const plainHost = asking("no-local-cidrs", "a host that names no networks behind it");
-const LOCAL = { has: ["lb"], spec: { externalTrafficPolicy: "Local" } } as const;
 const noLocalCidrFlows: readonly Flow[] = [
   plainHost("the host reaches another host", ["h1", "vip:80"], [at("h2")], ["h2"], { seenAs: "host" }),
   plainHost("a client from off the host reaches another host", ["out", "vip:80"], [at("h2")], ["h2"], { seenAs: "host" }),
