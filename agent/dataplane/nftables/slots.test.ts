@@ -25,6 +25,19 @@ test("every backend has a slot, and its share within 2 % of all connections, in 
   );
 });
 
+/** Of all connections, in percent. */
+function percentOfLast(weights: readonly number[]): readonly [asked: string, given: string] {
+  const percent = (counts: readonly number[]): string => ((100 * (counts.at(-1) ?? 0)) / counts.reduce((a, b) => a + b, 0)).toFixed(2);
+  return [percent(weights), percent(countsOf(weights))];
+}
+
+test("backends that want less than a slot have one: twenty of them cost the others less than 2 % of all connections, more of them more", () => {
+  const beside = (small: number, weight: number): readonly number[] => [...Array.from({ length: small }, () => 1), weight];
+  expect(percentOfLast(beside(20, 65_535))).toEqual(["99.97", "98.08"]);
+  expect(percentOfLast(beside(30, 10_000))).toEqual(["99.70", "97.14"]);
+  expect(percentOfLast(beside(100, 65_535))).toEqual(["99.85", "91.09"]);
+});
+
 /** As good as trying every number of slots, of which each costs a sort. */
 function exhaustive(weights: readonly number[]): number {
   const total = weights.reduce((a, b) => a + b, 0);
