@@ -14,6 +14,8 @@ export interface ImagePlace {
   readonly file: string;
   /** Another host's has other addresses in front. */
   readonly node: string;
+  /** How long questions about unknown names wait for the state at the start; absent = 3 s. */
+  readonly patienceMs?: number;
 }
 
 /** Counts up when records are written otherwise. */

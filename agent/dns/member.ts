@@ -26,7 +26,7 @@ const log = {
 };
 const responder = createDnsResponder({
   ...start,
-  patienceMs: start.image?.restores ? PATIENCE_MS : 0,
+  patienceMs: start.image?.restores ? (start.image.patienceMs ?? PATIENCE_MS) : 0,
   siblings: { token: start.loopToken, onProbeBack: (key) => tell({ kind: "probe-back", key }) },
   log,
   onBound: report,

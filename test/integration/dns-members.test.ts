@@ -105,7 +105,7 @@ test("before the agent knows its state, what was saved is answered, and who asks
   await before.stop();
 
   const next = new Map<string, DnsChange>(); // nothing is known yet
-  const { members, at, stop } = await start(next, { image, members: 2 });
+  const { members, at, stop } = await start(next, { image: { ...image, patienceMs: 30_000 }, members: 2 }); // the machine may be busy
   for (let i = 0; i < 10; i++) await waitFor(async () => (await ask(at, nameOf("web"))) === "10.96.0.7", { what: "what was saved" }); // from either
   expect(await ask(at, nameOf("old"))).toBe("10.96.0.8");
   const waits = ask(at, nameOf("new"));
