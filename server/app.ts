@@ -10,6 +10,7 @@ import { MAX_BODY_BYTES, methodNotAllowed, notFoundPath, pathOnly, replyWithErro
 import { userNameOf } from "./api/authorize.ts";
 import { acceptJsonBodies } from "./api/json-body.ts";
 import { notHereRoutes } from "./api/not-here.ts";
+import { openApiV2Routes } from "./api/openapi-v2.ts";
 import { openApiV3Routes } from "./api/openapi-v3.ts";
 import { openApiRoute } from "./api/openapi.ts";
 import { podRoutes } from "./api/pods/routes.ts";
@@ -82,6 +83,7 @@ export function createApp(deps: AppDeps): App {
   agentRoutes(app, deps.agents);
   deps.otherRoutes(app);
   probeRoutes(app, { registry: metrics.registry, unready: deps.unready });
+  openApiV2Routes(app);
   openApiV3Routes(app);
   openApiRoute(app);
   answerUnknown(app);

@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from "node:util";
 import { AppError } from "#proto/error.ts";
 import { apiVersionOf, kinds, type AnyObject, type KindName } from "#proto/kinds.ts";
 import { fault, invalid, parseObject } from "#proto/parse.ts";
+import type { Service } from "#proto/service.ts";
 import { withoutZeros } from "#proto/service-rules.ts";
 import { isHollow, isJsonObject, withoutNulls, type JsonObject } from "./json-body.ts";
 
@@ -80,11 +81,19 @@ export function newObject(kind: KindName, { body, metadata }: Draft, now: number
 /** The object after a PUT or PATCH of itself, validated: status and the server's metadata stay. */
 export function replacedObject(kind: KindName, current: AnyObject, { body, metadata }: Draft): AnyObject {
   const next = validated(kind, {
-    ...body,
+    ...(current.kind === "Service" ? withOneAddress(current, body) : body),
     ...(kinds[kind].hasStatus && { status: "status" in current ? current.status : {} }),
     metadata: { ...clientsPart(metadata), ...serversPart(current) },
   });
   return next.kind === "Namespace" ? withNameLabel(next) : next;
+}
+
+/** A patch of `clusterIP` alone means both fields (Kubernetes: normalizeClusterIPs): who wrote one of them is not told of the other. */
+function withOneAddress(current: Service, body: JsonObject): JsonObject {
+  const { spec } = body;
+  if (!isJsonObject(spec) || typeof spec["clusterIP"] !== "string" || spec["clusterIP"] === "") return body;
+  if (spec["clusterIP"] === current.spec.clusterIP || !isDeepStrictEqual(spec["clusterIPs"], current.spec.clusterIPs)) return body;
+  return { ...body, spec: { ...spec, clusterIPs: [spec["clusterIP"]] } };
 }
 
 /** The object after a PUT or PATCH of its status, validated: all else stays. */

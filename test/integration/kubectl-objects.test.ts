@@ -128,6 +128,48 @@ test.skipIf(isLeftOut)("what get -o yaml writes is taken back as it stands, and 
   }
 });
 
+const LIST = JSON.stringify({
+  apiVersion: "v1",
+  kind: "List",
+  items: ["listed-1", "listed-2"].map((name) => ({
+    apiVersion: "v1",
+    kind: "Service",
+    metadata: { name },
+    spec: { ports: [{ port: 80 }] },
+  })),
+});
+const WITH_UNKNOWN = `apiVersion: v1
+kind: Namespace
+metadata: { name: beside }
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: strange }
+`;
+
+test.skipIf(isLeftOut)("a List is taken as its items, and a kind that no server has is called that", { timeout: 60_000 }, async () => {
+  await writeFile(join(kubectl.home, "list.json"), LIST);
+  await writeFile(join(kubectl.home, "unknown-field.json"), LIST.replace('"spec":{', '"spec":{"colour":"red",'));
+  await writeFile(join(kubectl.home, "with-unknown.yaml"), WITH_UNKNOWN);
+  const both = (verb: string): RegExp => new RegExp(`^service/listed-1 ${verb}\nservice/listed-2 ${verb}$`);
+  const noKind = /no matches for kind "Deployment" in version "apps\/v1"/;
+  const rows: readonly Row[] = [
+    { run: "create -f list.json", out: both("created") },
+    { run: "replace -f list.json", out: both("replaced") },
+    { run: "apply --server-side --force-conflicts -f list.json", out: both("serverside-applied") },
+    { run: "apply -f unknown-field.json", code: 1, err: /unknown field "spec\.colour"/ },
+    { run: "delete -f list.json", out: /listed-1" deleted/ },
+    { run: "apply -f list.json", out: both("created") },
+    { run: "apply --dry-run=server -f list.json", out: both("unchanged (server dry run)".replaceAll(/[()]/g, "\\$&")) },
+    { run: "apply -f with-unknown.yaml", code: 1, out: "namespace/beside created", err: noKind },
+    { run: "create -f with-unknown.yaml --dry-run=server", code: 1, err: noKind },
+  ];
+  expect(await kubectl.wrongOf(rows)).toEqual([]);
+  const { stdout } = await kubectl.run("get services -l none!=such -o yaml");
+  await writeFile(join(kubectl.home, "all.yaml"), stdout);
+  expect(await kubectl.wrongOf([{ run: "replace -f all.yaml", out: /service\/listed-2 replaced/ }])).toEqual([]);
+});
+
 const session: readonly Row[] = [
   // apply, of what was made otherwise
   {

@@ -210,6 +210,9 @@ describe("a change of a service", () => {
       { clusterIP: "10.96.0.77", clusterIPs: ["10.96.0.77"] },
       'spec.clusterIPs[0]: Invalid value: ["10.96.0.77"]: may not change once set',
     ],
+    // Who patches the older field alone means both.
+    [{}, { clusterIP: "10.96.0.77" }, 'spec.clusterIPs[0]: Invalid value: ["10.96.0.77"]: may not change once set'],
+    [{}, { clusterIP: "None" }, 'spec.clusterIPs[0]: Invalid value: ["None"]: may not change once set'],
     [{}, { ipFamilies: ["IPv6"] }, 'spec.ipFamilies[0]: Invalid value: ["IPv6"]: may not change once set'],
     [dual, { ipFamilies: ["IPv6", "IPv4"] }, 'spec.ipFamilies[0]: Invalid value: ["IPv6","IPv4"]: may not change once set'],
     [

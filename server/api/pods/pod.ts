@@ -14,7 +14,7 @@ export const POD_KIND: DerivedKind = {
   plural: "pods",
   singular: "pod",
   shortNames: ["po"],
-  categories: [],
+  categories: ["all"],
   namespaced: true,
   hasStatus: false,
   hasGeneration: false,
