@@ -113,9 +113,18 @@ function causesOfIssue(issue: z.core.$ZodIssue, input: unknown): Cause[] {
         value,
       }),
     ];
+  if (issue.code === "invalid_key") return [fault(field, issue.issues[0]?.message ?? issue.message, { value: issue.path.at(-1) })];
+  if ((issue.code === "too_small" || issue.code === "too_big") && typeof value === "number" && issue.message.startsWith("Too "))
+    return [fault(field, boundText(issue), { value })];
   if (issue.code === "invalid_type" && issue.message.startsWith("Invalid input"))
     return [fault(field, `must be ${ARTICLES[issue.expected] ?? issue.expected}`, { value })];
   return [fault(field, issue.message, { value })];
+}
+
+function boundText(issue: z.core.$ZodIssueTooSmall | z.core.$ZodIssueTooBig): string {
+  return issue.code === "too_small"
+    ? `must be greater than or equal to ${issue.minimum}`
+    : `must be less than or equal to ${issue.maximum}`;
 }
 
 /** `spec.ports[0].port`, `metadata.labels[app]`. */

@@ -26,6 +26,28 @@ export function notHereRoutes(app: App, store: Store): void {
           throw refusal(instead(workload.metadata.name, workload.spec.node));
         },
       });
+  const { collection, object } = pathsOf(POD_KIND);
+  for (const [method, path] of [
+    ["POST", collection],
+    ["DELETE", collection],
+    ["POST", `${object}/eviction`],
+    ["PUT", object],
+    ["PATCH", object],
+    ["DELETE", object],
+  ] as const)
+    declareRoute(app, {
+      method,
+      path,
+      summary: "Not here: Pods are Workloads, to be read only",
+      permission: { access: "resource", kind: "Workload", verb: "list" },
+      accepts: ALL_PATCH_TYPES,
+      handler: () => {
+        throw new AppError(
+          "MethodNotAllowed",
+          "Fairlead runs no containers, it leads to what runs: Pods are its Workloads, to be read only; make one with `fairlead register` or `kubectl apply`, take one out with `kubectl delete workload`, and a host's with `kubectl cordon`",
+        );
+      },
+    });
   for (const kind of [...kindNames.map((name) => kinds[name]), ...derivedKinds])
     for (const method of ["GET", "PUT", "PATCH"] as const)
       declareRoute(app, {

@@ -45,6 +45,8 @@ const debug = /Fairlead runs no containers[^]*to look into web-1, log in to its 
 const scale =
   /^Error from server \(BadRequest\): Fairlead runs no containers[^]*nothing can be scaled; start more of the program on your hosts/;
 
+const podsAreRead = /Fairlead runs no containers[^]*Pods are its Workloads, to be read only/;
+
 /** By a Pod, which is what a workload is to kubectl; by the workload; by a service, of which kubectl takes a Pod. */
 const which = ["web-1", "pod/web-1", "wl/web-1", "svc/web"];
 const scaled = ["svc/web", "wl/web-1", "pod/web-1", "node/vm-1", "ns/default", "event/told", "ep/web", "servicecidr/kubernetes"];
@@ -57,6 +59,9 @@ const rows: readonly Row[] = [
     { run: `port-forward ${one} 8080:80`, code: 1, out: "", err: forward },
   ]),
   { run: "logs -l app=web", code: 1, err: log },
+  { run: "run new --image=nginx", code: 1, out: "", err: podsAreRead },
+  { run: "delete pod web-1", code: 1, out: "", err: podsAreRead },
+  { run: "label pod web-1 a=b", code: 1, out: "", err: podsAreRead },
   { run: "cp web-1:/etc/hostname there", code: 1, err: exec },
   { run: "cp web.yaml web-1:/there", code: 1, err: exec },
   { run: "debug web-1 --image=x --profile=general", code: 1, err: debug },

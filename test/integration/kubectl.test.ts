@@ -260,7 +260,7 @@ const session: Row[] = [
   { run: "get svc,wl -o name", out: /^service\/web$[\s\S]*^workload\.fairlead\.dev\/web-1$/m },
   { run: "explain service.spec.ports", out: /targetPort/ },
   { run: "explain pod", out: /A Workload, to be read as a Pod/ },
-  { run: "apply -f pod.yaml", code: 1, err: /does not allow this method/ },
+  { run: "apply -f pod.yaml", code: 1, err: /Pods are its Workloads, to be read only/ },
   { run: "explain workload.spec.checks.http", out: /expectStatus/ },
   {
     run: "explain workload.spec.checks.interval",

@@ -196,7 +196,8 @@ describe("a new service", () => {
       expect(causesOf(await create(api, {}, { annotations: { [key]: "any text" } }))).toEqual([
         expect.stringContaining(`metadata.annotations[${key}]: `),
       ]);
-      expect(causesOf(await create(api, {}, { labels: { [key]: "x" } }))).toEqual([expect.stringContaining(`metadata.labels[${key}]: `)]);
+      const shown = `metadata.labels[${key}]: Invalid value: ${JSON.stringify(key)}: must be an optional DNS prefix`;
+      expect(causesOf(await create(api, {}, { labels: { [key]: "x" } }))).toEqual([expect.stringContaining(shown)]);
     }
   });
 });
