@@ -112,11 +112,12 @@ function refuseWhenClosing(app: App, polls: Polls, listener: Listener): void {
     closing = true;
     listener.refuseNewStreams();
     polls.close();
-    if (open.size === 0) return;
-    await new Promise<void>((resolve) => {
+    const answered = new Promise<void>((resolve) => {
       drained = resolve;
-      setTimeout(resolve, CLOSING_MS).unref();
+      if (open.size === 0) resolve();
     });
+    const late = new Promise<void>((resolve) => void setTimeout(resolve, CLOSING_MS).unref());
+    await Promise.race([answered.then(() => listener.sessionsEnd()), late]);
   });
 }
 

@@ -31,6 +31,8 @@ export interface Listener {
   readonly server: Server;
   /** Tells clients of HTTP/2 to send their next requests elsewhere (GOAWAY); those under way go on. */
   refuseNewStreams(): void;
+  /** Those whose streams are refused have sent all that they had: a stream that is closed may still be on its way to the socket. */
+  sessionsEnd(): Promise<void>;
 }
 
 export function createListener(tls: { key: string; cert: string }, times: ListenerTimes): Listener {
@@ -71,6 +73,9 @@ export function createListener(tls: { key: string; cert: string }, times: Listen
     server: Object.assign(server, { closeAllConnections }) as unknown as Server,
     refuseNewStreams: () => {
       for (const session of sessions) session.close();
+    },
+    sessionsEnd: async () => {
+      await Promise.all(Array.from(sessions, (session) => new Promise<void>((resolve) => session.once("close", resolve))));
     },
   };
 }
