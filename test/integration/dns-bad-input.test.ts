@@ -221,7 +221,9 @@ test("100,000 mutants through a socket: each good question in between is answere
       socket.send(mutant, at.port, at.address);
       sent++;
     }
-    expect((await askUdp(at, web))?.readUInt16BE(6)).toBe(1); // and with it, all before have been read
+    // And with it, all before have been read. On a busy machine a hundred large ones overflow the socket, and the question with them.
+    const reply = (await askUdp(at, web)) ?? (await askUdp(at, web)) ?? (await askUdp(at, web));
+    expect(reply?.readUInt16BE(6)).toBe(1);
   }
   expect(sent).toBe(100_000);
   expect(await stallMs()).toBeLessThan(MAX_STALL_MS);
