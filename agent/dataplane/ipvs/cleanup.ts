@@ -55,7 +55,7 @@ interface Found {
 async function lookFor({ tools, edge, family, kinds, procNet }: Cleanup, signal: AbortSignal): Promise<Found> {
   const device = openDevice(tools, { family, procNet });
   const standing = await device.standing(signal);
-  if (standing !== "none") await expectTools(tools, kinds);
+  if (standing !== "none") await expectTools({ tools, kinds, procNet });
   const rules: Found["rules"][number][] = [];
   for (const kind of kinds) {
     const listing = await edge.listRules(kind, signal);
@@ -78,9 +78,12 @@ async function lookFor({ tools, edge, family, kinds, procNet }: Cleanup, signal:
 }
 
 /** The device goes last: while it is there, what only these can see and take away may be there as well. */
-async function expectTools(tools: KernelTools, kinds: readonly IptablesKind[]): Promise<void> {
+async function expectTools({ tools, kinds, procNet }: Pick<Cleanup, "tools" | "kinds" | "procNet">): Promise<void> {
+  // On a kernel without virtual servers the tool does not even start.
+  const servers = await readFile(join(procNet, "ip_vs"), "utf8").catch(() => "");
+  const needed = [...(/^(TCP|UDP|SCTP|FWM) /m.test(servers) ? ["ipvsadm"] : []), "ipset"];
   const missing = kinds.length === 0 ? ["iptables"] : [];
-  for (const tool of ["ipvsadm", "ipset"]) if (!(await tools.has(tool))) missing.push(tool);
+  for (const tool of needed) if (!(await tools.has(tool))) missing.push(tool);
   if (missing.length === 0) return;
   throw new AppError(
     "KernelRejected",
