@@ -28,8 +28,7 @@ export interface FamilyDeps extends KernelDeps {
 /** A kernel tool that is missing or fails is reported and tried again: it may be installed, and DNS and heartbeats go on meanwhile. */
 export async function programFamily(deps: FamilyDeps, signal: AbortSignal): Promise<void> {
   const { config, family, record, applied, trouble, tools, sysctls } = deps;
-  const { dataplane, membership, log } = config;
-  const hostAddresses = membership.cluster.dnsIps;
+  const { dataplane, log } = config;
   let said: string | undefined;
   const refused = (error: unknown): void => {
     const text = describeError(error);
@@ -42,7 +41,7 @@ export async function programFamily(deps: FamilyDeps, signal: AbortSignal): Prom
     let driver: DataplaneDriver | undefined;
     try {
       const onProblem = (problem: string | undefined): void => trouble.set(`UDP over ${family}`, problem);
-      const chosen = await chooseDriver({ dataplane, family, tools, sysctls, log, onProblem, hostAddresses }, signal);
+      const chosen = await chooseDriver({ dataplane, family, tools, sysctls, log, onProblem }, signal);
       driver = chosen.driver;
       record.unusable = chosen.driver ? undefined : describeError(chosen.unusable);
       if (chosen.driver) {

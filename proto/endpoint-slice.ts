@@ -12,6 +12,8 @@ import { Reach } from "./workload.ts";
 export const SERVICE_NAME_LABEL = "kubernetes.io/service-name";
 /** Label that names who keeps a slice; slices of other keepers are never touched by our controller. */
 export const MANAGED_BY_LABEL = "endpointslice.kubernetes.io/managed-by";
+/** Label on the slices of a headless service, as Kubernetes sets it. */
+export const HEADLESS_LABEL = "service.kubernetes.io/headless";
 export const MANAGED_BY_US = "endpoints.fairlead.dev";
 /** Label on slices whose endpoints not all hosts can reach: `Node`, only the endpoint's own (nodeName); `OtherNodes`, all but that. */
 export const REACH_LABEL = "fairlead.dev/reach";

@@ -125,7 +125,7 @@ export async function hasTraces(
 ): Promise<boolean> {
   switch (mode) {
     case "iptables":
-      return (await hasList(procNet, wordsOf(family).list)) || hasList(procNet, wordsOf(family, "beside").list);
+      return hasList(procNet, wordsOf(family).list, wordsOf(family, "beside").list);
     case "ipvs":
       return hasIpvsDevice(procNet);
     case "nftables": {
@@ -157,7 +157,7 @@ async function hasIpvsDevice(procNet: string): Promise<boolean> {
   return (await readFile(join(procNet, "dev"), "utf8")).includes(`${DEVICE}:`);
 }
 
-async function hasList(procNet: string, name: string): Promise<boolean> {
+async function hasList(procNet: string, ...names: readonly string[]): Promise<boolean> {
   const lists = await readdir(join(procNet, "xt_recent")).catch(() => []); // the module is not loaded: no rule names any
-  return lists.some((list) => list.startsWith(`${name}-`));
+  return lists.some((list) => names.some((name) => list.startsWith(`${name}-`)));
 }

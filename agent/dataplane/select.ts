@@ -24,8 +24,6 @@ export interface DriverChoice {
   readonly log: DataplaneLog;
   /** What goes worse than it might; `undefined` = nothing any more. */
   readonly onProblem?: ((problem: string | undefined) => void) | undefined;
-  /** Addresses in the ranges of virtual IPs that are the host's own: the agent's DNS. */
-  readonly hostAddresses?: readonly string[];
   /** Where the kernel says what it has. */
   readonly procNet?: string;
 }
@@ -61,14 +59,14 @@ export async function chooseDriver(choice: DriverChoice, signal: AbortSignal): P
 
 /** Without a look at the host: for cleanup, which must also work where the rest does not. Only what is used is loaded. */
 export async function openDriver(choice: DriverChoice): Promise<DataplaneDriver> {
-  const { dataplane, family, tools, sysctls, log, onProblem, hostAddresses = [] } = choice;
+  const { dataplane, family, tools, sysctls, log, onProblem } = choice;
   const flows = openFlowCleaner({ family, tools, log, onProblem });
   const deps = { family, tools, sysctls, log, flows };
   switch (dataplane) {
     case "nftables":
       return withRetry((await import("./nftables/driver.ts")).createNftablesDriver(deps), flows);
     case "ipvs":
-      return withRetry((await import("./ipvs/driver.ts")).createIpvsDriver({ ...deps, hostAddresses }), flows);
+      return withRetry((await import("./ipvs/driver.ts")).createIpvsDriver(deps), flows);
     case "iptables":
     case "iptables-nft":
     case "iptables-legacy":

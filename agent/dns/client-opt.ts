@@ -1,4 +1,4 @@
-import { FLAG, HEADER_OCTETS, MAX_UDP_OCTETS, TYPE } from "./protocol.ts";
+import { FLAG, HEADER_OCTETS, MAX_UDP_OCTETS, OPT_OCTETS, TYPE } from "./protocol.ts";
 
 /** What a question says beside name and type that the answer depends on. */
 export interface ClientOpt {
@@ -9,7 +9,6 @@ export interface ClientOpt {
   readonly isSharable: boolean;
 }
 
-const OPT_OCTETS = 11;
 const DO = 0x8000;
 /** Said from neighbour to neighbour, and of no consequence for the records: keepalive, cookie, padding. */
 const HOP_OPTIONS: ReadonlySet<number> = new Set([10, 11, 12]);

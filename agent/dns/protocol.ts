@@ -21,6 +21,8 @@ export const TYPE = {
 export const RCODE = { NOERROR: 0, FORMERR: 1, SERVFAIL: 2, NXDOMAIN: 3, NOTIMP: 4, REFUSED: 5, BADVERS: 16 } as const;
 export type Rcode = (typeof RCODE)[keyof typeof RCODE];
 
+/** OPT without options. */
+export const OPT_OCTETS = 11;
 /** The option in OPT that says why (RFC 8914). */
 export const EDE_OPTION = 15;
 

@@ -1,11 +1,20 @@
 import type { Answer } from "./answer.ts";
-import { EDE_OPTION, FLAG, HEADER_OCTETS, MAX_TCP_OCTETS, MAX_UDP_OCTETS, MIN_UDP_OCTETS, OPCODE_MASK, TYPE } from "./protocol.ts";
+import {
+  EDE_OPTION,
+  FLAG,
+  HEADER_OCTETS,
+  MAX_TCP_OCTETS,
+  MAX_UDP_OCTETS,
+  MIN_UDP_OCTETS,
+  OPCODE_MASK,
+  OPT_OCTETS,
+  TYPE,
+} from "./protocol.ts";
 import type { Edns, Query, Refusal } from "./query.ts";
 
 export type Transport = "udp" | "tcp";
 
-const OPT_OCTETS = 11;
-const EDE_OCTETS = 6;
+export const EDE_OCTETS = 6;
 /** The opcode is repeated, and what the client wishes; AD is not. */
 export const REPEATED_FLAGS = OPCODE_MASK | FLAG.RD | FLAG.CD;
 
@@ -44,10 +53,14 @@ export function writeReply(
 /** The message of `writeReply`, with an option in its OPT that says why (RFC 8914); as it was where there is no OPT or no room. */
 export function withExtendedError(message: Buffer, ede: number, { edns }: Query, transport: Transport): Buffer {
   if (!edns || message.length + EDE_OCTETS > octetLimit(transport, edns)) return message;
+  message.writeUInt16BE(EDE_OCTETS, message.length - 2);
+  return Buffer.concat([message, extendedError(ede)]);
+}
+
+export function extendedError(ede: number): Buffer {
   const option = Buffer.alloc(EDE_OCTETS);
   for (const [i, value] of [EDE_OPTION, 2, ede].entries()) option.writeUInt16BE(value, 2 * i);
-  message.writeUInt16BE(EDE_OCTETS, message.length - 2);
-  return Buffer.concat([message, option]);
+  return option;
 }
 
 /** For what is refused as a whole: header, the question where it could be read, OPT where there was one. */

@@ -1,7 +1,7 @@
-import { EDE_OPTION, FLAG, HEADER_OCTETS, MAX_UDP_OCTETS, RCODE, TYPE } from "./protocol.ts";
+import { FLAG, HEADER_OCTETS, MAX_UDP_OCTETS, OPT_OCTETS, RCODE, TYPE } from "./protocol.ts";
 import type { Rcode } from "./protocol.ts";
 import type { Query } from "./query.ts";
-import { octetLimit } from "./reply.ts";
+import { EDE_OCTETS, extendedError, octetLimit } from "./reply.ts";
 import type { Transport } from "./reply.ts";
 import { STALE_TTL_SECONDS } from "./reply-cache.ts";
 import type { StoredReply } from "./reply-cache.ts";
@@ -10,8 +10,6 @@ import type { StoredReply } from "./reply-cache.ts";
 export const EDE = { staleAnswer: 3, staleNxdomain: 19, noReachableAuthority: 22, networkError: 23 } as const;
 export type Ede = (typeof EDE)[keyof typeof EDE];
 
-const OPT_OCTETS = 11;
-const EDE_OCTETS = 6;
 const DO_BIT = 0x8000;
 
 interface Client {
@@ -100,14 +98,11 @@ function optRecord(isDnssecOk: boolean, ede: Ede | undefined): Buffer {
 }
 
 function newOpt(isDnssecOk: boolean, ede: Ede | undefined): Buffer {
-  const record = Buffer.alloc(OPT_OCTETS + (ede === undefined ? 0 : EDE_OCTETS));
+  const record = Buffer.alloc(OPT_OCTETS);
   record.writeUInt16BE(TYPE.OPT, 1);
   record.writeUInt16BE(MAX_UDP_OCTETS, 3);
   record.writeUInt16BE(isDnssecOk ? DO_BIT : 0, 7);
   if (ede === undefined) return record;
   record.writeUInt16BE(EDE_OCTETS, 9);
-  record.writeUInt16BE(EDE_OPTION, 11);
-  record.writeUInt16BE(2, 13);
-  record.writeUInt16BE(ede, 15);
-  return record;
+  return Buffer.concat([record, extendedError(ede)]);
 }

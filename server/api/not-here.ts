@@ -42,9 +42,9 @@ export function notHereRoutes(app: App, store: Store): void {
       permission: { access: "resource", kind: "Workload", verb: "list" },
       accepts: ALL_PATCH_TYPES,
       handler: () => {
-        throw new AppError(
+        throw refusal(
+          "Pods are its Workloads, to be read only; make one with `fairlead register` or `kubectl apply`, take one out with `kubectl delete workload`, and a host's with `kubectl cordon`",
           "MethodNotAllowed",
-          "Fairlead runs no containers, it leads to what runs: Pods are its Workloads, to be read only; make one with `fairlead register` or `kubectl apply`, take one out with `kubectl delete workload`, and a host's with `kubectl cordon`",
         );
       },
     });
@@ -93,6 +93,6 @@ const INSTEAD: Readonly<Record<string, (name: string, node: string) => string>> 
     `every host reaches ${name} by its service's name and virtual IP; from elsewhere use a node port, or ssh -L through a host`,
 };
 
-function refusal(instead: string): AppError {
-  return new AppError("BadRequest", `Fairlead runs no containers, it leads to what runs: ${instead}`);
+function refusal(instead: string, code: "BadRequest" | "MethodNotAllowed" = "BadRequest"): AppError {
+  return new AppError(code, `Fairlead runs no containers, it leads to what runs: ${instead}`);
 }

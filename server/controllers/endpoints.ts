@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import {
+  HEADLESS_LABEL,
   MANAGED_BY_LABEL,
   MANAGED_BY_US,
   MAX_ENDPOINTS_PER_SLICE,
@@ -152,8 +153,6 @@ function hintsFor({ spec }: Service, nodeName: string, zone: string | undefined)
   return spec.trafficDistribution === "PreferSameNode" ? { ...forZones, forNodes: [{ name: nodeName }] } : forZones;
 }
 
-/** On the slices of a headless service, as Kubernetes sets it. */
-const HEADLESS_LABEL = "service.kubernetes.io/headless";
 /** Somebody else's proxy on another host would send to what it cannot reach: slices that name a proxy it leaves alone. */
 const ONLY_OURS = "fairlead";
 

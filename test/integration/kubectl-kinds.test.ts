@@ -1,24 +1,10 @@
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { isLeftOut, openKubectl, type Kubectl, type Row } from "#test/kube/kubectl.ts";
-import { startHost, startServer, type TestHost, type TestServer } from "./cli-server.ts";
+import { expect, test } from "vitest";
+import { isLeftOut, type Row } from "#test/kube/kubectl.ts";
+import { kubectlFleet } from "./kubectl-fleet.ts";
 
 /** An unmodified kubectl and the kinds that follow from others: Pods, Endpoints, Events by their newer names, the ServiceCIDR. */
 
-let server: TestServer;
-let host: TestHost;
-let kubectl: Kubectl;
-beforeAll(async () => {
-  if (isLeftOut) return;
-  server = await startServer();
-  host = await startHost(server, "vm-1", "192.168.56.11");
-  kubectl = await openKubectl(server.kubeconfig, FILES);
-});
-afterAll(async () => {
-  if (isLeftOut) return;
-  await host.stop();
-  await server.close();
-  await kubectl.close();
-});
+const fleet = kubectlFleet(() => FILES);
 
 const FILES: Readonly<Record<string, string>> = {
   "web.yaml": `apiVersion: v1
@@ -65,7 +51,7 @@ const explained: readonly Row[] = [
 ];
 
 test.skipIf(isLeftOut)("kinds that follow from others are explained, field by field", { timeout: 60_000 }, async () => {
-  expect(await kubectl.wrongOf(explained)).toEqual([]);
+  expect(await fleet.kubectl.wrongOf(explained)).toEqual([]);
 });
 
 const events: readonly Row[] = [
@@ -82,7 +68,7 @@ const events: readonly Row[] = [
 ];
 
 test.skipIf(isLeftOut)("an Event is made, changed and deleted by its newer names", { timeout: 60_000 }, async () => {
-  expect(await kubectl.wrongOf(events)).toEqual([]);
+  expect(await fleet.kubectl.wrongOf(events)).toEqual([]);
 });
 
 const AGE = String.raw`\d+s`;
@@ -105,7 +91,7 @@ const endpoints: readonly Row[] = [
 ];
 
 test.skipIf(isLeftOut)("Endpoints are there for tools that know no EndpointSlices", { timeout: 60_000 }, async () => {
-  expect(await kubectl.wrongOf(endpoints)).toEqual([]);
+  expect(await fleet.kubectl.wrongOf(endpoints)).toEqual([]);
 });
 
 const cidrs: readonly Row[] = [
@@ -115,5 +101,5 @@ const cidrs: readonly Row[] = [
 ];
 
 test.skipIf(isLeftOut)("the ServiceCIDR is described", { timeout: 60_000 }, async () => {
-  expect(await kubectl.wrongOf(cidrs)).toEqual([]);
+  expect(await fleet.kubectl.wrongOf(cidrs)).toEqual([]);
 });

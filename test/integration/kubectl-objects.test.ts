@@ -1,27 +1,16 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { isLeftOut, openKubectl, type Kubectl, type Row } from "#test/kube/kubectl.ts";
-import { startHost, startServer, type TestHost, type TestServer } from "./cli-server.ts";
+import { expect, test } from "vitest";
+import { isLeftOut, type Row } from "#test/kube/kubectl.ts";
+import { kubectlFleet } from "./kubectl-fleet.ts";
 
 /** An unmodified kubectl and objects of every kind that one can write: made, read in every form, written back, told about, gone. */
 
-let server: TestServer;
-let host: TestHost;
-let kubectl: Kubectl;
-beforeAll(async () => {
-  if (isLeftOut) return;
-  server = await startServer();
-  host = await startHost(server, "vm-1", "192.168.56.11");
-  const files = Object.fromEntries(MADE.map(({ file, text }) => [file, text]));
-  kubectl = await openKubectl(server.kubeconfig, { ...files, "many.yaml": MANY, "ssa.yaml": SSA });
-});
-afterAll(async () => {
-  if (isLeftOut) return;
-  await host.stop();
-  await server.close();
-  await kubectl.close();
-});
+const fleet = kubectlFleet(() => ({
+  ...Object.fromEntries(MADE.map(({ file, text }) => [file, text])),
+  "many.yaml": MANY,
+  "ssa.yaml": SSA,
+}));
 
 interface Made {
   readonly file: string;
@@ -107,8 +96,8 @@ test.skipIf(isLeftOut)("one object of every kind is made, and read as JSON that 
       },
     },
   ]);
-  expect(await kubectl.wrongOf(rows)).toEqual([]);
-  const list = JSON.parse((await kubectl.run("get svc,wl,endpointslices made -o json")).stdout) as {
+  expect(await fleet.kubectl.wrongOf(rows)).toEqual([]);
+  const list = JSON.parse((await fleet.kubectl.run("get svc,wl,endpointslices made -o json")).stdout) as {
     kind: string;
     items: { kind: string }[];
   };
@@ -117,14 +106,14 @@ test.skipIf(isLeftOut)("one object of every kind is made, and read as JSON that 
 
 test.skipIf(isLeftOut)("what get -o yaml writes is taken back as it stands, and changes nothing", { timeout: 60_000 }, async () => {
   // Of Nodes the one that sends heartbeats, which are no writes; of the other the server finds after a while that it is lost.
-  expect((await kubectl.run("wait --for=condition=Ready node/vm-1 --timeout=10s")).exitCode).toBe(0);
+  expect((await fleet.kubectl.run("wait --for=condition=Ready node/vm-1 --timeout=10s")).exitCode).toBe(0);
   const others = MADE.map(({ what }) => what).filter((what) => what !== "node/made" && !what.startsWith("event.events"));
   for (const what of [...others, "node/vm-1"]) {
-    const before = (await kubectl.run(`get ${what} -o yaml --show-managed-fields`)).stdout;
-    await writeFile(join(kubectl.home, "back.yaml"), before);
-    const { stdout, stderr } = await kubectl.run("replace -f back.yaml");
+    const before = (await fleet.kubectl.run(`get ${what} -o yaml --show-managed-fields`)).stdout;
+    await writeFile(join(fleet.kubectl.home, "back.yaml"), before);
+    const { stdout, stderr } = await fleet.kubectl.run("replace -f back.yaml");
     expect([stdout, stderr]).toEqual([`${what} replaced`, ""]);
-    expect((await kubectl.run(`get ${what} -o yaml --show-managed-fields`)).stdout).toBe(before);
+    expect((await fleet.kubectl.run(`get ${what} -o yaml --show-managed-fields`)).stdout).toBe(before);
   }
 });
 
@@ -148,9 +137,9 @@ metadata: { name: strange }
 `;
 
 test.skipIf(isLeftOut)("a List is taken as its items, and a kind that no server has is called that", { timeout: 60_000 }, async () => {
-  await writeFile(join(kubectl.home, "list.json"), LIST);
-  await writeFile(join(kubectl.home, "unknown-field.json"), LIST.replace('"spec":{', '"spec":{"colour":"red",'));
-  await writeFile(join(kubectl.home, "with-unknown.yaml"), WITH_UNKNOWN);
+  await writeFile(join(fleet.kubectl.home, "list.json"), LIST);
+  await writeFile(join(fleet.kubectl.home, "unknown-field.json"), LIST.replace('"spec":{', '"spec":{"colour":"red",'));
+  await writeFile(join(fleet.kubectl.home, "with-unknown.yaml"), WITH_UNKNOWN);
   const both = (verb: string): RegExp => new RegExp(`^service/listed-1 ${verb}\nservice/listed-2 ${verb}$`);
   const noKind = /no matches for kind "Deployment" in version "apps\/v1"/;
   const rows: readonly Row[] = [
@@ -164,10 +153,10 @@ test.skipIf(isLeftOut)("a List is taken as its items, and a kind that no server 
     { run: "apply -f with-unknown.yaml", code: 1, out: "namespace/beside created", err: noKind },
     { run: "create -f with-unknown.yaml --dry-run=server", code: 1, err: noKind },
   ];
-  expect(await kubectl.wrongOf(rows)).toEqual([]);
-  const { stdout } = await kubectl.run("get services -l none!=such -o yaml");
-  await writeFile(join(kubectl.home, "all.yaml"), stdout);
-  expect(await kubectl.wrongOf([{ run: "replace -f all.yaml", out: /service\/listed-2 replaced/ }])).toEqual([]);
+  expect(await fleet.kubectl.wrongOf(rows)).toEqual([]);
+  const { stdout } = await fleet.kubectl.run("get services -l none!=such -o yaml");
+  await writeFile(join(fleet.kubectl.home, "all.yaml"), stdout);
+  expect(await fleet.kubectl.wrongOf([{ run: "replace -f all.yaml", out: /service\/listed-2 replaced/ }])).toEqual([]);
 });
 
 const session: readonly Row[] = [
@@ -206,31 +195,31 @@ const session: readonly Row[] = [
 ];
 
 test.skipIf(isLeftOut)("pages, deletions and events are as with Kubernetes", { timeout: 60_000 }, async () => {
-  expect(await kubectl.wrongOf(session)).toEqual([]);
+  expect(await fleet.kubectl.wrongOf(session)).toEqual([]);
 });
 
 test.skipIf(isLeftOut)("describe shows what happened to that very object", { timeout: 60_000 }, async () => {
-  const uid = (await kubectl.run("get svc made -o jsonpath={.metadata.uid}")).stdout;
+  const uid = (await fleet.kubectl.run("get svc made -o jsonpath={.metadata.uid}")).stdout;
   const event = (MADE.find(({ what }) => what === "event/made")?.text ?? "").replace("name: made,", "name: told,");
-  await writeFile(join(kubectl.home, "told.yaml"), event.replace("kind: Service,", `kind: Service, uid: ${uid},`));
+  await writeFile(join(fleet.kubectl.home, "told.yaml"), event.replace("kind: Service,", `kind: Service, uid: ${uid},`));
   const rows: readonly Row[] = [
     { run: "create -f told.yaml", out: "event/told created" },
     { run: "describe svc made", out: /Events:\n +Type +Reason[^]*Normal +Made +\S+ +tester +somebody made it$/ },
   ];
-  expect(await kubectl.wrongOf(rows)).toEqual([]);
+  expect(await fleet.kubectl.wrongOf(rows)).toEqual([]);
 });
 
 test.skipIf(isLeftOut)("applied twice, server-side, an object keeps its resourceVersion", { timeout: 60_000 }, async () => {
   const revisions = new Set<string>();
   for (let i = 0; i < 3; i++) {
-    expect((await kubectl.run("apply --server-side -f ssa.yaml")).stdout).toBe("service/ssa serverside-applied");
-    revisions.add((await kubectl.run("get svc ssa -o jsonpath={.metadata.resourceVersion}")).stdout);
+    expect((await fleet.kubectl.run("apply --server-side -f ssa.yaml")).stdout).toBe("service/ssa serverside-applied");
+    revisions.add((await fleet.kubectl.run("get svc ssa -o jsonpath={.metadata.resourceVersion}")).stdout);
   }
   expect(revisions.size).toBe(1);
 });
 
 test.skipIf(isLeftOut)("a host's credential is told who it is and what it may do", { timeout: 60_000 }, async () => {
-  const as = `--token=${host.token}`;
+  const as = `--token=${fleet.host.token}`;
   const rows: readonly Row[] = [
     { run: `auth whoami ${as} -o jsonpath={.status.userInfo.username}`, out: "system:node:vm-1" },
     { run: `auth can-i list services ${as}`, out: "yes" },
@@ -249,5 +238,5 @@ test.skipIf(isLeftOut)("a host's credential is told who it is and what it may do
       err: /User "system:node:vm-1" cannot delete resource "services" in API group "" in the namespace "default"/,
     },
   ];
-  expect(await kubectl.wrongOf(rows)).toEqual([]);
+  expect(await fleet.kubectl.wrongOf(rows)).toEqual([]);
 });

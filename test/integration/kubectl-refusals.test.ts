@@ -1,24 +1,10 @@
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { isLeftOut, openKubectl, type Kubectl, type Row } from "#test/kube/kubectl.ts";
-import { startHost, startServer, type TestHost, type TestServer } from "./cli-server.ts";
+import { expect, test } from "vitest";
+import { isLeftOut, type Row } from "#test/kube/kubectl.ts";
+import { kubectlFleet } from "./kubectl-fleet.ts";
 
 /** What a cluster that runs containers could do: kubectl is refused, with what to do instead, whichever way it asks. */
 
-let server: TestServer;
-let host: TestHost;
-let kubectl: Kubectl;
-beforeAll(async () => {
-  if (isLeftOut) return;
-  server = await startServer();
-  host = await startHost(server, "vm-1", "192.168.56.11");
-  kubectl = await openKubectl(server.kubeconfig, { "web.yaml": WEB });
-});
-afterAll(async () => {
-  if (isLeftOut) return;
-  await host.stop();
-  await server.close();
-  await kubectl.close();
-});
+const fleet = kubectlFleet(() => ({ "web.yaml": WEB }));
 
 const WEB = `apiVersion: v1
 kind: Service
@@ -73,5 +59,5 @@ const rows: readonly Row[] = [
 ];
 
 test.skipIf(isLeftOut)("logs, exec, attach, port-forward, cp, debug and scale say what to do instead", { timeout: 90_000 }, async () => {
-  expect(await kubectl.wrongOf(rows)).toEqual([]);
+  expect(await fleet.kubectl.wrongOf(rows)).toEqual([]);
 });

@@ -1,27 +1,13 @@
 import { request as httpsRequest } from "node:https";
 import { execa } from "execa";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { isLeftOut, openKubectl, type Kubectl, type Row } from "#test/kube/kubectl.ts";
+import { expect, test } from "vitest";
+import { isLeftOut, type Row } from "#test/kube/kubectl.ts";
 import { waitFor } from "#test/wait-for.ts";
-import { startHost, startServer, type TestHost, type TestServer } from "./cli-server.ts";
+import { kubectlFleet } from "./kubectl-fleet.ts";
 
 /** An unmodified kubectl against our server: one session, in the order of these rows. */
 
-let server: TestServer;
-let host: TestHost;
-let kubectl: Kubectl;
-beforeAll(async () => {
-  if (isLeftOut) return;
-  server = await startServer();
-  host = await startHost(server, "vm-1", "192.168.56.11");
-  kubectl = await openKubectl(server.kubeconfig, FILES);
-});
-afterAll(async () => {
-  if (isLeftOut) return;
-  await host.stop();
-  await server.close();
-  await kubectl.close();
-});
+const fleet = kubectlFleet(() => FILES);
 
 const FILES: Readonly<Record<string, string>> = {
   "web.yaml": `apiVersion: v1
@@ -374,11 +360,11 @@ const session: Row[] = [
 ];
 
 test.skipIf(isLeftOut)("a session of everyday commands ends as it does with Kubernetes", { timeout: 180_000 }, async () => {
-  expect(await kubectl.wrongOf(session)).toEqual([]);
+  expect(await fleet.kubectl.wrongOf(session)).toEqual([]);
 });
 
 test.skipIf(isLeftOut)("a watch shows what another client does, as rows of one table", { timeout: 60_000 }, async () => {
-  const watching = kubectl.follow("get svc -w -l watched=yes");
+  const watching = fleet.kubectl.follow("get svc -w -l watched=yes");
   let seen = "";
   watching.stdout.on("data", (text: Buffer) => (seen += text.toString()));
   const service = {
@@ -387,13 +373,15 @@ test.skipIf(isLeftOut)("a watch shows what another client does, as rows of one t
     metadata: { name: "seen", labels: { watched: "no" } },
     spec: { ports: [{ port: 80 }] },
   };
-  await waitFor(async () => (await kubectl.run("get svc seen -o name --ignore-not-found")).exitCode === 0, { what: "kubectl to work" });
-  await server.client.create("Service", service, { namespace: "default" });
+  await waitFor(async () => (await fleet.kubectl.run("get svc seen -o name --ignore-not-found")).exitCode === 0, {
+    what: "kubectl to work",
+  });
+  await fleet.server.client.create("Service", service, { namespace: "default" });
   // That it listens shows when it tells; until then the change may have come before it began.
   await waitFor(
     async () => {
-      await server.client.patch("Service", "seen", { metadata: { labels: { watched: "no" } } }, { namespace: "default" });
-      await server.client.patch("Service", "seen", { metadata: { labels: { watched: "yes" } } }, { namespace: "default" });
+      await fleet.server.client.patch("Service", "seen", { metadata: { labels: { watched: "no" } } }, { namespace: "default" });
+      await fleet.server.client.patch("Service", "seen", { metadata: { labels: { watched: "yes" } } }, { namespace: "default" });
       return /^seen /m.test(seen);
     },
     { what: "the watch to show the service", timeoutMs: 20_000, intervalMs: 200 },
@@ -412,8 +400,8 @@ test.skipIf(isLeftOut)(
   "what one of them changes the other's -w shows at once: kubectl and the fairlead CLI",
   { timeout: 60_000 },
   async () => {
-    const theirs = kubectl.follow("get svc -w -L round");
-    const env = { FAIRLEAD_KUBECONFIG: server.kubeconfig };
+    const theirs = fleet.kubectl.follow("get svc -w -L round");
+    const env = { FAIRLEAD_KUBECONFIG: fleet.server.kubeconfig };
     const ours = execa(process.execPath, ["cli/main.ts", "get", "services", "-w"], { reject: false, env, buffer: false });
     const seen = { kubectl: "", fairlead: "" };
     theirs.stdout.on("data", (text: Buffer) => (seen.kubectl += text.toString()));
@@ -425,7 +413,7 @@ test.skipIf(isLeftOut)(
       await create(name); // as `fairlead apply` does, without the start of a process
       await waitFor(() => seen.kubectl.includes(`${name} `), { what: "kubectl to show it", intervalMs: 1 });
     });
-    await kubectl.run("create service clusterip from-kubectl --tcp=80");
+    await fleet.kubectl.run("create service clusterip from-kubectl --tcp=80");
     const told = performance.now(); // kubectl has had its answer, and has ended
     await waitFor(() => seen.fairlead.includes("from-kubectl "), { what: "the CLI to show it", intervalMs: 1 });
     expect(performance.now() - told).toBeLessThan(2000);
@@ -438,12 +426,12 @@ test.skipIf(isLeftOut)(
 );
 
 test.skipIf(isLeftOut)("a bare watch has a change at once", { timeout: 60_000 }, async () => {
-  const { resourceVersion } = await server.client.list("Service");
+  const { resourceVersion } = await fleet.server.client.list("Service");
   const ended = new AbortController();
   let seen = "";
-  const request = httpsRequest(`${server.url}/api/v1/services?watch=true&resourceVersion=${resourceVersion}`, {
-    ca: server.ca,
-    headers: { authorization: `Bearer ${server.token}` },
+  const request = httpsRequest(`${fleet.server.url}/api/v1/services?watch=true&resourceVersion=${resourceVersion}`, {
+    ca: fleet.server.ca,
+    headers: { authorization: `Bearer ${fleet.server.token}` },
     signal: ended.signal,
   });
   request.on("error", () => undefined);
@@ -459,7 +447,7 @@ test.skipIf(isLeftOut)("a bare watch has a change at once", { timeout: 60_000 },
 });
 
 function create(name: string): Promise<unknown> {
-  return server.client.create(
+  return fleet.server.client.create(
     "Service",
     { apiVersion: "v1", kind: "Service", metadata: { name, labels: { round: name } }, spec: { ports: [{ port: 80 }] } },
     { namespace: "default" },

@@ -14,7 +14,7 @@ import type { Packet } from "./packet.ts";
 const ADDRESS = "198.18.0.1";
 const HOST = "172.30.0.9";
 const host = aHostTable({ nodeIps: [HOST], localCidrs: ["172.31.1.0/24"] });
-const rules = rulesOf("IPv4", host, { hostAddresses: [], isLiberal: false });
+const rules = rulesOf("IPv4", host, { isLiberal: false });
 const hasScheduler = (): boolean => true;
 
 const aChoice = fc.uniqueArray(fc.constantFrom(1, 2, 3), { maxLength: 3 }).map((numbers) => numbers.map((n) => aBackend(`172.30.0.${n}`)));

@@ -17,7 +17,7 @@ export function walkIpvs(table: ForwardingTable, family: IpFamily, packet: Packe
 const rendered = oncePerTable((table, family) => {
   const state = new IpvsState(family, { host: table.host, hasScheduler: () => true });
   for (const frontend of frontendsOf(table.services.values(), family)) state.put(frontend);
-  const rules = rulesOf(family, table.host, { hostAddresses: [], isLiberal: false });
+  const rules = rulesOf(family, table.host, { isLiberal: false });
   return { rules, model: applySteps(emptyModel(family), state.takeSteps()) };
 });
 

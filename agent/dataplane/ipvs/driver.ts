@@ -20,8 +20,6 @@ import { raiseIdleTimeout } from "./timeouts.ts";
 export interface IpvsDriverDeps extends DriverDeps {
   /** Which iptables the fixed rules are written with; undefined = the one that this host uses. */
   readonly kind?: IptablesKind | undefined;
-  /** Addresses in the ranges of virtual IPs that are the host's own (the agent's DNS): what comes for them is let through. */
-  readonly hostAddresses?: readonly string[];
   /** Where the kernel shows lists of xt_recent, devices and virtual servers. */
   readonly procNet?: string;
 }
@@ -85,7 +83,6 @@ export function createIpvsDriver(deps: IpvsDriverDeps): DataplaneDriver {
         healthPorts,
         marks,
         hasScheduler: schedulers.has,
-        hostAddresses: deps.hostAddresses ?? [],
         isLiberal,
       };
       const written = await writer.sync(table, options, signal);

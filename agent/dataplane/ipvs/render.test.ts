@@ -116,7 +116,7 @@ test("a health-check port is let in for as long as a service has it, where node 
 
 test.for(["IPv4", "IPv6"] as const)("the rules of %s", async (family) => {
   const table = aHostTable({ localCidrs: ["10.200.1.0/24", "fd30:c:1::/64"], nodeIps: ["172.30.0.1", "fd30::1"] });
-  const rules = rulesOf(family, table, { hostAddresses: ["10.96.0.2", "fd00:96::2"], isLiberal: false });
+  const rules = rulesOf(family, { ...table, dnsIps: ["10.96.0.2", "fd00:96::2"] }, { isLiberal: false });
   const nothing = parseRules("*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:DOCKER-USER - [0:0]\n").filter;
   const text = TABLES.map((name) => renderTable(name, { wanted: rules, listing: nothing }, "FLV-canary")).join("");
   await expect(text).toMatchFileSnapshot(`golden/rules-${family.toLowerCase()}.rules`);
@@ -125,7 +125,7 @@ test.for(["IPv4", "IPv6"] as const)("the rules of %s", async (family) => {
 test("where all is masqueraded, what goes through a virtual IP is first, as conntrack prints its range", () => {
   const serviceCidrs = ["10.96.0.0/16", "10.97.0.1/32", "fd10::/32", "fd20::1/128"];
   const first = (family: "IPv4" | "IPv6") => {
-    const { chains } = rulesOf(family, { ...host, serviceCidrs, masqueradeAll: true }, { hostAddresses: [], isLiberal: true });
+    const { chains } = rulesOf(family, { ...host, serviceCidrs, masqueradeAll: true }, { isLiberal: true });
     return chains.nat.get("FLV-POSTROUTING")?.slice(0, 2);
   };
   const rule = (cidr: string) => `-m conntrack --ctorigdst ${cidr} -j MASQUERADE`;
@@ -134,7 +134,7 @@ test("where all is masqueraded, what goes through a virtual IP is first, as conn
 });
 
 test("where INVALID is liberal, there are fewer rules", () => {
-  const rules = rulesOf("IPv4", host, { hostAddresses: [], isLiberal: true });
+  const rules = rulesOf("IPv4", host, { isLiberal: true });
   expect(rules.chains.filter.has("FLV-INVALID")).toBe(false);
   expect(rules.jumps.some(({ rule }) => rule.includes("INVALID"))).toBe(false);
 });

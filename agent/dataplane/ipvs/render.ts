@@ -32,8 +32,6 @@ export interface Rules {
 }
 
 export interface RuleOptions {
-  /** Addresses of the host in the range of virtual IPs (its DNS): what comes for them is not our business. */
-  readonly hostAddresses: readonly string[];
   /** nf_conntrack_tcp_be_liberal: then INVALID is no reason to drop. */
   readonly isLiberal: boolean;
 }
@@ -47,7 +45,7 @@ export function rulesOf(family: IpFamily, host: HostTable, options: RuleOptions)
     chains: {
       mangle: guarded(family, "mangle", mangleChains(family, local)),
       nat: guarded(family, "nat", natChains(family, { local, all: host.masqueradeAll ? ofFamily(host.serviceCidrs, { family }) : [] })),
-      filter: guarded(family, "filter", filterChains(family, { ...options, local, invalid })),
+      filter: guarded(family, "filter", filterChains(family, { dnsIps: host.dnsIps, local, invalid })),
     },
   };
 }
@@ -167,13 +165,15 @@ function masqueradeRules(family: IpFamily, local: readonly string[], all: readon
   ];
 }
 
-interface FilterOptions extends RuleOptions {
+interface FilterOptions {
+  /** Addresses of the host in the range of virtual IPs: what comes for them is not our business. */
+  readonly dnsIps: readonly string[];
   readonly local: readonly string[];
   readonly invalid: boolean;
 }
 
-function filterChains(family: IpFamily, { hostAddresses, local, invalid }: FilterOptions): Chains {
-  const own = hostAddresses
+function filterChains(family: IpFamily, { dnsIps, local, invalid }: FilterOptions): Chains {
+  const own = dnsIps
     .map(ipWord)
     .filter((ip) => ip.includes(":") === (family === "IPv6"))
     .map((ip) => `${ip}/${family === "IPv4" ? 32 : 128}`);

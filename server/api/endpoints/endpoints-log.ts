@@ -1,11 +1,12 @@
 import { isDeepStrictEqual } from "node:util";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { serviceKeyOf } from "#proto/endpoint-slice.ts";
-import type { AnyObject, KindName } from "#proto/kinds.ts";
+import type { KindName } from "#proto/kinds.ts";
 import { keyOf, type ObjectKey } from "#proto/meta.ts";
 import { compactedAway } from "#server/store/errors.ts";
 import type { Store, StoredChange } from "#server/store/store.ts";
 import type { ChangeOf } from "#server/watch/watch-kind.ts";
+import { matching } from "../read.ts";
 import { createChangeWindow } from "./change-window.ts";
 import { endpointsOf, serviceFactsOf, sliceFactsOf, type Endpoints, type ServiceFacts, type SliceFacts } from "./endpoints.ts";
 
@@ -73,7 +74,7 @@ export async function openEndpointsLog(store: Store): Promise<EndpointsLog> {
     put(key, { ...before, slices, revision }, facts);
   }
 
-  function follow({ type, object, previous, revision }: Pick<StoredChange, "type" | "object" | "previous" | "revision">): void {
+  function follow({ type, object, previous, revision }: Parameters<Follow>[0]): void {
     if (object.kind === "Service") {
       const key = keyOf(object);
       const before = held.get(key) ?? NOTHING;
@@ -117,17 +118,19 @@ export async function openEndpointsLog(store: Store): Promise<EndpointsLog> {
   };
 }
 
+type Follow = (change: Pick<StoredChange, "type" | "object" | "previous" | "revision">) => void;
+
 /** Calls for all that there is, and then for every change; resolves with the revision up to which it has, when all was read. */
-async function loadThenFollow(
-  store: Store,
-  follow: (change: Pick<StoredChange, "type" | "object" | "previous" | "revision">) => void,
-): Promise<number> {
+async function loadThenFollow(store: Store, follow: Follow): Promise<number> {
   const early: StoredChange[] = [];
   let sink = (changes: readonly StoredChange[]): void => void early.push(...changes);
-  store.onCommit((changes) => sink(changes));
-  for (const kind of FOLLOWED_KINDS)
-    for await (const object of pagesOf(store, kind))
-      follow({ type: "ADDED", object, previous: undefined, revision: Number(object.metadata.resourceVersion) });
+  const unfollow = store.onCommit((changes) => sink(changes));
+  try {
+    for (const kind of FOLLOWED_KINDS) await readAll(store, kind, follow);
+  } catch (error) {
+    unfollow(); // whoever asks next begins anew
+    throw error;
+  }
   // What the pages had already is told again, in order: what is last is right.
   for (const change of early) follow(change);
   sink = (changes) => {
@@ -136,15 +139,11 @@ async function loadThenFollow(
   return store.revision;
 }
 
-async function* pagesOf(store: Store, kind: KindName): AsyncGenerator<AnyObject, void, undefined> {
-  let after: { readonly namespace: string; readonly name: string } | undefined;
-  for (let more = true; more;) {
-    const page = await store.list({ kind, limit: PAGE, after });
-    yield* page.items;
-    const last = page.items.at(-1);
-    after = last && { namespace: last.metadata.namespace ?? "", name: last.metadata.name };
-    more = page.more && last !== undefined;
-    await nextTurn();
+async function readAll(store: Store, kind: KindName, follow: Follow): Promise<void> {
+  let read = 0;
+  for await (const object of matching(store, { kind, namespace: undefined, labelSelector: [], fieldSelector: [] })) {
+    follow({ type: "ADDED", object, previous: undefined, revision: Number(object.metadata.resourceVersion) });
+    if (++read % PAGE === 0) await nextTurn(); // others have their answers meanwhile
   }
 }
 

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { age } from "#proto/age.ts";
 import type { Column } from "#proto/columns.ts";
-import { REACH_LABEL, type Endpoint, type EndpointSlice } from "#proto/endpoint-slice.ts";
+import { HEADLESS_LABEL, reachOf, type Endpoint, type EndpointSlice } from "#proto/endpoint-slice.ts";
 import { ObjectReference } from "#proto/event.ts";
 import { API_VERSION_TEXT, KIND_TEXT, ObjectMeta, type Labels } from "#proto/meta.ts";
 import { isHeadless, type Service } from "#proto/service.ts";
@@ -86,8 +86,6 @@ export interface SliceFacts {
   readonly notReady: readonly EndpointAddress[];
 }
 
-const HEADLESS_LABEL = "service.kubernetes.io/headless";
-
 /** undefined: it has no Endpoints, whatever its slices say. */
 export function serviceFactsOf(service: Service): ServiceFacts | undefined {
   const { metadata, spec } = service;
@@ -106,8 +104,9 @@ export function serviceFactsOf(service: Service): ServiceFacts | undefined {
 }
 
 /** undefined: nothing of it belongs into an Endpoints, which cannot say that only programs on the same host reach an address. */
-export function sliceFactsOf({ metadata, addressType, endpoints, ports }: EndpointSlice): SliceFacts | undefined {
-  if (metadata.labels?.[REACH_LABEL] === "Node") return undefined;
+export function sliceFactsOf(slice: EndpointSlice): SliceFacts | undefined {
+  if (reachOf(slice) === "Node") return undefined;
+  const { addressType, endpoints, ports } = slice;
   const ready = endpoints.filter(({ conditions }) => conditions.ready !== false);
   // As in Kubernetes: what is about to go is not there any more.
   const notReady = endpoints.filter(({ conditions }) => conditions.ready === false && conditions.terminating !== true);
