@@ -29,7 +29,7 @@ export type RecordOrder = { readonly weights: readonly number[] } | { readonly n
 
 const IN_QUESTION = Buffer.of(0xc0, 0x0c);
 /** Clients try a few; who wants to know all endpoints asks the API. Encoding more at the first question would let others wait. */
-const MAX_RECORDS = 1000;
+export const MAX_RECORDS = 1000;
 /** Of the two Buffers of each record, beside their octets. */
 const RECORD_OCTETS = 250;
 

@@ -103,7 +103,7 @@ export interface DnsStats {
 }
 
 /** Names that go in one turn of the event loop. */
-const GONE_PER_TURN = 1000;
+const GONE_PER_TURN = 250;
 
 /** The node's DNS server: names of the cluster from what it was told, all others through the upstreams. */
 export function createDnsResponder(options: DnsResponderOptions): DnsResponder {

@@ -40,6 +40,11 @@ export function recordsAt(said: Said, name: string, type: RecordData["type"]): r
     .map((packed) => recordOf(type, packed));
 }
 
+/** Whether some of its addresses are to come first. No other field of a record is this word. */
+export function saysNear(said: Said): boolean {
+  return said.includes(`${FIELD}true`);
+}
+
 export function unpackSaid(said: Said): { readonly records: readonly DnsRecord[]; readonly names: readonly string[] } {
   const first = firstOf(said);
   const records: DnsRecord[] = [];

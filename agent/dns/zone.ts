@@ -1,4 +1,4 @@
-import type { DnsChange, DnsRecord } from "#agent/compile/dns-records.ts";
+import type { DnsChange, DnsRecord, RecordData } from "#agent/compile/dns-records.ts";
 import { compileDnsDomain } from "#agent/compile/dns-records.ts";
 import { encodeSoa, typeNamed } from "./codec.ts";
 import type { RecordBody } from "./codec.ts";
@@ -8,10 +8,10 @@ import type { Source } from "./name-index.ts";
 import { dottedName, keyOfName } from "./name.ts";
 import type { NameKey } from "./name.ts";
 import { TTL_SECONDS, TYPE } from "./protocol.ts";
-import { encodeSet, octetsOf, setOf } from "./record-set.ts";
+import { encodeSet, MAX_RECORDS, octetsOf, setOf } from "./record-set.ts";
 import type { RecordSet } from "./record-set.ts";
 import { reverseZonesOf } from "./reverse-zones.ts";
-import { packSaid, recordsAt, unpackSaid } from "./said.ts";
+import { packSaid, recordsAt, saysNear, unpackSaid } from "./said.ts";
 
 /** What answers are made from. */
 export interface ZoneView {
@@ -174,12 +174,8 @@ export class ZoneIndex implements ZoneView {
     if (known && (known.untilMs === undefined || this.#nowMs() < known.untilMs)) return known;
     const sources = this.#names.sourcesOf(key);
     if (sources.length === 0) return undefined;
-    const name = dottedName(key);
-    const set = encodeSet(
-      key,
-      sources.flatMap(({ said }) => recordsAt(said, name, word)),
-      { from: this.#random(), untilMs: this.#nowMs() + TTL_SECONDS * 1000 },
-    );
+    const from = this.#random();
+    const set = encodeSet(key, enoughOf(sources, dottedName(key), word, from), { from, untilMs: this.#nowMs() + TTL_SECONDS * 1000 });
     if (set && set.asked.length >= KEPT_RECORDS) this.#sets.put(key, type, set, octetsOf(set));
     return set;
   }
@@ -223,4 +219,20 @@ export class ZoneIndex implements ZoneView {
     this.#sets.drop(key);
     this.#onName(key);
   }
+}
+
+/**
+ * The records of a name; of one that has many sources no more are read than can be answered, from a random one on: to read 50,000 takes 30 ms. Those with
+ * records that come first are read before the others.
+ */
+function enoughOf(sources: readonly Source[], name: string, type: RecordData["type"], from: number): readonly RecordData[] {
+  const first = Math.floor(from * sources.length);
+  const turned = [...sources.slice(first), ...sources.slice(0, first)];
+  const [near, others] = [true, false].map((isNear) => turned.filter(({ said }) => saysNear(said) === isNear));
+  const records = (near ?? []).flatMap(({ said }) => recordsAt(said, name, type));
+  for (const { said } of others ?? []) {
+    if (records.length > MAX_RECORDS) break;
+    records.push(...recordsAt(said, name, type));
+  }
+  return records;
 }
