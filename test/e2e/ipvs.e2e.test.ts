@@ -4,6 +4,7 @@ import { checkFlows } from "./flow-checks.ts";
 import { faultsSeen, type Walked } from "./flow-walk.ts";
 import type { Cuts } from "./ipvs-cuts.ts";
 import type { Spread } from "./ipvs-choices.ts";
+import type { Held } from "./ipvs-closed.ts";
 import type { Repair } from "./ipvs-damage.ts";
 import { startGuests, type Guests } from "./ipvs-guests.ts";
 
@@ -14,13 +15,14 @@ const SCTP = "test/e2e/flows-sctp-program.ts";
 const PROBE = "test/e2e/ipvs-probe-program.ts";
 const OVER_TIME = "test/e2e/ipvs-program.ts";
 const BESIDE = "test/e2e/ipvs-beside-program.ts";
+const HOLDS = "test/e2e/ipvs-holds-program.ts";
 
 /** Three to four minutes for all of them, where nobody else is on the machine. */
 const TIMEOUT_MS = 900_000;
 let guests: Guests;
 
 beforeAll(() => {
-  const others = [BESIDE, OVER_TIME, SCTP, PROBE].map((file) => ({ file, timeoutMs: TIMEOUT_MS }));
+  const others = [BESIDE, OVER_TIME, HOLDS, SCTP, PROBE].map((file) => ({ file, timeoutMs: TIMEOUT_MS }));
   guests = startGuests([{ file: FLOWS, memory: "1500M", timeoutMs: TIMEOUT_MS }, ...others], 2);
 });
 
@@ -116,6 +118,21 @@ describe("over time", () => {
     // A second is 125 starts of a process on a machine that takes 8 ms for one; here one takes 100 ms or, beside others, 500.
     expect(repair?.starts.repaired).toBeLessThan(125);
   });
+});
+
+describe("whatever happens", () => {
+  let seen: Record<string, unknown> = {};
+
+  beforeAll(async () => {
+    seen = (await guests.said(HOLDS)) as typeof seen;
+  }, 2 * TIMEOUT_MS);
+
+  test.for(["ipset flush", "all tables of iptables", "all of it, an older file, sets destroyed"])(
+    "nobody from outside of a load balancer's source ranges gets in, nor to a process of the host itself: %s",
+    (damage) => {
+      expect((seen["ranges"] as Record<string, Held>)[damage]).toEqual({ leaked: [], friend: ["172.30.0.1:8443", "[fd30::1]:8443"] });
+    },
+  );
 });
 
 describe("beside what others have", () => {

@@ -134,7 +134,7 @@ function leaving(kernel: Kernel, at: At): readonly Outcome[] {
 }
 
 function delivered({ packet, model, rules }: Kernel, at: At): readonly Outcome[] {
-  const isVip = isInSet(model, setWord(rules.family, "VIPS"), [at.address]) !== undefined;
+  const isVip = (["VIPS", "GUARDED"] as const).some((set) => isInSet(model, setWord(rules.family, set), [at.address]) !== undefined);
   const text = `${at.address.includes(":") ? `[${at.address}]` : at.address}:${at.port}`;
   return [{ to: packet.protocol === "icmp" && isVip ? "ECHO" : text, masqueraded: at.masqueraded, share: 1, remembered: undefined }];
 }
@@ -146,7 +146,8 @@ function ended(verdict: "REJECT" | "DROP"): readonly Outcome[] {
 /** By its address, or by our routing rules, where there are external IPs: `rule add [iif lo] fwmark MARK[/MASK] (goto PRIORITY|lookup TABLE) …`. */
 function isRoutedHere(kernel: Kernel, { address, mark }: At, from: "lo" | "elsewhere"): boolean {
   if (isLocal(kernel, address)) return true;
-  if (kernel.model.sets.get(setWord(kernel.rules.family, "EXTERNAL"))?.size === 0) return false;
+  const sizeOf = (set: "EXTERNAL" | "GUARDED"): number => kernel.model.sets.get(setWord(kernel.rules.family, set))?.size ?? 0;
+  if (sizeOf("EXTERNAL") + sizeOf("GUARDED") === 0) return false;
   for (const line of EXTERNAL_LINES) {
     const [, lo, value, mask = "0xffffffff", verb] = /^rule add (iif lo )?fwmark (\w+)(?:\/(\w+))? (goto|lookup) /.exec(line) ?? [];
     const fits = (mark & Number(mask)) >>> 0 === Number(value) && (lo === undefined || from === "lo");

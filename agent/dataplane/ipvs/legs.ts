@@ -79,7 +79,7 @@ function legOf(frontend: Frontend, { name, choice }: { name: "" | "inside"; choi
           flags: flagsOf(scheduler),
           persistence: isHashed ? 0 : seconds,
           reals: weightsFor(scheduler, reals),
-          address: scope === "loadBalancer" ? ipWord(frontend.address) : undefined,
+          address: scope === "loadBalancer" && !frontend.sourceRanges ? ipWord(frontend.address) : undefined,
         };
   const open = typeof key === "number" ? key : MARKS.plain;
   return { server, mark: isOpen ? open : choice.whenEmpty === "drop" ? MARKS.drop : MARKS.refuse };
@@ -161,12 +161,13 @@ function rangesOf({ sourceRanges, address }: Frontend, { nodeIps }: HostTable): 
   return [...new Set([...cidrs, ...own].flatMap(netWords))];
 }
 
-function addressEntries({ scope, address, backends, outside }: Frontend): Entry[] {
+/** An address with source ranges is not this host's own but by a mark: whatever is flushed, nobody gets to what listens there (docs/adr/0153). */
+function addressEntries({ scope, address, backends, outside, sourceRanges }: Frontend): Entry[] {
   if (scope !== "cluster" && scope !== "loadBalancer") return [];
   const ip = ipWord(address);
   const isAnswered = backends.length > 0 || (outside?.backends.length ?? 0) > 0;
   return [
-    ...(scope === "loadBalancer" ? [{ set: "VIPS" as const, text: ip }] : []),
+    ...(scope === "loadBalancer" ? [{ set: sourceRanges ? ("GUARDED" as const) : ("VIPS" as const), text: ip }] : []),
     ...(isAnswered ? [{ set: "PING" as const, text: ip }] : []),
   ];
 }

@@ -37,7 +37,9 @@ export const SETS = {
   HEALTH: { type: "hash:net,port" },
   /** Addresses that are services' alone: what is not declared there is refused. */
   VIPS: { type: "hash:net" },
-  /** Of these, the ones that answer a ping. */
+  /** Addresses with source ranges: this host's own only while a packet has a mark of ours, which needs an entry of RANGED. */
+  GUARDED: { type: "hash:ip" },
+  /** Of all these, the ones that answer a ping. */
   PING: { type: "hash:ip" },
   EXTERNAL: { type: "hash:ip,port" },
   /** Every real server that the kernel holds for us. */

@@ -71,6 +71,7 @@ const HOST_LENGTH = /(?<=\..*)\/32$|(?<=:.*)\/128$/;
 const ECHO = { IPv4: "-p icmp -m icmp --icmp-type 8", IPv6: "-p ipv6-icmp -m icmp6 --icmpv6-type 128" } as const;
 const UNREACHABLE = { IPv4: "icmp-port-unreachable", IPv6: "icmp6-port-unreachable" } as const;
 const ANY_MARK = `-m mark --mark ${markWord(MARK_BASE)}/${markWord(MARK_MASK)}`;
+const NO_MARK = `-m mark ! --mark ${markWord(MARK_BASE)}/${markWord(MARK_MASK)}`;
 const SCHEDULED = "-m ipvs --ipvs";
 
 function jumpsOf(family: IpFamily, { invalid }: { readonly invalid: boolean }): readonly Jump[] {
@@ -94,11 +95,15 @@ function jumpsOf(family: IpFamily, { invalid }: { readonly invalid: boolean }): 
   ];
   return [
     jump("mangle", "PREROUTING", "EXTERNAL", is("EXTERNAL", "dst,dst")),
+    jump("mangle", "PREROUTING", "RANGED", is("RANGED", "dst,dst,src")),
+    jump("mangle", "PREROUTING", "GUARDED", is("GUARDED", "dst")),
     jump("mangle", "INPUT", "PLACES", `${NEW} ${places}`),
     jump("mangle", "INPUT", "NODE", `${node} ${NEW}`),
     // Its mark has led it to its virtual server, and must not lead it back to this host.
     jump("mangle", "OUTPUT", "UNMARK", `${ANY_MARK} ${SCHEDULED}`),
     jump("mangle", "OUTPUT", "SENT", `${is("EXTERNAL", "dst,dst")} ${fresh}`),
+    jump("mangle", "OUTPUT", "SENT-RANGED", `${is("RANGED", "dst,dst,src")} ${fresh}`),
+    jump("mangle", "OUTPUT", "SENT-GUARDED", `${is("GUARDED", "dst")} ${fresh}`),
     jump("mangle", "OUTPUT", "PLACES", `${NEW} ${places} ${fresh}`),
     jump("mangle", "OUTPUT", "NODE", `${node} ${NEW} -m addrtype --dst-type LOCAL ${fresh}`),
     jump("mangle", "POSTROUTING", "UNMARK", ANY_MARK),
@@ -109,9 +114,11 @@ function jumpsOf(family: IpFamily, { invalid }: { readonly invalid: boolean }): 
     often("INPUT", "VIPS", is("VIPS", "dst")),
     // After those: an address that is a service's alone has no such port.
     jump("filter", "INPUT", "HEALTH", `! -d ${LOOPBACK[family]} ${is("HEALTH", "dst,dst")} -m addrtype --dst-type LOCAL`),
+    jump("filter", "FORWARD", "CLOSED", is("GUARDED", "dst")),
     ...(invalid ? [jump("filter", "FORWARD", "INVALID", "-p tcp -m conntrack --ctstate INVALID")] : []),
     often("FORWARD", "ANSWERS", `-m conntrack --ctstate ESTABLISHED --ctdir REPLY ${is("BACKENDS", "src,src")}`),
     jump("filter", "OUTPUT", "OUTPUT", ANY_MARK),
+    jump("filter", "OUTPUT", "CLOSED", `${is("GUARDED", "dst")} ${NO_MARK}`),
     often("OUTPUT", "SENT-ON", `${SCHEDULED} ${is("BACKENDS", "dst,dst")}`),
   ];
 }
@@ -125,9 +132,20 @@ function mangleChains(family: IpFamily, local: readonly string[]): Chains {
     ...local.map((cidr) => `-s ${cidr} -j ${chain}`),
   ];
   const drop = `-m mark --mark ${markWord(MARKS.drop)} -j DROP`;
+  const external = `-j MARK --set-xmark ${markWord(MARKS.external)}/0xffffffff`;
+  const sent = `-j MARK --set-xmark ${markWord(MARKS.sent)}/0xffffffff`;
+  // Of an address with source ranges, what is not about who may connect: connections that there are, errors of the network about them, and pings.
+  const besides = (mark: string): string[] => [
+    `-m conntrack --ctstate RELATED,ESTABLISHED ${mark}`,
+    `${ECHO[family]} -m set --match-set ${setWord(family, "PING")} dst ${mark}`,
+  ];
   return new Map([
-    [`${PREFIX}EXTERNAL`, [`-j MARK --set-xmark ${markWord(MARKS.external)}/0xffffffff`]],
-    [`${PREFIX}SENT`, [`-j MARK --set-xmark ${markWord(MARKS.sent)}/0xffffffff`]],
+    [`${PREFIX}EXTERNAL`, [external]],
+    [`${PREFIX}RANGED`, [external]],
+    [`${PREFIX}GUARDED`, besides(external)],
+    [`${PREFIX}SENT`, [sent]],
+    [`${PREFIX}SENT-RANGED`, [sent]],
+    [`${PREFIX}SENT-GUARDED`, besides(sent)],
     [`${PREFIX}PLACES`, [mark("PLACES", "dst,dst"), mark("RANGED", "dst,dst,src"), ...inside(`${PREFIX}PLACES-IN`), drop]],
     [`${PREFIX}PLACES-IN`, [mark("PLACES-IN", "dst,dst"), mark("RANGED-IN", "dst,dst,src")]],
     [`${PREFIX}NODE`, [mark("NODE", "dst,dst"), ...inside(`${PREFIX}NODE-IN`), drop]],
@@ -197,6 +215,8 @@ function filterChains(family: IpFamily, { dnsIps, local, invalid }: FilterOption
       ],
     ],
     [`${PREFIX}HEALTH`, ["-j ACCEPT"]],
+    // Who may not come in got no mark, and so another way than to this host.
+    [`${PREFIX}CLOSED`, [`-m set --match-set ${setWord(family, "PLACES")} dst,dst -j DROP`, ...undeclared]],
     ...(invalid
       ? [[`${PREFIX}INVALID`, [...local.map((cidr) => `-s ${cidr} -j DROP`), ...local.map((cidr) => `-d ${cidr} -j DROP`)]] as const]
       : []),

@@ -30,7 +30,7 @@ export interface Steps {
 }
 
 /** Entries without which a connection that is let through would go wrong. */
-const BEHIND: ReadonlySet<SetName> = new Set(["BACKENDS", "NEIGHBOURS", "HAIRPIN", "VIPS"]);
+const BEHIND: ReadonlySet<SetName> = new Set(["BACKENDS", "NEIGHBOURS", "HAIRPIN", "VIPS", "GUARDED"]);
 
 interface Uses {
   count: number;
@@ -134,6 +134,11 @@ export class IpvsState {
     return this.#held.servers;
   }
 
+  /** Are there addresses that are this host's own only by a mark? */
+  get hasMarkedAddresses(): boolean {
+    return this.entriesOf("EXTERNAL").size + this.entriesOf("GUARDED").size > 0;
+  }
+
   entriesOf(set: SetName): ReadonlyMap<string, number> {
     return this.#held.sets.get(set) ?? new Map<string, number>();
   }
@@ -209,7 +214,7 @@ export class IpvsState {
           (isFirst(set, mark, added) ? prepare : turn).push(`add ${setWord(this.#family, set)} ${text}${markOption(set, mark)}`);
           held.set(text, mark);
         } else {
-          if (set === "VIPS" && keptAddresses.has(text)) continue;
+          if (set === "VIPS" && keptAddresses.has(text) && !this.#entries.get("GUARDED")?.has(text)) continue;
           (this.#isShut(set, text) ? shut : gone).push(`del ${setWord(this.#family, set)} ${text}`);
           held.delete(text);
         }

@@ -23,7 +23,7 @@ export interface Written {
   readonly rules: Rules;
   /** The list of xt_recent that the last write of each table names. */
   readonly writes: Readonly<Record<TableName, string>>;
-  /** Is there the routing rule for external IPs? */
+  /** Are there the routing rules for addresses that are this host's own by a mark? */
   readonly hasExternal: boolean;
 }
 
@@ -78,7 +78,7 @@ export function openWriter({
   };
 
   const apply = async (held: Written, { prepare, open, turn, close, addresses }: Steps): Promise<Written> => {
-    const needsExternal = !held.hasExternal && held.state.entriesOf("EXTERNAL").size > 0;
+    const needsExternal = !held.hasExternal && held.state.hasMarkedAddresses;
     await edge.sets(prepare);
     await edge.servers(open);
     const external = needsExternal ? EXTERNAL_LINES : [];
@@ -114,7 +114,7 @@ export function openWriter({
       await edge.sets([create, prepare, isFirst ? turn : ""].join(""));
       await edge.servers(open);
       if (!isFirst) await edge.sets(turn);
-      const hasExternal = state.entriesOf("EXTERNAL").size > 0;
+      const hasExternal = state.hasMarkedAddresses;
       const { added, stale, external, areHalf } = waysOf(family, { table, state, ways, hasExternal });
       // First who is refused; then packets for virtual IPs come in; and only then does nobody else translate them (another data plane of ours may have).
       const comeInAlready = added.length === 0 && external.length === 0;

@@ -1,0 +1,32 @@
+// What holds whatever happens to a host with IPVS, in a kernel of its own (test/fleet/uml.ts):  node test/e2e/ipvs-holds-program.ts
+// Prints what was seen as one JSON line; ipvs.e2e.test.ts says what it must be.
+import { hostname } from "node:os";
+import { createFleet, type Host } from "#test/fleet/fleet.ts";
+import { openStation, type Station } from "#test/fleet/stations.ts";
+import { rangesHeld } from "./ipvs-closed.ts";
+
+if (hostname() !== "uml") throw new Error("this program changes the machine that it runs on: it belongs into User-Mode Linux");
+
+const signal = AbortSignal.timeout(880_000);
+const seen: Record<string, unknown> = {};
+const see = (name: string, what: unknown): void => {
+  seen[name] = what;
+  process.stderr.write(`${Math.round(performance.now())} ms: ${name}: ${JSON.stringify(what)}\n`);
+};
+
+await using fleet = await createFleet({ hosts: 2, containersPerHost: [1, 0], backend: "legacy" });
+const [host, friend] = fleet.hosts;
+const [container] = host.containers as readonly [Host]; // as many as were asked for
+const outsider = fleet.out;
+await using stations = new AsyncDisposableStack();
+const open = async (machine: Host): Promise<Station> => stations.use(await openStation(machine));
+const [onHost, onFriend, onContainer, onOutsider] = (await Promise.all([host, friend, container, outsider].map(open))) as [
+  Station,
+  Station,
+  Station,
+  Station,
+];
+
+see("ranges", await rangesHeld({ host, onHost, friend, onFriend, outsider, onOutsider, container, onContainer, signal }));
+
+process.stdout.write(`${JSON.stringify(seen)}\n`);
