@@ -40,7 +40,8 @@ const LIST_AGAIN_MS = 60_000;
 const SILENT_MS = 60_000;
 /** A container that was told to stop and still runs: it does not mean to. */
 const STOPPING_MS = 60_000;
-const SIGTERM = constants.signals.SIGTERM;
+/** Real-time signals as Docker numbers them (signal(7)); Node has no names for them. */
+const [SIGRTMIN, SIGRTMAX] = [34, 64];
 
 /** The labelled containers of this host's Docker engine as Workloads: events say when to look, and lists and inspections say what there is. */
 export function createDockerDiscovery(deps: DockerDeps): DockerDiscovery {
@@ -79,14 +80,29 @@ export function createDockerDiscovery(deps: DockerDeps): DockerDiscovery {
       for (const id of containers.keys()) if (!ids.includes(id)) containers.delete(id);
     }
     due.clear();
-    for (const id of ids) {
-      const container = await inspect(id, signal);
-      if (container?.State.Running === true) containers.set(id, container);
-      else containers.delete(id);
-      if (!containers.has(id)) stopping.delete(id);
+    try {
+      await inspectAll(ids, signal);
+      isListed = true;
+    } finally {
+      recompute(); // what was seen counts, whatever the engine said next
     }
-    isListed = true;
-    recompute();
+  }
+
+  /** One that the engine does not answer for stops no other; after a second one it is the engine that does not answer. */
+  async function inspectAll(ids: readonly string[], signal: AbortSignal): Promise<void> {
+    const failures: unknown[] = [];
+    for (const id of ids) {
+      try {
+        const container = await inspect(id, signal);
+        if (container?.State.Running === true) containers.set(id, container);
+        else containers.delete(id);
+        if (!containers.has(id)) stopping.delete(id);
+      } catch (error) {
+        failures.push(error);
+        if (signal.aborted || failures.length > 1) break;
+      }
+    }
+    if (failures.length > 0) throw failures[0];
   }
 
   /** One that is not as we know containers stops no other. */
@@ -113,11 +129,11 @@ export function createDockerDiscovery(deps: DockerDeps): DockerDiscovery {
 
   /** Until the engine ends, or something fails. */
   async function follow(signal: AbortSignal): Promise<void> {
-    const events = await engine.events(signal); // from here on nothing is missed
-    listAll = true;
-    wake.ring();
     await runAll(signal, {
-      events: async () => {
+      events: async (end) => {
+        const events = await engine.events(end); // from here on nothing is missed
+        listAll = true;
+        wake.ring();
         for await (const event of events) heard(event);
         throw new Error("the engine has ended");
       },
@@ -194,7 +210,15 @@ function isOver(signal: AbortSignal): boolean {
 
 /** `docker stop` sends the container's own stop signal first; other signals are none of ours. */
 function isStop(container: Container | undefined, signal: string | undefined): boolean {
-  const name = (container?.Config.StopSignal ?? "SIGTERM").replace(/^(?:SIG)?/, "SIG");
-  const number = Object.entries(constants.signals).find(([known]) => known === name)?.[1] ?? SIGTERM;
-  return signal === String(number) || signal === name || signal === container?.Config.StopSignal;
+  const own = container?.Config.StopSignal ?? "SIGTERM";
+  return signal === own || signal === String(signalNumber(own));
+}
+
+/** `SIGQUIT`, `QUIT`, `3`, `SIGRTMIN+3`: in numbers, as events tell of it. */
+function signalNumber(text: string): number {
+  const name = text.toUpperCase().replace(/^(?:SIG)?/, "SIG");
+  const [, from, offset = "0"] = /^SIGRT(MIN|MAX)(?:[+-](\d+))?$/.exec(name) ?? [];
+  if (from === "MIN") return SIGRTMIN + Number(offset);
+  if (from === "MAX") return SIGRTMAX - Number(offset);
+  return Object.entries(constants.signals).find(([known]) => known === name)?.[1] ?? Number(text);
 }
