@@ -70,6 +70,8 @@ test.for([
   { labels: { "fairlead.check": "exec:rm -rf /" }, says: "fairlead.check" },
   { labels: { "fairlead.expose": "yes" }, says: "fairlead.expose" },
   { labels: { "fairlead.labels": "a b=c" }, says: "fairlead.labels" },
+  { labels: { "fairlead.labels": "app=other" }, says: "app is web, as fairlead.service says" },
+  { labels: { "fairlead.port": "9".repeat(100_000) }, says: new RegExp(`^fairlead.port: "9{100}…" is no port.{0,200}$`) },
   { labels: { "fairlead.ports": "80" }, says: "there is no label fairlead.ports" },
 ])("$labels is refused, and the label is named", ({ labels, says }) => {
   expect(() => read(labels)).toThrow(says);

@@ -32,6 +32,7 @@ export type WishedCheck =
 const COMPOSE_PROJECT = "com.docker.compose.project";
 const COMPOSE_SERVICE = "com.docker.compose.service";
 const KNOWN = ["service", "namespace", "port", "weight", "check", "expose", "labels"].map((name) => `fairlead.${name}`);
+const MAX_QUOTED = 100;
 const LABEL_VALUE = /^(?:[A-Za-z0-9](?:[\w.-]{0,61}[A-Za-z0-9])?)?$/;
 const LABEL_KEY = /^(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?\/)?[A-Za-z0-9](?:[\w.-]{0,61}[A-Za-z0-9])?$/;
 
@@ -40,22 +41,22 @@ export function readLabels(labels: Readonly<Record<string, string>>): ContainerW
   const service = labels[SERVICE_LABEL];
   if (service === undefined) return undefined;
   const unknown = Object.keys(labels).find((name) => name.startsWith("fairlead.") && !KNOWN.includes(name));
-  if (unknown !== undefined) throw new Error(`there is no label ${unknown}; there are ${KNOWN.join(", ")}`);
+  if (unknown !== undefined) throw new Error(`there is no label ${cut(unknown)}; there are ${KNOWN.join(", ")}`);
   return {
-    service: checked(Rfc1035Label, service, `${SERVICE_LABEL}=${service}`),
+    service: checked(Rfc1035Label, service, `${SERVICE_LABEL}=${cut(service)}`),
     namespace: checked(DnsLabel, labels["fairlead.namespace"] ?? "default", "fairlead.namespace"),
     ports: listOf(labels["fairlead.port"]).map(portOf),
     weight: weightOf(labels["fairlead.weight"]),
     check: checkOf(labels["fairlead.check"]),
     expose: exposeOf(labels["fairlead.expose"]),
-    labels: { app: service, ...composeLabels(labels), ...moreLabels(labels["fairlead.labels"]) },
+    labels: { ...composeLabels(labels), ...moreLabels(labels["fairlead.labels"], service), app: service },
   };
 }
 
 /** `80`, `http=80`, `dns=53/udp`. */
 function portOf(text: string): WantedPort {
   const [, name, digits = "", protocol = "tcp"] = /^(?:([^=]+)=)?(\d+)(?:\/(tcp|udp|sctp))?$/i.exec(text) ?? [];
-  const wrong = `fairlead.port: "${text}" is no port; write it like 80, http=80 or http=80,dns=53/udp`;
+  const wrong = `fairlead.port: "${cut(text)}" is no port; write it like 80, http=80 or http=80,dns=53/udp`;
   const port = checked(PortNumber, Number(digits), wrong);
   return {
     ...(name !== undefined && { name: checked(PortName, name, wrong) }),
@@ -65,7 +66,7 @@ function portOf(text: string): WantedPort {
 }
 
 function weightOf(text = "1"): number {
-  if (!/^\d{1,5}$/.test(text) || Number(text) > 65_535) throw new Error(`fairlead.weight: "${text}" is no number from 0 to 65535`);
+  if (!/^\d{1,5}$/.test(text) || Number(text) > 65_535) throw new Error(`fairlead.weight: "${cut(text)}" is no number from 0 to 65535`);
   return Number(text);
 }
 
@@ -76,11 +77,11 @@ function checkOf(text: string | undefined): WishedCheck | undefined {
   const port = at === "" ? {} : { port: /^\d+$/.test(at) ? Number(at) : at };
   if (kind === "http") return { kind, ...port, path: path === "" ? "/" : path };
   if (kind === "tcp" && path === "") return { kind, ...port };
-  throw new Error(`fairlead.check: "${text}" is no check; write it like http:/healthz, http:8080/healthz, tcp or tcp:5432`);
+  throw new Error(`fairlead.check: "${cut(text)}" is no check; write it like http:/healthz, http:8080/healthz, tcp or tcp:5432`);
 }
 
 function exposeOf(text = "false"): boolean {
-  if (text !== "true" && text !== "false") throw new Error(`fairlead.expose: "${text}" is neither true nor false`);
+  if (text !== "true" && text !== "false") throw new Error(`fairlead.expose: "${cut(text)}" is neither true nor false`);
   return text === "true";
 }
 
@@ -92,13 +93,14 @@ function composeLabels(labels: Readonly<Record<string, string>>): Record<string,
   );
 }
 
-/** `tier=front,track=canary`. */
-function moreLabels(text: string | undefined): Record<string, string> {
+/** `tier=front,track=canary`. The label `app` is the service's: by it the Service finds the container. */
+function moreLabels(text: string | undefined, service: string): Record<string, string> {
   return Object.fromEntries(
     listOf(text).map((pair) => {
       const [, key = "", value = ""] = /^([^=]+)=(.*)$/.exec(pair) ?? [];
       if (!LABEL_KEY.test(key) || !LABEL_VALUE.test(value))
-        throw new Error(`fairlead.labels: "${pair}" is no label; write them like tier=front,track=canary`);
+        throw new Error(`fairlead.labels: "${cut(pair)}" is no label; write them like tier=front,track=canary`);
+      if (key === "app" && value !== service) throw new Error(`fairlead.labels: app is ${service}, as ${SERVICE_LABEL} says; leave it out`);
       return [key, value];
     }),
   );
@@ -115,4 +117,9 @@ function checked<Schema extends z.ZodType>(schema: Schema, value: unknown, what:
   const found = schema.safeParse(value);
   if (found.success) return found.data;
   throw new Error(`${what}: ${found.error.issues[0]?.message ?? "is not valid"}`);
+}
+
+/** A label's value may be 100 KB long; this is told to people. */
+function cut(text: string): string {
+  return text.length <= MAX_QUOTED ? text : `${text.slice(0, MAX_QUOTED)}…`;
 }

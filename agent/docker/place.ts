@@ -22,7 +22,6 @@ export interface PlaceFacts {
 
 /** Networks whose containers have addresses of the hosts' own network. */
 const DIRECT = new Set(["macvlan", "ipvlan"]);
-const ANYWHERE = new Set(["", "0.0.0.0", "::"]);
 
 /** Throws, in words for people, when nobody could reach it. */
 export function placeOf(container: Container, wanted: readonly WantedPort[], facts: PlaceFacts): Place {
@@ -33,7 +32,8 @@ export function placeOf(container: Container, wanted: readonly WantedPort[], fac
   const ports = wanted.length > 0 ? wanted : portsOf(container);
   if (ports.length === 0) throw new Error("its image exposes no port: name one with the label fairlead.port=80");
   if (mode === "host") return { ports, reason: "host network: the node's address" };
-  return direct(container, ports, facts) ?? published(container, ports, facts) ?? onBridge(container, ports);
+  // A published port first: its own host reaches that too.
+  return published(container, ports, facts) ?? direct(container, ports, facts) ?? onBridge(container, ports);
 }
 
 function direct(container: Container, ports: readonly WantedPort[], { networks }: PlaceFacts): Place | undefined {
@@ -49,29 +49,46 @@ function direct(container: Container, ports: readonly WantedPort[], { networks }
 }
 
 function published(container: Container, ports: readonly WantedPort[], { nodeIps }: PlaceFacts): Place | undefined {
-  const found = ports.flatMap((wanted) => {
-    const bindings = bindingsOf(container, wanted).filter(({ HostIp }) => ANYWHERE.has(HostIp) || nodeIps.includes(HostIp));
-    const [binding] = bindings.toSorted((a, b) => Number(a.HostIp !== "") - Number(b.HostIp !== ""));
-    const port = Number(binding?.HostPort);
-    return binding && port > 0 ? [{ wanted, port, at: ANYWHERE.has(binding.HostIp) ? undefined : binding.HostIp }] : [];
-  });
-  const at = found[0]?.at;
-  const together = found.filter((one) => one.at === at);
-  if (together.length === 0) return undefined;
+  const found = ports.flatMap((wanted) =>
+    bindingsOf(container, wanted)
+      .flatMap(({ HostIp, HostPort }) => {
+        const address = addressAt(HostIp, nodeIps);
+        return address !== undefined && Number(HostPort) > 0 ? [{ wanted, port: Number(HostPort), address }] : [];
+      })
+      .toSorted((a, b) => Number(a.address !== "") - Number(b.address !== ""))
+      .slice(0, 1),
+  );
+  const [first] = found;
+  if (!first) return undefined;
+  const { address } = first;
+  const together = found.filter((one) => one.address === address);
   const left = ports.filter((wanted) => !together.some((one) => one.wanted === wanted));
   const others = left.length === 0 ? "" : `; not published there, and left out: ${left.map(portText).join(", ")}`;
+  const where = address === "" ? "the node's address" : address;
   return {
-    ...(at !== undefined && { address: at }),
+    ...(address !== "" && { address }),
     ports: together.map(({ wanted, port }) => ({ ...wanted, port, containerPort: wanted.port })),
-    reason: `published: ${together.map(({ wanted, port }) => `${portText(wanted)} as ${at ?? "the node's address"}:${port}`).join(", ")}${others}`,
+    reason: `published: ${together.map(({ wanted, port }) => `${portText(wanted)} as ${where}:${port}`).join(", ")}${others}`,
   };
+}
+
+/** Where a port that is published at `hostIp` is reached from other hosts: "" = at the node's own address, undefined = nowhere. */
+function addressAt(hostIp: string, nodeIps: readonly string[]): string | undefined {
+  const firstOf = (family: string): string | undefined => nodeIps.find((ip) => parseIp(ip)?.family === family);
+  if (hostIp === "") return "";
+  if (hostIp !== "0.0.0.0" && hostIp !== "::") return nodeIps.find((ip) => ip === hostIp);
+  const address = firstOf(hostIp === "::" ? "IPv6" : "IPv4");
+  const own = firstOf("IPv4") ?? firstOf("IPv6"); // as the server chooses it for a Workload without an address
+  return address === own && address !== undefined ? "" : address;
 }
 
 /** Its bridge has the same addresses on every host. */
 function onBridge(container: Container, ports: readonly WantedPort[]): Place {
   const [network] = attachments(container, new Map());
   if (!network) throw new Error("it has no address on any network (yet)");
-  const local = ports.flatMap((wanted) => bindingsOf(container, wanted)).map(({ HostIp, HostPort }) => `${HostIp}:${HostPort}`);
+  const local = ports
+    .flatMap((wanted) => bindingsOf(container, wanted))
+    .map(({ HostIp, HostPort }) => `${HostIp.includes(":") ? `[${HostIp}]` : HostIp}:${HostPort}`);
   const but = local.length > 0 ? `published only at ${local.join(", ")}` : "not published";
   const publish = ports.map(({ port, protocol }) => `-p ${port}${protocol === "TCP" ? "" : `/${protocol.toLowerCase()}`}`).join(" ");
   return {

@@ -34,8 +34,8 @@ function aContainer({ labels = {}, state = {}, mode = "default", ports = {}, net
   });
 }
 
-function workload(shape: Shape) {
-  const found = workloadOf(aContainer(shape), facts);
+function workload(shape: Shape, at = facts) {
+  const found = workloadOf(aContainer(shape), at);
   if (found.kind !== "workload") throw new Error(found.kind === "fault" ? found.why : "none");
   return { ...found.workload, health: found.health, reason: found.workload.metadata.annotations?.["fairlead.dev/address-reason"] };
 }
@@ -55,6 +55,32 @@ test("published: the node's address and the published port, found by the contain
 test("published at one of the node's addresses", () => {
   const { spec } = workload({ ports: { "80/tcp": [{ HostIp: "192.168.56.11", HostPort: "8080" }] } });
   expect([spec.address, spec.reach]).toEqual(["192.168.56.11", undefined]);
+});
+
+test.for([
+  { name: "all of IPv4", HostIp: "0.0.0.0", nodeIps: ["192.0.2.1", "2001:db8::1"], address: undefined },
+  { name: "all of IPv6", HostIp: "::", nodeIps: ["192.0.2.1", "2001:db8::1"], address: "2001:db8::1" },
+  { name: "all of IPv6, and the host has no other", HostIp: "::", nodeIps: ["2001:db8::1"], address: undefined },
+  { name: "all of IPv4, which comes second", HostIp: "0.0.0.0", nodeIps: ["2001:db8::1", "192.0.2.1"], address: undefined },
+])("published at $name: an address that answers there", ({ HostIp, nodeIps, address }) => {
+  const { spec } = workload({ ports: { "80/tcp": [{ HostIp, HostPort: "8080" }] } }, { ...facts, nodeIps });
+  expect(spec).toMatchObject({ ports: [{ port: 8080 }] });
+  expect([spec.address, spec.reach]).toEqual([address, undefined]);
+});
+
+test("published at all of IPv6 on a host that has none: only its own host reaches it", () => {
+  const { spec, reason } = workload({ ports: { "80/tcp": [{ HostIp: "::", HostPort: "8080" }] } });
+  expect([spec.address, spec.reach]).toEqual(["172.17.0.2", "Node"]);
+  expect(reason).toContain("published only at [::]:8080");
+});
+
+test("published, and in a network of the LAN too: its own host reaches the published port", () => {
+  const { spec } = workload({
+    ports: { "80/tcp": anywhere },
+    networks: { bridge: { NetworkID: "n1", IPAddress: "172.17.0.2" }, lan: { NetworkID: "n2", IPAddress: "192.168.56.200" } },
+  });
+  expect(spec).toMatchObject({ ports: [{ port: 8080 }] });
+  expect([spec.address, spec.reach]).toEqual([undefined, undefined]);
 });
 
 test.for([

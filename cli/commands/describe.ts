@@ -6,7 +6,7 @@ import { matchesSelector } from "#proto/selector.ts";
 import type { Workload } from "#proto/workload.ts";
 import { orUndefined, type Client } from "#proto/client.ts";
 import { describeEndpointSlice, describeNamespace, describeNode, describeWorkload } from "../output/describe.ts";
-import { describeService } from "../output/describe-service.ts";
+import { describeService, whyNoEndpoint } from "../output/describe-service.ts";
 import { eventsSection, fields, metadataFields } from "../output/describe-text.ts";
 import { renderError } from "../output/error.ts";
 import { say, type Invocation, type Io } from "../io.ts";
@@ -121,12 +121,14 @@ async function servicesOf(workload: Workload, { client, signal }: Asked): Promis
   ]);
   return services.items
     .filter(({ spec }) => matchesSelector(spec.selector, workload.metadata.labels))
-    .map(({ metadata }) => {
+    .map((service) => {
+      const { metadata } = service;
       const endpoints = slices.items
         .filter((slice) => serviceKeyOf(slice) === `${namespace ?? "default"}/${metadata.name}`)
         .flatMap((slice) => slice.endpoints)
         .filter(({ targetRef }) => targetRef?.name === workload.metadata.name);
-      if (endpoints.length === 0) return `${metadata.name}  not an endpoint`;
+      const why = whyNoEndpoint(service, workload);
+      if (endpoints.length === 0) return `${metadata.name}  not an endpoint${why === undefined ? "" : `: ${why}`}`;
       return `${metadata.name}  ${endpoints.some(({ conditions }) => conditions.ready !== false) ? "ready" : "not ready"}`;
     });
 }

@@ -144,16 +144,39 @@ function remarks(facts: ServiceFacts): string[] {
   return [...missing, `No endpoint is ready${why}.`];
 }
 
-/** For each named target that no workload has: it is most often misspelt. */
+/** For each named target that workloads do not have: it is most often misspelt, or only some of them give it a name. */
 function missingPorts({ service, workloads }: ServiceFacts): string[] {
-  if (workloads.size === 0) return [];
-  const all = [...workloads.values()].flatMap(({ spec }) => spec.ports);
   return service.spec.ports.flatMap(({ targetPort, protocol }) => {
-    if (typeof targetPort !== "string" || all.some((port) => port.name === targetPort && port.protocol === protocol)) return [];
-    const names = new Set(all.map(({ name, port, protocol: own }) => `${name ?? port}${own === protocol ? "" : `/${own}`}`));
-    const have = names.size === 0 ? "they have no ports" : `they have: ${[...names].slice(0, 10).join(", ")}`;
-    return [`${matching(workloads.size)}, but none has a ${protocol} port named ${targetPort} (${have}).`];
+    const target = { targetPort, protocol };
+    const without = [...workloads.values()].filter((workload) => lacksTarget(workload, target));
+    if (without.length === 0) return [];
+    const what = `${protocol} port named ${targetPort ?? ""}`;
+    const have = portNames(without, protocol);
+    if (without.length === workloads.size) return [`${matching(workloads.size)}, but none has a ${what} (${have}).`];
+    const names = without.slice(0, 5).map(({ metadata }) => metadata.name);
+    const more = without.length > names.length ? ", …" : "";
+    return [`${without.length} of ${workloads.size} workloads are no endpoints of the ${what}: ${names.join(", ")}${more} (${have}).`];
   });
+}
+
+type Target = Pick<Service["spec"]["ports"][number], "targetPort" | "protocol">;
+
+function lacksTarget({ spec }: Workload, { targetPort, protocol }: Target): boolean {
+  return typeof targetPort === "string" && !spec.ports.some((port) => port.name === targetPort && port.protocol === protocol);
+}
+
+function portNames(workloads: readonly Workload[], protocol: string): string {
+  const ports = workloads.flatMap(({ spec }) => spec.ports);
+  const names = new Set(ports.map(({ name, port, protocol: own }) => `${name ?? port}${own === protocol ? "" : `/${own}`}`));
+  return names.size === 0 ? "they have no ports" : `they have: ${[...names].slice(0, 10).join(", ")}`;
+}
+
+/** Why a workload that a service selects is no endpoint of it; undefined where its ports are not the reason. */
+export function whyNoEndpoint({ spec }: Service, workload: Workload): string | undefined {
+  const missing = spec.ports.filter((port) => lacksTarget(workload, port));
+  if (missing.length === 0 || missing.length < spec.ports.length) return undefined;
+  const have = portNames([workload], missing[0]?.protocol ?? "TCP").replace("they have", "it has");
+  return `no port named ${missing.map(({ targetPort }) => targetPort).join(", ")} (${have})`;
 }
 
 function matching(count: number): string {

@@ -107,6 +107,13 @@ test.for([
     says: "  2 workloads match, but none has a TCP port named htp (they have: http).\n",
   },
   {
+    name: "one of the workloads does not name its port",
+    spec: {},
+    workloads: named(workload("a"), workload("b", { ports: [{ port: 80 }] })),
+    slices: [],
+    says: "  1 of 2 workloads are no endpoints of the TCP port named http: b (they have: 80).\n",
+  },
+  {
     name: "the port is of another protocol",
     spec: { ports: [{ port: 53, protocol: "UDP" as const, targetPort: "http" }] },
     workloads: named(workload("a")),
