@@ -15,11 +15,17 @@ const processes = {
   regex: "^(execa|(node:)?child_process)$",
   message: "Only files named exec*.ts start processes: one place to see argument arrays, time limits and signals.",
 };
+const whole = {
+  regex: "^(undici|prom-client|node:http)$",
+  allowTypeImports: true,
+  message:
+    "Loads megabytes that a server or agent never uses (docs/adr/0330): client-undici.ts, prometheus.ts, node-http.ts have what is needed.",
+};
 const impure = {
   regex: "^(node:|execa$|pino($|/))",
   message: "agent/compile and render.ts are pure: same input, same bytes. Read sockets, disk, clock and kernel elsewhere.",
 };
-const imports = (/** @type {{regex: string, message: string}[]} */ ...patterns) => ({
+const imports = (/** @type {{regex: string, message: string, allowTypeImports?: boolean}[]} */ ...patterns) => ({
   "@typescript-eslint/no-restricted-imports": ["error", { patterns: [reachingOut, ...patterns] }],
 });
 
@@ -58,16 +64,16 @@ export default defineConfig(
   },
   {
     files: ["proto/**/*client*.ts"],
-    rules: imports({
-      regex: String.raw`^(?!\.{1,2}/|#proto/|zod$|undici$|node:)`,
-      message: "proto's client imports only zod, undici and node:*.",
-    }),
+    rules: imports(
+      { regex: String.raw`^(?!\.{1,2}/|#proto/|zod$|undici$|node:)`, message: "proto's client imports only zod, undici and node:*." },
+      whole,
+    ),
   },
-  { files: ["server/**/*.ts"], rules: imports(ownAnd(["proto", "server"]), processes) },
-  { files: ["server/**/exec*.ts"], rules: imports(ownAnd(["proto", "server"])) },
+  { files: ["server/**/*.ts"], rules: imports(ownAnd(["proto", "server"]), whole, processes) },
+  { files: ["server/**/exec*.ts"], rules: imports(ownAnd(["proto", "server"]), whole) },
   { files: ["cli/**/*.ts"], rules: imports(ownAnd(["proto", "cli"])) },
-  { files: ["agent/**/*.ts"], rules: imports(ownAnd(["proto", "agent"]), processes) },
-  { files: ["agent/**/exec*.ts"], rules: imports(ownAnd(["proto", "agent"])) },
+  { files: ["agent/**/*.ts"], rules: imports(ownAnd(["proto", "agent"]), whole, processes) },
+  { files: ["agent/**/exec*.ts"], rules: imports(ownAnd(["proto", "agent"]), whole) },
   { files: ["agent/compile/**/*.ts", "**/render.ts", "**/render-*.ts"], rules: imports(ownAnd(["proto", "agent"]), impure) },
   {
     files: [...tests, "test/**/*.ts"],

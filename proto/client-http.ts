@@ -1,5 +1,6 @@
-import { Agent, request, type Dispatcher } from "undici";
 import type { Readable } from "node:stream";
+import type { Dispatcher } from "undici";
+import { Agent } from "./client-undici.ts";
 import { AppError, describeError, fromStatus } from "./error.ts";
 
 /** Where a server is and how it is known: `ca` (PEM) is the only authority trusted, so a certificate of anybody else is refused. */
@@ -54,8 +55,9 @@ export function openTransport({ server, ca, token }: Connection): Transport {
     if (token !== undefined) headers["authorization"] = `Bearer ${token}`;
     if (call.body !== undefined) headers["content-type"] = call.contentType ?? "application/json";
     try {
-      return await request(`${origin}${call.path}${queryText(call.query)}`, {
-        dispatcher: agent,
+      return await agent.request({
+        origin,
+        path: `${call.path}${queryText(call.query)}`,
         method,
         headers,
         body: call.body === undefined ? null : typeof call.body === "string" ? call.body : JSON.stringify(call.body),

@@ -1,5 +1,5 @@
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
 import { kindNames, type KindName } from "#proto/kinds.ts";
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "./prometheus.ts";
 import type { Store } from "./store/store.ts";
 import type { Polls } from "./api/polls.ts";
 

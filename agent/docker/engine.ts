@@ -1,5 +1,6 @@
-import { Agent, request, type Dispatcher } from "undici";
+import type { Dispatcher } from "undici";
 import { z } from "zod";
+import { Agent } from "#proto/client-undici.ts";
 import { Container, EngineEvent, Network } from "./container.ts";
 import { SERVICE_LABEL } from "./labels.ts";
 
@@ -27,8 +28,10 @@ export function openEngine(socketPath: string): Engine {
   async function send(path: string, query: Readonly<Record<string, string>>, signal: AbortSignal): Promise<Dispatcher.ResponseData> {
     const search = new URLSearchParams(query);
     // Events come when they come.
-    return await request(`http://docker${path}?${search.toString()}`, {
-      dispatcher,
+    return await dispatcher.request({
+      origin: "http://docker",
+      path: `${path}?${search.toString()}`,
+      method: "GET",
       signal,
       ...(path === "/events" && { bodyTimeout: 0 }),
     });

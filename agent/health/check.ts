@@ -1,5 +1,5 @@
-import { request } from "node:http";
 import { connect } from "node:net";
+import { request } from "#agent/listeners/node-http.ts";
 import { durationMs } from "#proto/meta.ts";
 import type { Check, WorkloadPort } from "#proto/workload.ts";
 import { runCommand } from "./exec-check.ts";

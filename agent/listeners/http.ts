@@ -1,6 +1,7 @@
 import { once } from "node:events";
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Listener } from "./listener-set.ts";
+import { createServer } from "./node-http.ts";
 
 /** A small HTTP listener for machines that ask a question: GET and HEAD, few connections, and none that stays without asking. */
 export interface HttpPlace {

@@ -1,5 +1,5 @@
-import { Counter, Gauge, type Registry } from "prom-client";
 import type { MembersStats } from "#agent/dns/members.ts";
+import { Counter, Gauge, type Registry } from "./prometheus.ts";
 
 export interface DnsMeasured {
   readonly stats: () => MembersStats;

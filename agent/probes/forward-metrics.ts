@@ -1,5 +1,5 @@
-import { Counter, Gauge, type Registry } from "prom-client";
 import { LATENCY_SECONDS, type ForwardStats } from "#agent/dns/forward-stats.ts";
+import { Counter, Gauge, type Registry } from "./prometheus.ts";
 
 const OUTCOMES = ["hits", "stale", "misses", "merged", "failed", "inside"] as const;
 

@@ -1,5 +1,5 @@
-import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { IpFamily } from "#proto/ip.ts";
+import { Counter, Gauge, Histogram, Registry } from "./prometheus.ts";
 
 /** What the agent says of itself on /metrics. */
 export interface AgentMetrics {

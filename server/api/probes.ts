@@ -1,8 +1,8 @@
-import type { Registry } from "prom-client";
 import { z } from "zod";
 import { AppError } from "#proto/error.ts";
 import { paths } from "#proto/paths.ts";
 import { KUBERNETES_VERSION } from "#server/version.ts";
+import type { Registry } from "../prometheus.ts";
 import { declarePublicRoute, declareRoute, type App } from "./route.ts";
 
 export interface ProbeDeps {

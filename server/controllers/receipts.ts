@@ -1,6 +1,6 @@
-import { Histogram, type Registry } from "prom-client";
 import { FOLLOWED_KINDS, type ReceiptsReply } from "#proto/agents.ts";
 import { AppError } from "#proto/error.ts";
+import { Histogram, type Registry } from "../prometheus.ts";
 import type { Store, StoredChange } from "../store/store.ts";
 import type { Leases } from "./node-lease.ts";
 import { createReceiptWaiters } from "./receipt-waiters.ts";

@@ -1,8 +1,8 @@
 import type { Logger } from "pino";
-import type { Registry } from "prom-client";
 import type { ClusterFacts } from "#proto/agents.ts";
 import type { AnyObject, KindName } from "#proto/kinds.ts";
 import { keyOf, type ObjectKey } from "#proto/meta.ts";
+import type { Registry } from "../prometheus.ts";
 import type { Store, StoredChange } from "../store/store.ts";
 import { tellConflicts } from "./address-conflicts.ts";
 import { createEventRecorder, type EventRecorder } from "./events.ts";
