@@ -24,7 +24,7 @@ Examples:
   sudo fairlead agent join https://10.0.0.5:7443 --token-file token.txt
   ssh server fairlead token create | sudo fairlead agent join https://10.0.0.5:7443 --token-file -
   sudo fairlead agent join https://10.0.0.5:7443 --token-file token.txt --name vm-1 --address 192.168.7.21
-  sudo fairlead agent join https://10.0.0.5:7443 --token-file token.txt --run   # and go on to run the agent
+  sudo fairlead agent join https://10.0.0.5:7443 --token-file token.txt --run   # and run the agent; again: only that
 `;
 
 export const CLEANUP_EXAMPLES = `

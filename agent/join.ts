@@ -83,7 +83,7 @@ async function readStdin(): Promise<string> {
   return text;
 }
 
-function originOf(server: string): string {
+export function originOf(server: string): string {
   const url = URL.parse(server);
   if (url?.protocol !== "https:" || url.hostname === "")
     throw new AppError("Usage", `"${server}" is not the address of a server`, { hint: "write it like https://10.0.0.5:7443" });

@@ -13,6 +13,7 @@ import { parseStubDomain } from "./dns/stub-domains.ts";
 import { collect, DEFAULT_DOCKER_SOCKET, openLog, repeated, withRunFlags, type CommonFlags, type RunFlags } from "./flags.ts";
 import { forceExit } from "./force-exit.ts";
 import { joinFleet, readToken } from "./join.ts";
+import { joinedAlready } from "./joined-already.ts";
 import { isAgentRunning, lockNamespace, lockState } from "./lock.ts";
 import { defaultNodeName, ownVersion } from "./node/facts.ts";
 import { AGENT_UNIT, startOwnService } from "./own-service.ts";
@@ -61,7 +62,11 @@ withRunFlags(
         otherwise: "found out",
       }),
     )
-    .option("--run", "go on to run the agent", false)
+    .option(
+      "--run",
+      "go on to run the agent; a host that has joined this server already does only that, with no token and no server",
+      false,
+    )
     .option("--no-start", `do not start ${AGENT_UNIT}, where this host has it`)
     .allowExcessArguments() // refused by join, which does not print them: one may be a token
     .addHelpText("after", JOIN_EXAMPLES),
@@ -110,10 +115,12 @@ async function join(
       hint: "write it like: fairlead agent join https://10.0.0.5:7443 --token-file FILE",
     });
   requireRoot();
+  const { kubeconfig: credentialsFile } = flags;
+  if (flags.run && (await hasJoined(server, command, credentialsFile))) return runUntilStopped(flags);
   if (flags.tokenFile === undefined)
     throw new AppError("Usage", "--token-file is needed", { hint: "`fairlead token create` on the server makes a token" });
   const token = await readToken(flags.tokenFile);
-  const { name, address: addresses, kubeconfig: credentialsFile } = flags;
+  const { name, address: addresses } = flags;
   const stateDir = resolve(flags.stateDir ?? (await stateDirOf(credentialsFile)));
   const { membership, replaced } = await joinFleet({ server, token, name, addresses, stateDir, credentialsFile, tools }, stop.signal);
   const { node } = membership;
@@ -123,6 +130,13 @@ async function join(
   else if (flags.start && credentialsFile === DEFAULT_CREDENTIALS && (await startOwnService(tools, stop.signal)))
     process.stdout.write(`${AGENT_UNIT} runs, and will at each boot\n`);
   else process.stdout.write(`${nextStep(credentialsFile, await isAgentRunning(stateDir))}\n`);
+}
+
+async function hasJoined(server: string, command: Command, credentialsFile: string): Promise<boolean> {
+  const name: unknown = command.getOptionValueSource("name") === "cli" ? command.getOptionValue("name") : undefined;
+  const membership = await joinedAlready({ server, name: typeof name === "string" ? name : undefined, credentialsFile });
+  if (membership) process.stdout.write(`${membership.node} has joined ${server} before (${credentialsFile})\n`);
+  return membership !== undefined;
 }
 
 function nextStep(credentialsFile: string, isRunning: boolean): string {

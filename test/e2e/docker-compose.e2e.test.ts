@@ -53,7 +53,18 @@ test("the server is not root, and nothing is privileged", async () => {
   expect(await docker.cli("inspect", "--format", "{{.HostConfig.Privileged}} {{.HostConfig.CapAdd}}", ...ids)).not.toMatch(/true|SYS_|ALL/);
 });
 
-test("hosts that are made anew join as the ones they were", async () => {
+test("hosts that are made anew go on as the ones they were", async () => {
   await compose("up", "--detach", "--no-build", "--force-recreate", "agent-1", "web-1");
   await untilAnsweredBy(["web-1", "web-2"]);
+});
+
+test("a host starts again while the server is down and without a token, and knows what it knew", async () => {
+  const credential = () => compose("exec", "-T", "agent-3", "cat", "/var/lib/fairlead/agent/node.yaml");
+  const before = await credential();
+  await compose("stop", "server");
+  await compose("run", "--rm", "--no-deps", "-T", "setup", "rm /join/token");
+  await compose("restart", "agent-3");
+  await compose("restart", "client"); // it shares the network of agent-3, which is made anew
+  await untilAnsweredBy(["web-1", "web-2"]);
+  expect(await credential()).toBe(before);
 });
