@@ -93,6 +93,15 @@ test("what is gone is taken away when it has no connections left, and its addres
   expect(state.draining.size + state.servers.size).toBe(0);
 });
 
+test("an address that was kept for the connections of a service without ranges is not, once it has some", () => {
+  const frontend = aFrontend({ ...LB, backends: two });
+  const { state } = stateWith([frontend]);
+  state.remove(frontend);
+  expect(textOf(state.takeSteps())).not.toContain("- 198.18.0.1");
+  state.put({ ...frontend, sourceRanges: ["10.0.0.0/8"] });
+  expect(textOf(state.takeSteps())).toContain("- 198.18.0.1");
+});
+
 test("an endpoint that comes back while it was still draining gets new connections again", () => {
   const frontend = aFrontend({ backends: two });
   const { state } = stateWith([frontend]);

@@ -179,6 +179,7 @@ export class IpvsState {
   #enter({ set, text, mark = 0 }: Entry, by: 1 | -1): void {
     const entries = this.#entries.get(set) ?? new Map<string, Uses>();
     this.#touch(set, text);
+    if (set === "GUARDED") this.#touch("VIPS", text); // which may have been kept for connections of a service before
     const uses = entries.get(text) ?? { count: 0, mark };
     uses.count += by;
     if (by > 0) uses.mark = mark;
