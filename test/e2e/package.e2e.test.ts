@@ -2,7 +2,7 @@ import { execa } from "execa";
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { buildDeb, layOutTree } from "#tools/package/deb.ts";
+import { buildDeb, buildTar, layOutTree } from "#tools/package/deb.ts";
 import { helpPages } from "#tools/reference/help-pages.ts";
 import { layOutProgram } from "#tools/package/program-files.ts";
 import { createFleet, type Fleet, type Host } from "../fleet/fleet.ts";
@@ -19,8 +19,9 @@ const VIP = "10.96.0.50";
 
 let fleet: Fleet<readonly [Host, Host]>;
 let tree: SystemdTree;
-let packages: { readonly old: string; readonly next: string };
+let packages: { readonly old: string; readonly next: string; readonly archive: string };
 let before: Standing;
+let folders: string;
 
 const stack = new AsyncDisposableStack();
 beforeAll(async () => {
@@ -34,6 +35,7 @@ beforeAll(async () => {
   ]);
   packages = built;
   before = await standing();
+  folders = await foldersOfTheHost();
 }, 600_000);
 afterAll(() => stack.disposeAsync(), 60_000);
 
@@ -176,6 +178,22 @@ test("purging leaves files, users, units and rules as they were before", async (
   expect(after).toEqual(before);
 });
 
+test("the archive, unpacked at / as its INSTALL says, touches no folder of the host, serves, and is gone again", async () => {
+  await installSteps("Install");
+  expect(await foldersOfTheHost()).toBe(folders);
+  const up = await tree.run("fairlead", ["up"], { timeoutMs: 60_000 });
+  expect(up.stdout).toContain("server and agent run, and will at each boot");
+  await tree.run("sh", ["-c", "echo '#mine' >>/etc/fairlead/server.yaml"]);
+  await installSteps("Upgrade");
+  for (const unit of ["fairlead-server", "fairlead-agent"]) expect(await property(unit, "ActiveState")).toBe("active");
+  expect((await tree.run("tail", ["-n1", "/etc/fairlead/server.yaml"])).stdout).toBe("#mine");
+  expect((await tree.run("fairlead", ["get", "nodes", "-o", "name"])).stdout).toMatch(/^node\/\S+$/);
+  await installSteps("Remove");
+  expect((await standing()).files).toEqual(before.files);
+  expect(await standing()).toEqual(before);
+  expect(await foldersOfTheHost()).toBe(folders);
+});
+
 interface Standing {
   readonly files: readonly string[];
   readonly users: string;
@@ -213,6 +231,33 @@ async function standing(): Promise<Standing> {
       "sysctl -a 2>/dev/null | grep -E 'route_localnet|ip_forward|be_liberal|bridge-nf|conf.all.forwarding|src_valid_mark' | sort",
     ),
   };
+}
+
+/** Links in the place of folders too: /lib is one wherever /usr is merged. */
+async function foldersOfTheHost(): Promise<string> {
+  const { stdout } = await tree.run("stat", [
+    "-c",
+    "%n %F %a %u",
+    "/",
+    "/lib",
+    "/etc",
+    "/opt",
+    "/var",
+    "/var/lib",
+    "/usr",
+    "/usr/bin",
+    "/usr/lib",
+  ]);
+  return stdout;
+}
+
+/** The indented lines under a heading of INSTALL, which stands in the archive. */
+async function installSteps(heading: "Install" | "Upgrade" | "Remove"): Promise<void> {
+  const { stdout: text } = await execa("tar", ["-xzOf", packages.archive, "opt/fairlead/INSTALL"]);
+  const section = text.split(/\n(?=[A-Z][a-z]+\n-+\n)/).find((part) => part.startsWith(`${heading}\n`)) ?? "";
+  const steps = section.match(/^ {4}.+$/gm) ?? [];
+  expect(steps.length).toBeGreaterThan(2);
+  await tree.run("sh", ["-euc", `cd ${join(packages.archive, "..")}\n${steps.join("\n")}`], { timeoutMs: 60_000 });
 }
 
 async function rules(): Promise<string> {
@@ -266,15 +311,20 @@ async function buildPackages(): Promise<typeof packages> {
   const manuals = await helpPages();
   const program = join(out, "program");
   await layOutProgram(program, { architecture, version: "0.1.0~test1" });
+  let archive = "";
   const build = async (version: string): Promise<string> => {
+    await rm(archive, { force: true }); // the last one alone is asked for
     await execa("sed", ["-i", `s/"version": ".*"/"version": "${version}"/`, join(program, "package.json")]);
     const folder = join(out, version);
     await layOutTree(folder, program, { epoch: 1_700_000_000, manuals });
     const deb = await buildDeb(folder, { version, architecture, epoch: 1_700_000_000 }, { out, compression: "none" });
+    archive = await buildTar(folder, { version, architecture, epoch: 1_700_000_000 }, { out: join(out, "archive"), level: 1 });
     await rm(folder, { recursive: true });
     return deb;
   };
-  return { old: await build("0.1.0~test1"), next: await build("0.1.0~test2") };
+  await mkdir(join(out, "archive"));
+  const [old, next] = [await build("0.1.0~test1"), await build("0.1.0~test2")];
+  return { old, next, archive };
 }
 
 async function mkdtempIn(folder: string): Promise<string> {

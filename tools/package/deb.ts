@@ -1,6 +1,6 @@
 import { execa } from "execa";
 import { chmod, cp, lstat, mkdir, readdir, rm, symlink, utimes, writeFile, lutimes } from "node:fs/promises";
-import { join } from "node:path";
+import { join, relative, sep } from "node:path";
 import { gzipSync } from "node:zlib";
 import { completionScript } from "#cli/completion/scripts.ts";
 import { modelOf } from "#cli/completion/model.ts";
@@ -41,7 +41,8 @@ export async function layOutTree(tree: string, program: string, { epoch, manuals
   };
   await copy("server.yaml", "etc/fairlead/server.yaml");
   await copy("fairlead-agent.default", "etc/default/fairlead-agent");
-  for (const unit of ["fairlead-server.service", "fairlead-agent.service"]) await copy(unit, `lib/systemd/system/${unit}`);
+  for (const unit of ["fairlead-server.service", "fairlead-agent.service"]) await copy(unit, `usr/lib/systemd/system/${unit}`);
+  await copy("INSTALL", "opt/fairlead/INSTALL");
   const models = modelOf(commandLine());
   await put("usr/share/bash-completion/completions/fairlead", completionScript("bash", models));
   await put("usr/share/zsh/vendor-completions/_fairlead", completionScript("zsh", models));
@@ -79,12 +80,33 @@ export async function buildDeb(
   return deb;
 }
 
-/** For hosts without dpkg: unpack at /, `systemctl daemon-reload`, and make the user of the server as INSTALL says. */
-export async function buildTar(tree: string, { version, architecture, epoch }: Release, { out }: { out: string }): Promise<string> {
+/**
+ * For hosts without dpkg, as files/INSTALL says: to be unpacked at /. Therefore no folder is in it but ours: tar would set the mode of /var, and put a folder in the
+ * place of /lib where that is a link.
+ */
+export async function buildTar(
+  tree: string,
+  { version, architecture, epoch }: Release,
+  { out, level = 9 }: { out: string; level?: number },
+): Promise<string> {
   const archive = join(out, `fairlead_${version}_${architecture}.tar.gz`);
-  const same = ["--sort=name", `--mtime=@${epoch}`, "--owner=0", "--group=0", "--numeric-owner", "--format=gnu"];
-  await execa("tar", [...same, "--use-compress-program=gzip -n -9", "-cf", archive, "."], { cwd: tree, timeout: 300_000 });
+  const same = [`--mtime=@${epoch}`, "--owner=0", "--group=0", "--numeric-owner", "--format=gnu"];
+  const entries = ["--no-recursion", "--null", "--files-from=-"];
+  await execa("tar", [...same, `--use-compress-program=gzip -n -${level}`, "-cf", archive, ...entries], {
+    cwd: tree,
+    input: (await ownEntries(tree)).join("\0"),
+    timeout: 300_000,
+  });
   return archive;
+}
+
+async function ownEntries(tree: string): Promise<string[]> {
+  const entries = await readdir(tree, { recursive: true, withFileTypes: true });
+  return entries
+    .map((entry) => ({ path: relative(tree, join(entry.parentPath, entry.name)), isFolder: entry.isDirectory() }))
+    .filter(({ path, isFolder }) => !isFolder || path.split(sep).includes("fairlead"))
+    .map(({ path }) => path)
+    .toSorted();
 }
 
 /** Modes and times that do not depend on who built it, and when. */
