@@ -9,6 +9,7 @@ import { AppError, describeError } from "#proto/error.ts";
 import { paths } from "#proto/paths.ts";
 import { NODE_CONFIG } from "../context.ts";
 import { say, type GlobalOptions, type Invocation, type Io } from "../io.ts";
+import { hasJoinedItself } from "../own-fleet.ts";
 import { openSession } from "../session.ts";
 
 /** A fleet of one host. Server and agent stay two processes: one that ends does not take the other's names or traffic along. */
@@ -16,12 +17,15 @@ import { openSession } from "../session.ts";
 const launcher = join(import.meta.dirname, "../../fairlead");
 const SERVER_UNIT = "fairlead-server.service";
 const AGENT_UNIT = "fairlead-agent.service";
+const FILES = { nodeConfig: NODE_CONFIG, serverSettings: "/etc/fairlead/server.yaml" };
 const UP_MS = 30_000;
 const systemctl = async (...args: readonly string[]) => promisify(execFile)("systemctl", args);
 
 export async function up({ options, io }: Invocation<{ readonly foreground?: true }>): Promise<number> {
   if (process.getuid?.() !== 0) throw new AppError("Usage", "only root can start an agent", { hint: "sudo fairlead up" });
-  return options.foreground !== true && (await hasUnits()) ? upAsServices(options, io) : upHere(options, io);
+  const asServices = options.foreground !== true && (await hasUnits());
+  await hasJoinedItself(FILES, asServices ? undefined : io.env["FAIRLEAD_DATA_DIR"]); // before anything is started or enabled
+  return asServices ? upAsServices(options, io) : upHere(options, io);
 }
 
 async function hasUnits(): Promise<boolean> {

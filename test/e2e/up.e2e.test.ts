@@ -1,7 +1,20 @@
 import { expect, test } from "vitest";
 import { createFleet } from "../fleet/fleet.ts";
 import { waitFor } from "../wait-for.ts";
-import { fairlead, serveHttp } from "./agent-rig.ts";
+import { fairlead, joinHost, openApi, serveHttp, startServer } from "./agent-rig.ts";
+
+test("`fairlead up` on a host of another fleet says so, and makes no second one", async () => {
+  await using fleet = await createFleet({ hosts: 2 });
+  const [h1, h2] = fleet.hosts;
+  await startServer(h1);
+  await joinHost(h2, { api: await openApi(h1), server: h1 });
+  const { exitCode, stderr } = await h2.run(fairlead, ["up"], { reject: false });
+  expect(exitCode).toBe(2);
+  expect(stderr).toContain(`this host is h2 of the fleet at https://${h1.ip}:7443 (/etc/fairlead/node.yaml)`);
+  expect(stderr).toContain("fairlead agent cleanup --purge");
+  expect((await h2.run("ls", ["/var/lib/fairlead/server"], { reject: false })).exitCode).toBe(2);
+  expect((await h2.run("ls", ["/etc/fairlead"])).stdout.split("\n")).toEqual(["agent.yaml", "node.yaml"]);
+});
 
 test("`fairlead up` on a host without systemd: server and agent until a signal, and again with what they knew", async () => {
   await using fleet = await createFleet({ hosts: 1 });
