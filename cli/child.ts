@@ -1,5 +1,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
+import { access, constants as modes, stat } from "node:fs/promises";
 import { constants } from "node:os";
+import { delimiter, join } from "node:path";
 import { AppError, describeError } from "#proto/error.ts";
 
 /** A program that a command starts in its own place: same terminal, signals passed on, its exit code. */
@@ -12,6 +14,24 @@ const FROM_TERMINAL: ReadonlySet<string> = new Set(["SIGINT", "SIGQUIT", "SIGWIN
 export interface Child {
   /** As a shell tells it: 128 + the signal's number, 127 for no such command, 126 for one that cannot be started. */
   readonly exitCode: Promise<number>;
+}
+
+/** 127: there is no such command, 126: it may not be executed; undefined: it can be started, as far as that can be told without doing it. */
+export async function startFault([command = ""]: readonly string[], path = process.env["PATH"] ?? ""): Promise<126 | 127 | undefined> {
+  const places = command.includes("/") ? [command] : path.split(delimiter).map((folder) => join(folder, command));
+  let fault: 126 | 127 = 127;
+  for (const place of places) {
+    const found = await stat(place).catch(() => undefined);
+    if (!found || (found.isDirectory() && place !== command)) continue;
+    const isAllowed = found.isFile() && (await access(place, modes.X_OK).then(() => true, () => false)); // prettier-ignore
+    if (isAllowed) return undefined;
+    fault = 126;
+  }
+  return fault;
+}
+
+export function tellStartFault(command: string, fault: 126 | 127): void {
+  process.stderr.write(`error: ${command}: ${fault === 127 ? "no such command" : "may not be executed"}\n`);
 }
 
 /** `before` is waited for before a signal is passed on. The caller must have let go of signals. */
@@ -47,7 +67,7 @@ function exitCodeOf(child: ChildProcess, command: string): Promise<number> {
       const code = cause.code === "ENOENT" ? 127 : cause.code === "EACCES" ? 126 : undefined;
       if (code === undefined) reject(new AppError("Usage", `cannot start ${command}: ${describeError(cause)}`, { cause }));
       else {
-        process.stderr.write(`error: ${command}: ${code === 127 ? "no such command" : "may not be executed"}\n`);
+        tellStartFault(command, code);
         resolve(code);
       }
     });

@@ -1,5 +1,5 @@
 import { describeError, isAppError } from "#proto/error.ts";
-import { startChild, type PassedOn } from "./child.ts";
+import { startChild, startFault, tellStartFault, type PassedOn } from "./child.ts";
 import { say, type Io } from "./io.ts";
 import { waitUntilLive } from "./receipts.ts";
 import { isFinal, renewUntil, type Registration } from "./renew.ts";
@@ -20,14 +20,21 @@ const LEAVE_MS = 2000;
 const ENDING: ReadonlySet<PassedOn> = new Set(["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP"]);
 
 /** Answers the program's exit code. */
-export async function follow(session: Session, io: Io, { name, ttl, put, command }: Followed): Promise<number> {
-  const isRegistered = await registerSoon(io, { name, put });
+export async function follow(session: Session, io: Io, followed: Followed): Promise<number> {
+  const { name, command } = followed;
+  const fault = await startFault(command);
+  if (fault !== undefined) {
+    tellStartFault(command[0] ?? "", fault);
+    return fault; // before anybody is led to it
+  }
+  const isRegistered = await registerSoon(io, followed);
   if (io.stop.aborted) return 130;
   io.releaseSignals();
   const over = new AbortController();
-  const renewing = renewUntil(session, io, { name, ttl, put, isRegistered }, over.signal).catch((error: unknown) => {
+  const renewing = renewUntil(session, io, { ...followed, isRegistered }, over.signal).catch((error: unknown) => {
     say(io, `workload/${name} is not registered any more: ${describeError(error)}`); // the program runs on
   });
+  let leaving: Promise<void> | undefined;
   const leave = async (): Promise<void> => {
     over.abort();
     await renewing;
@@ -35,18 +42,19 @@ export async function follow(session: Session, io: Io, { name, ttl, put, command
   };
   const child = startChild(command, {
     env: process.env,
-    before: (signal) => (ENDING.has(signal) && !over.signal.aborted ? leave() : undefined),
+    before: (signal) => (ENDING.has(signal) && !over.signal.aborted ? (leaving = leave()) : undefined),
   });
   try {
     return await child.exitCode;
   } finally {
     over.abort();
     await renewing;
+    await leaving; // the signal may have ended the program itself, as a terminal's or systemd's to the whole group does
   }
 }
 
 /** Throws what trying again cannot mend: then the program is not started. */
-async function registerSoon(io: Io, { name, put }: Registration): Promise<boolean> {
+async function registerSoon(io: Io, { name, put }: Pick<Registration, "name" | "put">): Promise<boolean> {
   try {
     const { outcome } = await put(AbortSignal.any([io.stop, AbortSignal.timeout(REGISTER_MS)]));
     say(io, `workload/${name} ${outcome === "created" ? "registered" : outcome}`);

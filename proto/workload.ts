@@ -170,6 +170,8 @@ export const SOURCE_ANNOTATION = "fairlead.dev/source";
 export const CONTAINER_ANNOTATION = "fairlead.dev/container";
 /** Set by an agent on the Workload of a container: why others reach it where they do, and what to do about that. */
 export const ADDRESS_REASON_ANNOTATION = "fairlead.dev/address-reason";
+/** Set by `register --renew` and `--follow`: which run of them keeps it. The one that registered it last takes it out when it ends, no other. */
+export const KEEPER_ANNOTATION = "fairlead.dev/keeper";
 /** Asks the server for a Service of this name with the Workload's label `app` as selector, where there is none. */
 export const EXPOSE_ANNOTATION = "fairlead.dev/expose";
 

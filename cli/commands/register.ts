@@ -1,5 +1,7 @@
+import { randomUUID } from "node:crypto";
 import { orUndefined } from "#proto/client.ts";
 import { AppError } from "#proto/error.ts";
+import { KEEPER_ANNOTATION } from "#proto/workload.ts";
 import { applyObject, type Applied } from "../apply/apply-object.ts";
 import type { JsonObject } from "../apply/three-way.ts";
 import { follow } from "../follow.ts";
@@ -42,14 +44,19 @@ export async function register({ args, options, io }: Invocation<RegisterOptions
   await using session = await openSession(options, io);
   const node = options.node ?? (await thisNode(session, io));
   const labels = labelOptions("--label", options.label);
+  const keeper = randomUUID();
   const value: JsonObject = {
     apiVersion: "fairlead.dev/v1",
     kind: "Workload",
-    metadata: { name, ...(Object.keys(labels).length > 0 && { labels }) },
+    metadata: {
+      name,
+      ...(Object.keys(labels).length > 0 && { labels }),
+      ...((options.follow || options.renew) && { annotations: { [KEEPER_ANNOTATION]: keeper } }),
+    },
     spec: { node, ...spec },
   };
   const put = async (signal: AbortSignal): Promise<Applied> => putWorkload(session, io, { name, value, timeoutMs, signal });
-  if (options.follow && ttl !== undefined) return await follow(session, io, { name, ttl, put, command });
+  if (options.follow && ttl !== undefined) return await follow(session, io, { name, keeper, ttl, put, command });
   const { outcome, object } = await put(io.stop);
   io.out(`workload/${name} ${outcome === "created" ? "registered" : outcome}\n`);
   // Nothing was written that would have renewed it.
@@ -57,7 +64,7 @@ export async function register({ args, options, io }: Invocation<RegisterOptions
   if (options.wait) await waitUntilLive(session.client, io, { revision: lastRevision([object]), timeoutMs });
   if (options.renew && ttl !== undefined) {
     say(io, `renewing workload/${name} three times in each ${ttl}; a signal takes it out of service`);
-    await renewUntil(session, io, { name, ttl, put, isRegistered: true }, io.stop);
+    await renewUntil(session, io, { name, keeper, ttl, put, isRegistered: true }, io.stop);
   }
   return 0;
 }

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { stringify } from "yaml";
-import { writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { execa } from "execa";
 import { startCli, startHost, startServer, type CliOptions, type TestHost, type TestServer } from "./cli-server.ts";
@@ -192,12 +192,40 @@ test("--follow: a signal is passed on when nobody is led to the program any more
   expect((await running).exitCode).toBe(3);
 });
 
+test("--follow: a signal that ends the program too, as a terminal sends it, still takes it out in order", async () => {
+  const running = following("both", `echo $$ >${join(server.folder, "pid")}; exec sleep 1000`);
+  await waitFor(async () => (await cli("get wl both")).exitCode === 0, { what: "both", timeoutMs: 10_000 });
+  const pid = Number(await waitFor(async () => (await readFile(join(server.folder, "pid"), "utf8")).trim(), { what: "its number" }));
+  running.kill("SIGTERM");
+  process.kill(pid, "SIGTERM");
+  const { exitCode, stderr } = await running;
+  expect(exitCode).toBe(143);
+  expect(stderr).toBe('workload/both registered\nworkload "both" deregistered\n');
+});
+
+test("--follow: of two programs with one name, the one that ends first leaves the other's registration", async () => {
+  const script = (name: string) => `while [ ! -e ${join(server.folder, name)} ]; do sleep 0.05; done`;
+  const first = following("twin", script("one"));
+  await waitFor(async () => (await cli("get wl twin")).exitCode === 0, { what: "twin", timeoutMs: 10_000 });
+  const keeper = async () =>
+    (await server.client.get("Workload", "twin", { namespace: "default" })).metadata.annotations?.["fairlead.dev/keeper"];
+  const before = await keeper();
+  const second = following("twin", script("two"));
+  await waitFor(async () => (await keeper()) !== before, { what: "the second", timeoutMs: 10_000 });
+  await writeFile(join(server.folder, "one"), "");
+  expect((await first).stderr).toBe('workload/twin registered\nworkload "twin" stays: somebody else has registered it since\n');
+  expect((await server.client.get("Workload", "twin", { namespace: "default" })).metadata.deletionTimestamp).toBeUndefined();
+  await writeFile(join(server.folder, "two"), "");
+  expect((await second).stderr).toBe('workload/twin configured\nworkload "twin" deregistered\n');
+});
+
 test("--follow: what can never be registered is not started, and an unknown program is exit code 127", async () => {
   const refused = await startCli(server, ["register", "x", "--node", "vm-2", "--follow", "--", "echo", "ran"], { kubeconfig: nodeConfig });
   expect(refused).toMatchObject({ exitCode: 5, stdout: "" });
   const unknown = await startCli(server, ["register", "y", "--port", "1", "--follow", "--", "no-such-program"], { kubeconfig: nodeConfig });
-  expect(unknown.exitCode).toBe(127);
-  expect(unknown.stderr).toContain("error: no-such-program: no such command\n");
+  expect(unknown).toMatchObject({ exitCode: 127, stderr: "error: no-such-program: no such command\n" }); // it was never registered
+  const noProgram = await startCli(server, ["register", "y", "--port", "1", "--follow", "--", nodeConfig], { kubeconfig: nodeConfig });
+  expect(noProgram).toMatchObject({ exitCode: 126, stderr: `error: ${nodeConfig}: may not be executed\n` });
   expect((await cli("register z --follow")).stderr).toContain("--follow needs a program");
 });
 
