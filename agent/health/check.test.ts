@@ -149,6 +149,17 @@ describe("exec", () => {
     await waitFor(() => !isRunning(pid), { what: "the grandchild to be gone" });
   });
 
+  test.for(["exit 0", "exit 1", "wait"])("nothing outlives it in a session of its own, however it ends: %s", async (end) => {
+    const folder = await mkdtemp(join(tmpdir(), "fl-exec-"));
+    onTestFinished(() => rm(folder, { recursive: true }));
+    const left = `setsid sh -c 'setsid sleep 1000 & echo $! >${folder}/2; echo $$ >${folder}/1; wait' >/dev/null 2>&1 &`;
+    await check(2, { timeout: "2s", exec: { command: ["sh", "-c", `${left} while [ ! -s ${folder}/1 ]; do sleep 0.01; done; ${end}`] } });
+    for (const name of ["1", "2"]) {
+      const pid = Number(await readFile(join(folder, name), "utf8"));
+      await waitFor(() => !isRunning(pid), { what: `${pid} to be gone` });
+    }
+  });
+
   test("output without end is kept within bounds", async () => {
     const result = await exec("sh", "-c", "yes | head -c 10000000; exit 1");
     expect(result.passed).toBe(false);

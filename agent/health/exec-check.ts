@@ -1,13 +1,15 @@
 import { spawn, type ChildProcess } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import type { Result } from "./check.ts";
+import { killLeftBehind } from "./left-behind.ts";
 
 const MAX_OUTPUT_BYTES = 4096;
 /** What an ended command had printed comes a moment after its end; a child of its that lives on may keep the pipe open for ever. */
 const LAST_WORDS_MS = 100;
 
 /**
- * A command from a file of this host. It and all that it started are killed when the time is over; only the beginning of its output is kept, and
- * nothing of the agent's environment but the PATH is passed on.
+ * A command from a file of this host. What it started is killed when it ends or its time is over, also in sessions of its own (all that has kept its
+ * environment and its user, ADR 0215); only the beginning of its output is kept, and nothing of the agent's environment but the PATH is passed on.
  */
 export async function runCommand(
   [file = "", ...args]: readonly string[],
@@ -15,12 +17,15 @@ export async function runCommand(
   signal: AbortSignal,
 ): Promise<Result> {
   signal.throwIfAborted();
+  const mark = randomUUID();
+  let pid: number | undefined;
   const result = await new Promise<Result>((resolve) => {
     const child = spawn(file, args, {
       detached: true, // a process group of its own, to be killed as a whole
       stdio: ["ignore", "pipe", "pipe"],
-      env: { PATH: process.env["PATH"], LC_ALL: "C", FAIRLEAD_ADDRESS: address },
+      env: { PATH: process.env["PATH"], LC_ALL: "C", FAIRLEAD_ADDRESS: address, FAIRLEAD_CHECK: mark },
     });
+    ({ pid } = child);
     let output = "";
     let timedOut = false;
     const collect = (chunk: Buffer): void => {
@@ -57,6 +62,7 @@ export async function runCommand(
       });
     });
   });
+  if (pid !== undefined) await killLeftBehind(pid, mark);
   signal.throwIfAborted();
   return result;
 }
