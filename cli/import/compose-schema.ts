@@ -16,7 +16,7 @@ export const ComposeService = z.looseObject({
   networks: z.unknown().optional(),
   network_mode: z.string().optional(),
   profiles: z.array(z.string()).optional(),
-  extends: z.unknown().optional(),
+  extends: z.union([z.string(), z.looseObject({ service: z.string(), file: z.string().optional() })]).optional(),
   container_name: z.string().optional(),
 });
 export type ComposeService = z.output<typeof ComposeService>;

@@ -21,7 +21,11 @@ services:
     image: postgres
     expose: [5432]
     networks: { back: { aliases: [postgres] } }
+    secrets: [password]
+    volumes: ["data:/var/lib/postgresql"]
   worker: { image: worker }
+secrets: { password: { file: ./password } }
+volumes: { data: {} }
 `;
 
 test("services, ports, replicas and health checks of a Compose file, and what is left of it", () => {
@@ -51,9 +55,12 @@ test("services, ports, replicas and health checks of a Compose file, and what is
     db: { labels: { "fairlead.service": "db", "fairlead.port": "5432" } },
   });
   expect(notes.map((note) => note.split(" ", 3).join(" "))).toEqual([
+    "secrets, volumes of",
     "web: 3 replicas:",
     "web: healthcheck: Docker",
+    "web: restart, depends_on:",
     "db: aliases postgres:",
+    "db: secrets, volumes:",
     "worker: no ports:",
   ]);
 });
@@ -65,6 +72,8 @@ test.for([
   { ports: ["3000-3002:4000-4002"], wants: ["4000/TCP", "4001/TCP", "4002/TCP"] },
   { ports: ["80", "81:80"], wants: ["80/TCP"] },
   { ports: ["${PORT}:81", "${INNER}", "$INNER"], wants: ["81/TCP", "9000/TCP"] },
+  { ports: ["${NONE:-${ALSO_NONE:-8080}}", "${NONE-${INNER}:81}", "${PORT:+${INNER:?}}"], wants: ["8080/TCP", "81/TCP", "9000/TCP"] },
+  { ports: ["${PORT", "${INNER}"], wants: ["9000/TCP"] },
 ])("ports $ports", ({ ports, wants }) => {
   const [service] = read({ web: { ports } }, { PORT: "1", INNER: "9000" }).services;
   expect(service?.spec.ports?.map(({ port, protocol }) => `${port}/${protocol ?? ""}`)).toEqual(wants);
@@ -83,9 +92,33 @@ test.for([
     says: "my_App: its name is no DNS label: the service is called my-app",
   },
   { name: "another's network", services: { a: { ports: [80], network_mode: "service:b" } }, says: "network_mode service:b" },
-  { name: "what is taken over", services: { a: { ports: [80], extends: { service: "b" } } }, says: "extends" },
+  { name: "what is taken over", services: { a: { ports: [80], extends: { service: "b", file: "b.yml" } } }, says: "extends" },
 ])("$name is told", ({ services, says }) => {
   expect(read(services).notes.join("\n")).toContain(says);
+});
+
+test("a service of the same file is extended, over several steps", () => {
+  const { services, notes } = read({
+    base: { expose: [80], deploy: { endpoint_mode: "dnsrr" } },
+    middle: { extends: "base", ports: ["8443:443"] },
+    web: { extends: { service: "middle" }, expose: [9000], deploy: { replicas: 2 } },
+  });
+  const web = services.find(({ metadata }) => metadata.name === "web");
+  expect(web?.spec.ports?.map(({ port }) => port)).toEqual([443, 80, 9000]);
+  expect(web?.spec.clusterIP).toBe("None");
+  expect(notes.join("\n")).not.toContain("extends");
+});
+
+test.for([
+  {
+    what: "two names that DNS has as one",
+    services: { my_app: { ports: [80] }, "my-app": { ports: [80] } },
+    says: "my_app and my-app would both be",
+  },
+  { what: "a service that extends itself", services: { a: { extends: "b" }, b: { extends: "a" } }, says: "a extends b extends a" },
+  { what: "a base that is not there", services: { a: { extends: "b" } }, says: "a extends b, which is not in the file" },
+])("$what: an error", ({ services, says }) => {
+  expect(() => read(services)).toThrow(says);
 });
 
 test("DNS round robin is a headless service, and -n is the namespace of all", () => {
@@ -110,6 +143,8 @@ test("whatever ports a file names, what is printed is a Service that the server 
   );
   fc.assert(
     fc.property(fc.dictionary(fc.string(), fc.record({ ports: fc.array(port), expose: fc.array(fc.nat(70_000)) })), (services) => {
+      const names = Object.keys(services).map((name) => name.toLowerCase().replaceAll(/[^a-z0-9-]+/g, "-"));
+      fc.pre(new Set(names).size === names.length); // else an error, as above
       for (const service of read(services).services) expect(() => parseObject("Service", service)).not.toThrow();
     }),
   );

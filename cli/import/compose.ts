@@ -3,6 +3,7 @@ import { AppError } from "#proto/error.ts";
 import { Rfc1035Label } from "#proto/meta.ts";
 import type { ServiceInput } from "#proto/service.ts";
 import { ComposeFile, type ComposeService } from "./compose-schema.ts";
+import { withExtended } from "./extends.ts";
 import { interpolated } from "./interpolate.ts";
 import { portsOf, type ServicePort } from "./ports.ts";
 
@@ -28,11 +29,14 @@ export interface ImportOptions {
 /** Throws Invalid for what is no Compose file. */
 export function importCompose(text: string, { file, namespace, env }: ImportOptions): Imported {
   const notes: string[] = [];
-  const { services, include } = readFile(text, file);
+  const { services, include, ...rest } = readFile(text, file);
   if (include !== undefined) notes.push("include: other files are not read; import each by itself");
-  const made: ServiceInput[] = [];
+  const others = unread(rest, new Set(["name", "version"]));
+  if (others.length > 0) notes.push(`${others.join(", ")} of the file: passed over, Compose's own affair as before`);
+  const made = new Map<string, { readonly from: string; readonly service: ServiceInput }>();
   const labels: Record<string, { labels: Record<string, string> }> = {};
-  for (const [name, service] of Object.entries(services)) {
+  for (const name of Object.keys(services)) {
+    const service = withExtended(name, services);
     const note = (line: string): void => void notes.push(`${name}: ${line}`);
     const ports = portsOf(service, { valueOf: (value) => interpolated(value, env), note });
     const own = serviceName(name, note);
@@ -42,10 +46,15 @@ export function importCompose(text: string, { file, namespace, env }: ImportOpti
       note("no ports: nothing connects to it by a service; name its ports under `expose` if something does");
       continue;
     }
-    made.push(serviceOf(own, { service, ports, namespace }));
+    const clash = made.get(own)?.from;
+    if (clash !== undefined)
+      throw new AppError("Invalid", `${file}: ${clash} and ${name} would both be the service ${own}`, {
+        hint: "give one of them another name",
+      });
+    made.set(own, { from: name, service: serviceOf(own, { service, ports, namespace }) });
     labels[name] = { labels: labelsOf(own, { ports, namespace }) };
   }
-  return { services: made, override: { services: labels }, notes };
+  return { services: [...made.values()].map(({ service }) => service), override: { services: labels }, notes };
 }
 
 function readFile(text: string, file: string): ReturnType<typeof ComposeFile.parse> {
@@ -110,9 +119,9 @@ function labelsOf(name: string, { ports, namespace }: Made): Record<string, stri
   return { "fairlead.service": name, "fairlead.port": port, ...(namespace !== undefined && { "fairlead.namespace": namespace }) };
 }
 
-/** What has no place in a Service. That Compose goes on doing (images, volumes, the order of starts) is not named. */
+/** What has no place in a Service, by name also where Compose goes on doing it. */
 function tellWhatIsLeft(
-  { scale, deploy, healthcheck, networks, network_mode, profiles, ...more }: ComposeService,
+  { scale, deploy, healthcheck, networks, network_mode, profiles, extends: base, ports: _ports, expose: _expose, ...more }: ComposeService,
   note: (line: string) => void,
 ): void {
   const replicas = deploy?.replicas ?? scale;
@@ -128,7 +137,14 @@ function tellWhatIsLeft(
     note(`network_mode ${network_mode}: the labels belong to the container whose network it is`);
   if (network_mode === "none") note("network_mode none: nobody reaches it");
   if (profiles) note(`profiles ${profiles.join(", ")}: the service is there whether they are active or not`);
-  if (more.extends !== undefined) note("extends: what it takes over from the other service is not read");
+  if (base !== undefined) note("extends: what it takes over from the other file is not read");
+  const others = unread(more, new Set(["image", "build", "labels", "container_name"]));
+  if (others.length > 0) note(`${others.join(", ")}: passed over, Compose's own affair as before`);
+}
+
+/** The keys of a part of the file that nothing was made of. */
+function unread(part: object, known: ReadonlySet<string>): string[] {
+  return Object.keys(part).filter((key) => !known.has(key) && !key.startsWith("x-"));
 }
 
 function aliasesOf(networks: unknown): string[] {

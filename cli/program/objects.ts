@@ -79,7 +79,7 @@ export function declareObjects({ program, bind }: Tree): void {
     .command("compose")
     .summary("services from a Compose file")
     .description(
-      "Print a Service for each service of a Compose file that has ports; what could not be carried over is listed on stderr. With\n--print override, print the override file for Compose whose labels make `fairlead agent --docker` find the containers.\nVariables are those of the environment.",
+      "Print a Service for each service of a Compose file that has ports; what could not be carried over is listed on stderr. With\n--print override, print the override file for Compose whose labels make `fairlead agent --docker` find the containers.\nVariables are those of the environment, and of the .env beside the file.",
     )
     .argument("<file>", "the Compose file, or - for stdin")
     .addOption(new Option("--print <what>", "what to print").choices(["services", "override"]).default("services"));
