@@ -1,9 +1,13 @@
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { parse } from "yaml";
 import type { Host, Program } from "../fleet/fleet.ts";
 import { waitFor } from "../wait-for.ts";
 
 // A real server and real agents on a fleet's hosts, and the API by curl from the server's host.
+
+/** In User-Mode Linux starting a program takes 15 times as long. */
+const PATIENCE = hostname() === "uml" ? 6 : 1;
 
 export const fairlead = join(import.meta.dirname, "../../fairlead");
 
@@ -22,14 +26,17 @@ export interface Rig {
 export async function startServer(host: Host, ...flags: string[]): Promise<Program> {
   const server = await host.spawn(fairlead, ["server", "--listen", "0.0.0.0:7443", "--advertise", host.ip, ...flags]);
   const up = async () => (await host.run("curl", ["-sk", "-m", "2", "https://127.0.0.1:7443/readyz"], { reject: false })).exitCode === 0;
-  await waitFor(up, { what: "the server", timeoutMs: 20_000 }).catch(async (cause: unknown) => {
+  await waitFor(up, { what: "the server", timeoutMs: 20_000 * PATIENCE }).catch(async (cause: unknown) => {
     throw new Error(`the server did not come up: ${await server.output()}`, { cause });
   });
   return server;
 }
 
 export async function openApi(host: Host): Promise<Api> {
-  const text = await waitFor(async () => (await host.run("cat", ["/etc/fairlead/admin.yaml"])).stdout, { what: "the admin's credential" });
+  const text = await waitFor(async () => (await host.run("cat", ["/etc/fairlead/admin.yaml"])).stdout, {
+    what: "the admin's credential",
+    timeoutMs: 5_000 * PATIENCE,
+  });
   const { users } = parse(text) as { users: { user: { token: string } }[] }; // the server has written it
   const token = users[0]?.user.token ?? "";
   const call: Api["call"] = async (method, path, body) => {
@@ -70,12 +77,15 @@ export async function openApi(host: Host): Promise<Api> {
 export async function joinHost(host: Host, { api, server, name = host.name }: { api: Api; server: Host; name?: string }): Promise<void> {
   const { body } = await api.call("POST", "/apis/fairlead.dev/v1/jointokens", { uses: 1 });
   const { token } = body as { token: string }; // as proto/agents.ts says
-  await host.run(fairlead, ["agent", "join", `https://${server.ip}:7443`, "--token-file", "-", "--name", name], { input: token });
+  await host.run(fairlead, ["agent", "join", `https://${server.ip}:7443`, "--token-file", "-", "--name", name], {
+    input: token,
+    timeoutMs: 30_000 * PATIENCE,
+  });
 }
 
 export async function startAgent(host: Host, ...flags: string[]): Promise<Program> {
   const agent = await host.spawn(fairlead, ["agent", ...flags]);
-  await agent.waitForLine(/programmed the kernel/, { timeoutMs: 20_000 });
+  await agent.waitForLine(/programmed the kernel/, { timeoutMs: 20_000 * PATIENCE });
   return agent;
 }
 
@@ -114,7 +124,7 @@ export function aService(name: string, more: object = {}) {
 
 export async function serveHttp(host: Host, id: string, port = 8080): Promise<Program> {
   const program = await host.spawn("node", ["test/fleet/http-echo.ts", "--id", id, "--listen", `${host.ip}:${port}`]);
-  await program.waitForLine(/^listening/);
+  await program.waitForLine(/^listening/, { timeoutMs: 10_000 * PATIENCE });
   return program;
 }
 

@@ -4,6 +4,7 @@ import { hostname } from "node:os";
 import { createFleet, type Host } from "#test/fleet/fleet.ts";
 import { openStation, type Station } from "#test/fleet/stations.ts";
 import { rangesHeld } from "./ipvs-closed.ts";
+import { historyOf } from "./ipvs-histories.ts";
 
 if (hostname() !== "uml") throw new Error("this program changes the machine that it runs on: it belongs into User-Mode Linux");
 
@@ -26,6 +27,9 @@ const [onHost, onFriend, onContainer, onOutsider] = (await Promise.all([host, fr
   Station,
   Station,
 ];
+
+for (const family of ["IPv4", "IPv6"] as const)
+  see(`history, ${family}`, await historyOf(family, { changed: host, synced: friend, signal }));
 
 see("ranges", await rangesHeld({ host, onHost, friend, onFriend, outsider, onOutsider, container, onContainer, signal }));
 

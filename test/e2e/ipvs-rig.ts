@@ -80,10 +80,15 @@ export async function everythingOn(machine: Host): Promise<Readonly<Record<strin
   const found: Record<string, string> = {};
   for (const [file, ...args] of looks) {
     const { stdout } = await machine.run(file, args);
-    found[[file, ...args].join(" ")] = stdout.replaceAll(/^#.*(\n|$)/gm, "").replaceAll(/ \[\d+:\d+\]$/gm, "");
+    found[[file, ...args].join(" ")] = stdout
+      .replaceAll(/^#.*(\n|$)/gm, "")
+      .replaceAll(/ \[\d+:\d+\]$/gm, "")
+      .replaceAll(EMPTY_TABLE, "");
   }
   return found;
 }
+
+const EMPTY_TABLE = /^\*\w+\n(?::\w+ ACCEPT\n)*COMMIT\n?/gm;
 
 /** Whose rules there are: `FL-` are those of the iptables driver, `FLV-` those of IPVS. */
 export async function ruleNamesOn(machine: Host): Promise<readonly string[]> {

@@ -5,6 +5,7 @@ import { faultsSeen, type Walked } from "./flow-walk.ts";
 import type { Cuts } from "./ipvs-cuts.ts";
 import type { Spread } from "./ipvs-choices.ts";
 import type { Held } from "./ipvs-closed.ts";
+import type { History } from "./ipvs-histories.ts";
 import type { Repair } from "./ipvs-damage.ts";
 import { startGuests, type Guests } from "./ipvs-guests.ts";
 
@@ -16,13 +17,14 @@ const PROBE = "test/e2e/ipvs-probe-program.ts";
 const OVER_TIME = "test/e2e/ipvs-program.ts";
 const BESIDE = "test/e2e/ipvs-beside-program.ts";
 const HOLDS = "test/e2e/ipvs-holds-program.ts";
+const AGENT = "test/e2e/ipvs-agent-program.ts";
 
 /** Three to four minutes for all of them, where nobody else is on the machine. */
 const TIMEOUT_MS = 900_000;
 let guests: Guests;
 
 beforeAll(() => {
-  const others = [BESIDE, OVER_TIME, HOLDS, SCTP, PROBE].map((file) => ({ file, timeoutMs: TIMEOUT_MS }));
+  const others = [BESIDE, OVER_TIME, HOLDS, AGENT, SCTP, PROBE].map((file) => ({ file, timeoutMs: TIMEOUT_MS }));
   guests = startGuests([{ file: FLOWS, memory: "1500M", timeoutMs: TIMEOUT_MS }, ...others], 2);
 });
 
@@ -127,12 +129,41 @@ describe("whatever happens", () => {
     seen = (await guests.said(HOLDS)) as typeof seen;
   }, 2 * TIMEOUT_MS);
 
+  test.for(["IPv4", "IPv6"])("random changes end in what one sync of the last table writes, and leave nothing: %s", (family) => {
+    const { services, differences, left } = seen[`history, ${family}`] as History;
+    expect({ differences, left }).toEqual({ differences: [], left: [] });
+    expect(services).toBeGreaterThan(10);
+  });
+
   test.for(["ipset flush", "all tables of iptables", "all of it, an older file, sets destroyed"])(
     "nobody from outside of a load balancer's source ranges gets in, nor to a process of the host itself: %s",
     (damage) => {
       expect((seen["ranges"] as Record<string, Held>)[damage]).toEqual({ leaked: [], friend: ["172.30.0.1:8443", "[fd30::1]:8443"] });
     },
   );
+});
+
+describe("a real server and agent", () => {
+  let seen: Record<string, unknown> = {};
+
+  beforeAll(async () => {
+    seen = (await guests.said(AGENT)) as typeof seen;
+  }, 2 * TIMEOUT_MS);
+
+  const SERVED = { enough: true, failures: {} };
+
+  test.for<readonly [string, string, unknown]>([
+    ["a service is reached that was made", "made", true],
+    ["by IPVS", "rules", ["FLV-"]],
+    ["and by its new endpoint after a change", "changed", true],
+    ["also while no agent runs", "killed", "at-8081"],
+    ["an agent that is started again, in another mode, brings what was changed meanwhile", "restarted", true],
+    ["and takes over, as IPVS does from it, without a lost connection", "switch", { host: SERVED, container: SERVED }],
+    ["a cleanup says that nothing is left", "cleanup", { exitCode: 0, stdout: "nothing of Fairlead is left on this host" }],
+    ["and it is so", "left", []],
+  ])("%s", ([, what, wanted]) => {
+    expect(seen[what]).toEqual(wanted);
+  });
 });
 
 describe("beside what others have", () => {
