@@ -55,6 +55,7 @@ export async function spreadOfClients(choices: Choices): Promise<Readonly<Record
   const at = (more: Partial<Frontend>) => aFrontend({ backends, affinitySeconds: 60, ...more });
   const places = {
     "ClusterIP: persistence": at({ address: "10.96.0.40" }),
+    "load balancer: persistence": at({ scope: "loadBalancer", address: "198.18.0.40" }),
     "node port: mh": at({ scope: "nodePort", address: "", port: 30_080 }),
     "node port: sh": at({ scope: "nodePort", address: "", port: 30_081, scheduler: "sh" }),
   };

@@ -98,7 +98,7 @@ const drained = async (): Promise<boolean> => {
 see("drain: idle", await waitFor(drained, { what: "the idle endpoint to be taken away", timeoutMs: 200_000, intervalMs: 500 }));
 
 const outside = await openStation(fleet.out);
-await fleet.out.run("ip", ["route", "add", "10.96.0.0/16", "via", a.ip]);
+for (const to of ["10.96.0.0/16", "198.18.0.0/16"]) await fleet.out.run("ip", ["route", "add", to, "via", a.ip]);
 const choices = { driver: restarted, host: a, endpoints: b, outside: fleet.out, asking: outside, signal };
 see("schedulers", await schedulersSeen(choices));
 see("spread", await spreadOfClients(choices));

@@ -85,9 +85,12 @@ function legOf(frontend: Frontend, { name, choice }: { name: "" | "inside"; choi
   return { server, mark: isOpen ? open : choice.whenEmpty === "drop" ? MARKS.drop : MARKS.refuse };
 }
 
-/** Found by its address and port; every other one by a mark. */
-function isPlain({ scope, outside, sourceRanges }: Frontend): boolean {
-  return scope === "cluster" && !outside && !sourceRanges;
+/**
+ * Found by its address and port; every other one by a mark. A load balancer's address is, for the sake of affinity: only there does it have a timeout, and
+ * its clients need no mark to get to this host.
+ */
+function isPlain({ scope, outside, sourceRanges, affinitySeconds }: Frontend): boolean {
+  return (scope === "cluster" || (scope === "loadBalancer" && affinitySeconds !== undefined)) && !outside && !sourceRanges;
 }
 
 /**

@@ -39,6 +39,7 @@ test("ours are known by their mark, by the range, or by an entry of ours", () =>
   const servers = parseServers(SERVERS, "IPv4");
   const nothing = { ranges: [], sets: new Map() };
   expect([...oursOf(servers, nothing).keys()]).toEqual([260046864]);
+  expect([...oursOf(servers, { ...nothing, ranges: ["192.0.2.1"] }).keys()]).toEqual([260046864, "-t 192.0.2.1:80"]);
   expect([...oursOf(servers, { ...nothing, ranges: ["10.96.0.0/16"] }).keys()]).toEqual(["-t 10.96.0.10:80", "--sctp-service 10.96.0.10:99", 260046864]); // prettier-ignore
   const sets = new Map([["PLACES" as const, new Map([["10.96.0.10,tcp:80", MARKS.plain]])]]);
   expect([...oursOf(servers, { ranges: [], sets }).keys()]).toEqual(["-t 10.96.0.10:80", 260046864]);

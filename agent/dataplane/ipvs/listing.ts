@@ -1,4 +1,4 @@
-import { contains, formatIp, parseCidr, parseIp, type IpFamily } from "#proto/ip.ts";
+import { contains, formatIp, parseCidr, parseIp, prefixOf, type Cidr, type IpFamily } from "#proto/ip.ts";
 import { MARKS, PREFIX, readMark, SET_NAMES, setWord, type SetName } from "./names.ts";
 import type { TableName } from "./render.ts";
 import type { Held } from "./state.ts";
@@ -21,12 +21,12 @@ export function parseServers(text: string, family: IpFamily): Map<ServerKey, Hel
   return servers;
 }
 
-/** Ours have a mark of ours, or an address in a range of virtual IPs, or one that an entry of ours says we gave a virtual server. */
+/** Ours have a mark of ours, or an address in a range of virtual IPs or of a load balancer of ours, or one that an entry of ours says we gave a virtual server. */
 export function oursOf(
   servers: ReadonlyMap<ServerKey, HeldServer>,
   { ranges, sets }: { readonly ranges: readonly string[]; readonly sets: Held["sets"] },
 ): Map<ServerKey, HeldServer> {
-  const cidrs = ranges.flatMap((text) => parseCidr(text) ?? []);
+  const cidrs = ranges.flatMap((text) => cidrOf(text) ?? []);
   const isOurs = (key: ServerKey): boolean => {
     if (typeof key === "number") return readMark(key) !== undefined;
     const place = /^(-t|-u|--sctp-service) (.+):(\d+)$/.exec(key);
@@ -37,6 +37,12 @@ export function oursOf(
     return sets.get("PLACES")?.get(`${address},${protocol}:${place?.[3] ?? ""}`) === MARKS.plain;
   };
   return new Map([...servers].filter(([key]) => isOurs(key)));
+}
+
+/** An address alone is a range of one. */
+function cidrOf(text: string): Cidr | undefined {
+  const ip = parseIp(text);
+  return ip ? prefixOf(ip, ip.family === "IPv4" ? 32 : 128) : parseCidr(text);
 }
 
 /** `ipset save`: ours, and which of them there are. */

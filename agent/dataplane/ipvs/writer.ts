@@ -3,6 +3,7 @@ import type { IpFamily } from "#proto/ip.ts";
 import type { ForwardingTable, Frontend } from "#agent/compile/table.ts";
 import type { FrontendChange } from "../frontends.ts";
 import type { IptablesKind } from "../iptables/apply.ts";
+import { ipWord } from "../iptables/names.ts";
 import { canaries } from "../iptables/canaries.ts";
 import { addressLines, EXTERNAL_LINES, NO_EXTERNAL_LINES, sourceOf, type DeviceEdge, type DeviceLook } from "./device.ts";
 import type { Edge } from "./edge.ts";
@@ -60,11 +61,16 @@ export function openWriter({
   const nextCanary = canaries();
 
   /** All of it in a few processes: each costs more than what most of them tell. */
-  const look = async ({ host }: ForwardingTable, kind: IptablesKind, signal: AbortSignal): Promise<Found> => {
+  const look = async ({ host }: ForwardingTable, { kind, frontends }: SyncOptions, signal: AbortSignal): Promise<Found> => {
     await device.ensure(signal);
     const sets = await edge.listSets(signal);
     const ways = await device.look(signal);
-    const servers = oursOf(await edge.listServers(signal), { ranges: [...host.serviceCidrs, ...ways.addresses.keys()], sets });
+    // Whatever sets and routes are still there: the server gave these addresses to services.
+    const balancers = frontends.filter(({ scope }) => scope === "loadBalancer").map(({ address }) => ipWord(address));
+    const servers = oursOf(await edge.listServers(signal), {
+      ranges: [...host.serviceCidrs, ...ways.addresses.keys(), ...balancers],
+      sets,
+    });
     return { sets, ways, servers, areSetsThere: new Set(sets.keys()), listing: await edge.listRules(kind, signal) };
   };
 
@@ -100,7 +106,7 @@ export function openWriter({
   return {
     async sync(table, options, signal) {
       const { kind, marks } = options;
-      const found = await look(table, kind, signal);
+      const found = await look(table, options, signal);
       const { listing, ways, areSetsThere } = found;
       const state = new IpvsState(family, { ...options, host: table.host, held: { servers: found.servers, sets: found.sets } });
       for (const frontend of options.frontends) state.put(frontend);
