@@ -2,10 +2,11 @@ import { describeError } from "#proto/error.ts";
 import type { CompiledService, ForwardingTable, HostTable, ServiceChange } from "#agent/compile/table.ts";
 import type { IpFamily } from "#proto/ip.ts";
 import type { Drift } from "../driver.ts";
+import type { KernelTools } from "../exec.ts";
 import { frontendChanges, frontendsOf } from "../frontends.ts";
 import type { DataplaneLog } from "../log.ts";
 import type { ChainTree } from "./chain-tree.ts";
-import { legacyTables, list, restore, type IptablesKind, type RestoreTools } from "./apply.ts";
+import { legacyTables, list, restore, type IptablesKind, type RestoreTools, type Target } from "./apply.ts";
 import { canaries } from "./canaries.ts";
 import { cleanupTables } from "./cleanup.ts";
 import { followHealth, healthTree } from "./health-ports.ts";
@@ -192,15 +193,20 @@ async function kindsInNeed(
   const needed = new Set<IptablesKind>();
   for (const kind of ["nft", "legacy"] as const) {
     if (wanted !== undefined && kind !== wanted) continue;
-    if (kind === "legacy" && !(await legacyTables(tools, words.family)).has("filter")) continue;
-    if (!(await tools.has(`${words.program}-${kind}-restore`))) continue;
     try {
-      const { foreignRules, dropping } = await list(tools, { kind, words }, "filter", signal);
-      if (foreignRules > 0 || dropping.has("FORWARD") || dropping.has("INPUT")) needed.add(kind);
+      if (await mayDrop(tools, { kind, words }, signal)) needed.add(kind);
     } catch (cause) {
       if (signal.aborted) throw cause;
       log.warn({ kind, error: describeError(cause) }, "could not look for rules of others in iptables");
     }
   }
   return needed;
+}
+
+/** Has this kind of iptables rules of others, or does it drop by itself? */
+export async function mayDrop(tools: KernelTools, { kind, words }: Target, signal: AbortSignal): Promise<boolean> {
+  if (kind === "legacy" && !(await legacyTables(tools, words.family)).has("filter")) return false;
+  if (!(await tools.has(`${words.program}-${kind}-restore`))) return false;
+  const { foreignRules, dropping } = await list(tools, { kind, words }, "filter", signal);
+  return foreignRules > 0 || dropping.has("FORWARD") || dropping.has("INPUT");
 }

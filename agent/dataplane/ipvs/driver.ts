@@ -5,6 +5,7 @@ import { frontendChanges, frontendsOf, type FrontendChange } from "../frontends.
 import type { IptablesKind } from "../iptables/apply.ts";
 import { detectIptables, type IptablesFound } from "../iptables/detect.ts";
 import { isTcpLiberal, setSysctls, type SettingsDeps } from "../settings.ts";
+import { openBeside, type Beside } from "./beside.ts";
 import { cleanupIpvs } from "./cleanup.ts";
 import { openDevice } from "./device.ts";
 import { openDrains } from "./drain.ts";
@@ -36,6 +37,7 @@ export function createIpvsDriver(deps: IpvsDriverDeps): DataplaneDriver {
   let held: Written | undefined;
   let found: IptablesFound | undefined;
   let inspector: Inspector | undefined;
+  let beside: Beside | undefined;
   let isIdleTimeSet = false;
 
   const iptables = async (signal: AbortSignal): Promise<IptablesFound> => {
@@ -88,6 +90,8 @@ export function createIpvsDriver(deps: IpvsDriverDeps): DataplaneDriver {
       const written = await writer.sync(table, options, signal);
       await flows.afterSync(table, signal);
       inspector ??= openInspector({ edge, device, family, kind, procNet });
+      beside ??= openBeside({ tools, edge, family, kind, log, procNet });
+      beside.hold(written.rules);
       held = written;
     },
 
@@ -109,7 +113,8 @@ export function createIpvsDriver(deps: IpvsDriverDeps): DataplaneDriver {
 
     async verify(signal): Promise<Drift> {
       if (!held || !inspector) return { intact: true };
-      const missing = await inspector.inspect(held, signal);
+      const missing = [...(await inspector.inspect(held, signal))];
+      if (missing.length === 0) missing.push(...((await beside?.verify(signal)) ?? []));
       if (missing.length > 0) return { intact: false, missing };
       const now = held;
       const idle = await drains.due(now.state);
@@ -123,6 +128,7 @@ export function createIpvsDriver(deps: IpvsDriverDeps): DataplaneDriver {
 
     async cleanup({ dryRun }, signal) {
       held = undefined;
+      beside?.drop();
       isIdleTimeSet = false;
       const kinds: IptablesKind[] = [];
       for (const kind of ["nft", "legacy"] as const) if (await tools.has(`${programOf(family)}-${kind}-restore`)) kinds.push(kind);
