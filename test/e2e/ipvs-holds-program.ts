@@ -5,6 +5,7 @@ import { createFleet, type Host } from "#test/fleet/fleet.ts";
 import { openStation, type Station } from "#test/fleet/stations.ts";
 import { rangesHeld } from "./ipvs-closed.ts";
 import { historyOf } from "./ipvs-histories.ts";
+import { switches } from "./ipvs-switch.ts";
 
 if (hostname() !== "uml") throw new Error("this program changes the machine that it runs on: it belongs into User-Mode Linux");
 
@@ -30,6 +31,10 @@ const [onHost, onFriend, onContainer, onOutsider] = (await Promise.all([host, fr
 
 for (const family of ["IPv4", "IPv6"] as const)
   see(`history, ${family}`, await historyOf(family, { changed: host, synced: friend, signal }));
+
+const senders = { host: onHost, container: onContainer, outsider: onOutsider };
+await outsider.run("ip", ["route", "add", "10.96.0.0/16", "via", host.ip]);
+see("switches", await switches({ host, endpoint: friend, onEndpoint: onFriend, senders, signal }));
 
 see("ranges", await rangesHeld({ host, onHost, friend, onFriend, outsider, onOutsider, container, onContainer, signal }));
 

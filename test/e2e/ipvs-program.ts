@@ -3,16 +3,14 @@
 import { writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import type { Frontend, ServiceChange } from "#agent/compile/table.ts";
-import { pause } from "#proto/backoff.ts";
 import { createFleet } from "#test/fleet/fleet.ts";
 import { openStation, type Seen } from "#test/fleet/stations.ts";
 import { aBackend, aCompiled, aFrontend, aHostTable, aTable } from "#test/tables.ts";
 import { waitFor } from "#test/wait-for.ts";
-import { driverOn } from "./dataplane-rig.ts";
 import { cuts } from "./ipvs-cuts.ts";
 import { PORTS, schedulersSeen, spreadOfClients } from "./ipvs-choices.ts";
 import { repairs } from "./ipvs-damage.ts";
-import { ipvsDriverOn, ruleNamesOn, sysctlsOn } from "./ipvs-rig.ts";
+import { ipvsDriverOn, sysctlsOn } from "./ipvs-rig.ts";
 
 if (hostname() !== "uml") throw new Error("this program changes the machine that it runs on: it belongs into User-Mode Linux");
 // A kernel that lacks a module, as far as anybody can see who asks for it.
@@ -127,31 +125,6 @@ await asking.waitForLine(/:5301 /, { timeoutMs: 30_000 });
 await restarted.update([{ key: "default/dns", previous: dns(5301), next: dns(5302) }], signal);
 see("udp: the same socket comes to the other endpoint", (await asking.waitForLine(/:(5302) /, { timeoutMs: 15_000 }))[1]);
 await asking.kill();
-
-const last = aTable([withFrontend({ backends: [one, two] })], host);
-await restarted.sync(last, signal);
-const stop = new AbortController();
-const running = (async () => {
-  const found = { answered: 0, failures: {} as Record<string, number> };
-  while (!stop.signal.aborted) {
-    const { answers, failures } = await ask(4);
-    for (const count of Object.values(answers)) found.answered += count;
-    Object.assign(found.failures, failures);
-    await pause(100, signal); // one CPU does it all
-  }
-  return found;
-})();
-const { driver: iptables } = driverOn(a, "legacy");
-await iptables.sync(last, signal);
-await restarted.cleanup({ dryRun: false }, signal);
-see("switch: only iptables", await ruleNamesOn(a));
-const { driver: again } = ipvsDriverOn(a, "IPv4", { sysctls });
-await again.sync(last, signal);
-await iptables.cleanup({ dryRun: false }, signal);
-see("switch: only ipvs", await ruleNamesOn(a));
-stop.abort();
-const { answered, failures } = await running;
-see("switch: connections", { enough: answered >= 200, failures });
 
 see("cuts", await cuts({ host: a, open: () => ipvsDriverOn(a, "IPv4", { sysctls }).driver, signal }));
 

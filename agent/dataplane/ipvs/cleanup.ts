@@ -24,10 +24,15 @@ export interface Cleanup {
   readonly kinds: readonly IptablesKind[];
   readonly procNet: string;
   readonly dryRun: boolean;
+  readonly openMs?: number | undefined;
 }
 
-/** Another data plane may have taken over: new connections are its own, and those that run here get a moment to end. */
+/**
+ * Another data plane may have taken over: new connections are its own, and those that run here get a moment to end. That is more for those that are
+ * open: the others begin, which takes a second when a packet was lost, or have ended, and are only kept in mind for two minutes.
+ */
 const GRACE_MS = 2_000;
+const OPEN_MS = 10_000;
 
 export async function cleanupIpvs(cleanup: Cleanup, signal: AbortSignal): Promise<readonly string[]> {
   const found = await lookFor(cleanup, signal);
@@ -136,12 +141,18 @@ async function removeRest(
   await setIdleTimeout(tools, { from: IDLE_SECONDS, to: KERNEL_SECONDS }, signal).catch(ifMissing(signal, []));
 }
 
-async function connectionsEnd({ family, procNet }: Cleanup, servers: Found["servers"], signal: AbortSignal): Promise<void> {
-  const end = performance.now() + GRACE_MS;
-  while (performance.now() < end && !signal.aborted) {
-    const activity = parseActivity(await readFile(join(procNet, "ip_vs"), "utf8").catch(() => ""), family);
-    const busy = [...activity].some(([key, reals]) => servers.has(key) && [...reals.values()].some((connections) => connections > 0));
-    if (!busy) return;
+async function connectionsEnd(
+  { family, procNet, openMs = OPEN_MS }: Cleanup,
+  servers: Found["servers"],
+  signal: AbortSignal,
+): Promise<void> {
+  const startedAt = performance.now();
+  while (!signal.aborted) {
+    const text = await readFile(join(procNet, "ip_vs"), "utf8").catch(() => "");
+    const has = (which: "all" | "open"): boolean =>
+      [...parseActivity(text, family, which)].some(([key, reals]) => servers.has(key) && [...reals.values()].some((count) => count > 0));
+    const waitedMs = performance.now() - startedAt;
+    if (waitedMs >= GRACE_MS ? waitedMs >= openMs || !has("open") : !has("all")) return;
     await pause(50, signal);
   }
 }

@@ -23,6 +23,8 @@ export interface IpvsDriverDeps extends DriverDeps {
   readonly kind?: IptablesKind | undefined;
   /** Where the kernel shows lists of xt_recent, devices and virtual servers. */
   readonly procNet?: string;
+  /** How long a cleanup waits for open connections to end. */
+  readonly openMs?: number;
 }
 
 export function createIpvsDriver(deps: IpvsDriverDeps): DataplaneDriver {
@@ -132,7 +134,7 @@ export function createIpvsDriver(deps: IpvsDriverDeps): DataplaneDriver {
       isIdleTimeSet = false;
       const kinds: IptablesKind[] = [];
       for (const kind of ["nft", "legacy"] as const) if (await tools.has(`${programOf(family)}-${kind}-restore`)) kinds.push(kind);
-      const removed = await cleanupIpvs({ tools, edge, family, kinds, procNet, dryRun }, signal);
+      const removed = await cleanupIpvs({ tools, edge, family, kinds, procNet, dryRun, openMs: deps.openMs }, signal);
       return [...removed, ...(await deps.sysctls.restore({ dryRun }))];
     },
   };

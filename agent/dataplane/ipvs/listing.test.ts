@@ -67,6 +67,11 @@ add FLV-6-PING fd00:96::0010
   expect(parseSetSizes(headers, "IPv4")).toEqual(new Map([["PING", 2]]));
 });
 
+test("open connections are told from those that begin or end", () => {
+  const text = "TCP  0A60000A:0050 rr\n  -> 0AC8020B:1F90      Masq    5      2          3\n";
+  expect(parseActivity(text, "IPv4", "open").get("-t 10.96.0.10:80")).toEqual(new Map([["10.200.2.11:8080", 2]]));
+});
+
 test("connections are read from the kernel's file, also from a part of it", () => {
   const text = `IP Virtual Server version 1.2.1 (size=4096)
 Prot LocalAddress:Port Scheduler Flags

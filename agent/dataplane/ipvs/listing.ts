@@ -72,15 +72,19 @@ export function parseSetSizes(text: string, family: IpFamily): ReadonlyMap<SetNa
   return sizes;
 }
 
-/** /proc/net/ip_vs: how many connections each real server of the family has, by virtual server. Works on a part of it, too. */
-export function parseActivity(text: string, family: IpFamily): Map<ServerKey, Map<string, number>> {
+/**
+ * /proc/net/ip_vs: how many connections each real server of the family has, by virtual server; or only those that are open, and neither begin nor end.
+ * Works on a part of it, too.
+ */
+export function parseActivity(text: string, family: IpFamily, which: "all" | "open" = "all"): Map<ServerKey, Map<string, number>> {
   const servers = new Map<ServerKey, Map<string, number>>();
   let current: Map<string, number> | undefined;
   for (const line of text.split("\n")) {
     const [, real, active, inactive] = /^ {2}-> (\S+)\s+\S+\s+\d+\s+(\d+)\s+(\d+)/.exec(line) ?? [];
     if (real !== undefined) {
       const word = hexPlace(real);
-      if (word !== undefined && word.startsWith("[") === (family === "IPv6")) current?.set(word, Number(active) + Number(inactive));
+      if (word !== undefined && word.startsWith("[") === (family === "IPv6"))
+        current?.set(word, Number(active) + (which === "all" ? Number(inactive) : 0));
       continue;
     }
     const key = hexKey(line, family);
