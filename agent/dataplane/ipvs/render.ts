@@ -95,14 +95,12 @@ function jumpsOf(family: IpFamily, { invalid }: { readonly invalid: boolean }): 
   ];
   return [
     jump("mangle", "PREROUTING", "EXTERNAL", is("EXTERNAL", "dst,dst")),
-    jump("mangle", "PREROUTING", "RANGED", is("RANGED", "dst,dst,src")),
     jump("mangle", "PREROUTING", "GUARDED", is("GUARDED", "dst")),
     jump("mangle", "INPUT", "PLACES", `${NEW} ${places}`),
     jump("mangle", "INPUT", "NODE", `${node} ${NEW}`),
     // Its mark has led it to its virtual server, and must not lead it back to this host.
     jump("mangle", "OUTPUT", "UNMARK", `${ANY_MARK} ${SCHEDULED}`),
     jump("mangle", "OUTPUT", "SENT", `${is("EXTERNAL", "dst,dst")} ${fresh}`),
-    jump("mangle", "OUTPUT", "SENT-RANGED", `${is("RANGED", "dst,dst,src")} ${fresh}`),
     jump("mangle", "OUTPUT", "SENT-GUARDED", `${is("GUARDED", "dst")} ${fresh}`),
     jump("mangle", "OUTPUT", "PLACES", `${NEW} ${places} ${fresh}`),
     jump("mangle", "OUTPUT", "NODE", `${node} ${NEW} -m addrtype --dst-type LOCAL ${fresh}`),
@@ -134,18 +132,17 @@ function mangleChains(family: IpFamily, local: readonly string[]): Chains {
   const drop = `-m mark --mark ${markWord(MARKS.drop)} -j DROP`;
   const external = `-j MARK --set-xmark ${markWord(MARKS.external)}/0xffffffff`;
   const sent = `-j MARK --set-xmark ${markWord(MARKS.sent)}/0xffffffff`;
-  // Of an address with source ranges, what is not about who may connect: connections that there are, errors of the network about them, and pings.
-  const besides = (mark: string): string[] => [
+  // Of an address with source ranges: who may connect; and what is not about that: connections that there are, errors of the network about them, pings.
+  const atGuarded = (mark: string): string[] => [
+    `-m set --match-set ${setWord(family, "RANGED")} dst,dst,src ${mark}`,
     `-m conntrack --ctstate RELATED,ESTABLISHED ${mark}`,
     `${ECHO[family]} -m set --match-set ${setWord(family, "PING")} dst ${mark}`,
   ];
   return new Map([
     [`${PREFIX}EXTERNAL`, [external]],
-    [`${PREFIX}RANGED`, [external]],
-    [`${PREFIX}GUARDED`, besides(external)],
+    [`${PREFIX}GUARDED`, atGuarded(external)],
     [`${PREFIX}SENT`, [sent]],
-    [`${PREFIX}SENT-RANGED`, [sent]],
-    [`${PREFIX}SENT-GUARDED`, besides(sent)],
+    [`${PREFIX}SENT-GUARDED`, atGuarded(sent)],
     [`${PREFIX}PLACES`, [mark("PLACES", "dst,dst"), mark("RANGED", "dst,dst,src"), ...inside(`${PREFIX}PLACES-IN`), drop]],
     [`${PREFIX}PLACES-IN`, [mark("PLACES-IN", "dst,dst"), mark("RANGED-IN", "dst,dst,src")]],
     [`${PREFIX}NODE`, [mark("NODE", "dst,dst"), ...inside(`${PREFIX}NODE-IN`), drop]],
