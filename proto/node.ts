@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { API_VERSION_TEXT, DnsSubdomain, KIND_TEXT, metaWith } from "./meta.ts";
 import { keptOnly } from "./kept-only.ts";
-import { endpointAddressFault, parseCidr } from "./ip.ts";
+import { endpointAddressFault, formatCidr, parseCidr } from "./ip.ts";
 
 /** Node, core/v1: a host that runs an agent. */
 
@@ -9,6 +9,9 @@ import { endpointAddressFault, parseCidr } from "./ip.ts";
 export const ZONE_LABEL = "topology.kubernetes.io/zone";
 /** The name of the host itself. Set by the server. */
 export const HOSTNAME_LABEL = "kubernetes.io/hostname";
+
+/** Set by an agent on its own Node (--docker-routed): those of spec.podCIDRs that all other hosts send to through this one, with commas between. */
+export const ROUTED_CIDRS_ANNOTATION = "fairlead.dev/routed-cidrs";
 
 export const NodeAddress = z.looseObject({
   type: z
@@ -46,12 +49,13 @@ export const Node = z
           .max(64)
           .optional()
           .describe(
-            "Prefixes behind this host (container bridges), host bits zero; its workloads may have addresses in them, and other hosts route there. 64 at most.",
+            "Prefixes behind this host (container bridges), host bits zero; its workloads may have addresses in them. 64 at most. Other hosts get routes to those that stand in the annotation fairlead.dev/routed-cidrs too.",
           ),
-        podCIDR: keptOnly(z.string().optional(), {
-          is: "Kubernetes' older field, the first of podCIDRs.",
-          so: "what is behind a host stands in podCIDRs",
-        }),
+        podCIDR: z
+          .string()
+          .refine((text) => text === "" || parseCidr(text) !== undefined, "must be a prefix like 10.200.1.0/24")
+          .optional()
+          .describe("Kubernetes' older field: the first of podCIDRs, which the server fills in; alone, it is the only one."),
         providerID: keptOnly(z.string().optional(), { is: "What the host is to its provider." }),
         taints: keptOnly(z.array(Taint).optional(), {
           is: "Kubernetes' marks for schedulers.",
@@ -99,6 +103,29 @@ export type NodeInput = z.input<typeof Node>;
 
 export function internalIpsOf(node: Node): readonly string[] {
   return node.status.addresses.filter(({ type }) => type === "InternalIP").map(({ address }) => address);
+}
+
+/** The prefixes behind a host that others send to through it; what stands in the annotation alone, and is no prefix of the host's, is none. Canonical. */
+export function routedCidrsOf({ metadata, spec }: Pick<Node, "metadata" | "spec">): readonly string[] {
+  const text = metadata.annotations?.[ROUTED_CIDRS_ANNOTATION];
+  if (text === undefined) return [];
+  const behind = new Set((spec.podCIDRs ?? []).map(canonicalCidr));
+  return routedTexts(text)
+    .flatMap((one) => canonicalCidr(one) ?? [])
+    .filter((cidr) => behind.has(cidr));
+}
+
+/** What stands between the commas of the annotation. */
+export function routedTexts(annotation: string): readonly string[] {
+  return annotation
+    .split(",")
+    .map((part) => part.trim())
+    .filter((part) => part !== "");
+}
+
+function canonicalCidr(text: string): string | undefined {
+  const cidr = parseCidr(text);
+  return cidr && formatCidr(cidr);
 }
 
 /** Condition, True while services have addresses that the host says are its own: these are left out of its addresses. */

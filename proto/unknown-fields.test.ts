@@ -31,7 +31,7 @@ test("of very many unknown fields only the first are told", () => {
 test("of fields on which nobody acts the writer is told, once for a list, and not where nothing stands there", () => {
   const node = {
     metadata: { ...meta, finalizers: ["a/b"], ownerReferences: [] },
-    spec: { podCIDR: "", providerID: "x", taints: [{ key: "a" }] },
+    spec: { podCIDR: "10.200.1.0/24", providerID: "x", taints: [{ key: "a" }] },
   };
   expect(keptOnlyWarnings("Node", node)).toEqual([
     "metadata.finalizers is kept, not acted on: a deleted object goes without waiting for anybody",

@@ -60,12 +60,13 @@ export async function createAdmission(deps: AdmissionDeps): Promise<OpenAdmissio
       },
     };
   };
-  const nodeParts = (own: StoreKey): NodeParts => ({
+  const nodeParts = (own: StoreKey, identity: Identity): NodeParts => ({
     ranges,
     networks,
     holder: async (claim) => (await holderOf(claim, own))?.name,
     serviceAt: (ip) => outside.at(ip).values().next().value,
     serviceWithin: (cidr) => outside.within(cidr),
+    onlyPrivateRoutes: identity.kind === "node",
     now,
   });
   const readNode = async (name: string): Promise<Node | undefined> => {
@@ -89,7 +90,7 @@ export async function createAdmission(deps: AdmissionDeps): Promise<OpenAdmissio
         return { object: service, claims: serviceClaims(service), warnings };
       }
       case "Node": {
-        const { node, warnings } = await admitNode(asNode(previous), next, nodeParts(key), faults);
+        const { node, warnings } = await admitNode(asNode(previous), next, nodeParts(key, identity), faults);
         return { object: node, claims: nodeClaims(node), warnings };
       }
       case "Workload": {

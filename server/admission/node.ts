@@ -4,6 +4,8 @@ import { endpointPrefixFault, formatCidr, formatIp, overlaps, parseIp, type Cidr
 import { ADDRESS_CONFLICT, HOSTNAME_LABEL, internalIpsOf, type Node, type NodeCondition } from "#proto/node.ts";
 import { fault } from "#proto/parse.ts";
 import { prefixesOf, type NodeNetworks } from "./node-networks.ts";
+import { dockerAdvice } from "./docker-pools.ts";
+import { routedFaults } from "./routed-cidrs.ts";
 import { refused } from "./refused.ts";
 import { virtualAddressFault, type Ranges } from "./ranges.ts";
 
@@ -15,6 +17,8 @@ export interface NodeParts {
   /** The service (namespace/name) that has an address, canonical, as its load balancer's or an external one. */
   readonly serviceAt: (ip: string) => string | undefined;
   readonly serviceWithin: (cidr: Cidr) => { readonly ip: string; readonly service: string } | undefined;
+  /** A host speaks for itself: of the networks behind it, it may draw only private ones to itself. An administrator may say more. */
+  readonly onlyPrivateRoutes: boolean;
   /** ms since 1970. */
   readonly now: () => number;
 }
@@ -48,17 +52,19 @@ function changesPrefixes(previous: Node | undefined, next: Node): boolean {
 /** Addresses of its own, and prefixes that nobody else has. Throws Invalid with every fault at once. */
 export async function admitNode(
   previous: Node | undefined,
-  given: Node,
+  asGiven: Node,
   parts: NodeParts,
   known: readonly Cause[],
 ): Promise<{ readonly node: Node; readonly warnings: string[] }> {
   const faults = [...known];
+  const given = withPodCidr(previous, asGiven);
   // A Node that was fine stays fine; only what changes is looked at.
   const looks = changesAddresses(previous, given);
   const held = looks ? heldByServices(given, parts) : new Map<string, string>();
   const next = withoutHeld(given, held);
   if (looks) await checkAddresses(next, held, parts, faults);
   if (changesPrefixes(previous, next)) checkPrefixes(next, parts, faults);
+  faults.push(...routedFaults(previous, next, parts));
   if (faults.length > 0) throw refused("Node", next, faults, known);
   // A label is shorter than a name may be.
   const hostname = next.metadata.name.length <= 63 && { [HOSTNAME_LABEL]: next.metadata.name };
@@ -104,6 +110,17 @@ async function checkAddresses(node: Node, held: ReadonlyMap<string, string>, par
   }
 }
 
+/** podCIDR is the first of podCIDRs, as in Kubernetes, whichever of them was written. */
+function withPodCidr(previous: Node | undefined, next: Node): Node {
+  const { podCIDR, podCIDRs = [], ...spec } = next.spec;
+  const [first] = podCIDRs;
+  if (first !== undefined) return { ...next, spec: { ...next.spec, podCIDR: first } };
+  if (podCIDR === undefined || podCIDR === "") return next;
+  // The list was emptied, and what followed from it goes too.
+  if (previous?.spec.podCIDR === podCIDR && previous.spec.podCIDRs?.[0] === podCIDR) return { ...next, spec: { ...spec, podCIDRs } };
+  return { ...next, spec: { ...next.spec, podCIDRs: [podCIDR] } };
+}
+
 function checkPrefixes(node: Node, { ranges, networks, serviceWithin }: NodeParts, faults: Cause[]): void {
   for (const [i, { text, cidr }] of prefixesOf(node).entries()) {
     const refuse = (why: string): void => void faults.push(fault(`spec.podCIDRs[${i}]`, why, { value: text }));
@@ -112,7 +129,7 @@ function checkPrefixes(node: Node, { ranges, networks, serviceWithin }: NodePart
     const family = ranges.of(cidr.family);
     if (family && overlaps(family.cidr, cidr)) refuse(`overlaps the range of virtual addresses (${family.text})`);
     const other = networks.overlapping(cidr, node.metadata.name);
-    if (other) refuse(`overlaps ${other.what} of the host ${other.node}`);
+    if (other) refuse(`overlaps ${other.what} of the host ${other.node}${dockerAdvice(node.metadata.name, cidr, { ranges, networks })}`);
     const found = serviceWithin(cidr);
     if (found) refuse(`holds ${found.ip}, an address of the service ${found.service}`);
   }

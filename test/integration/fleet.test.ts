@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { FleetStatus, JoinReply } from "#proto/agents.ts";
 import { clientOver } from "#proto/client.ts";
 import { parseJoinToken } from "#proto/join-token.ts";
+import { ROUTED_CIDRS_ANNOTATION } from "#proto/node.ts";
 import { paths } from "#proto/paths.ts";
 import { waitFor } from "#test/wait-for.ts";
 import { aService, aWorkload, cluster, joinCall, readyEndpoints, startFleet, type FleetServer } from "./fleet-server.ts";
@@ -204,6 +205,41 @@ test("addresses and prefixes of hosts may not overlap each other's, nor the virt
     });
   expect((await fleet.admin.list("Node")).items).toHaveLength(1);
   await joiner.send(joinCall("vm-2", "192.168.56.12", { podCIDRs: ["10.200.2.0/24"] }));
+});
+
+test("a host draws its own private networks to itself, the first one wins, and who leaves makes room", async () => {
+  const fleet = await startFleet();
+  const one = await fleet.host("vm-1", "192.168.56.11");
+  const two = await fleet.host("vm-2", "192.168.56.12");
+  const announce = (host: typeof one, name: string, cidr: string) =>
+    host.client.patch("Node", name, { metadata: { annotations: { [ROUTED_CIDRS_ANNOTATION]: cidr } }, spec: { podCIDRs: [cidr] } });
+  expect((await announce(one, "vm-1", "172.17.0.0/16")).spec).toMatchObject({ podCIDR: "172.17.0.0/16", podCIDRs: ["172.17.0.0/16"] });
+  await expect(announce(two, "vm-2", "172.17.0.0/16")).rejects.toMatchObject({
+    code: "Invalid",
+    causes: [
+      {
+        field: "spec.podCIDRs[0]",
+        message: expect.stringMatching(
+          /overlaps 172\.17\.0\.0\/16 of the host vm-1; if it is Docker's: .*"default-address-pools"/,
+        ) as string,
+      },
+    ],
+  });
+  await expect(announce(two, "vm-2", "8.8.8.0/24")).rejects.toMatchObject({
+    causes: [{ field: `metadata.annotations[${ROUTED_CIDRS_ANNOTATION}][0]` }],
+  });
+  await expect(announce(two, "vm-1", "10.1.0.0/24")).rejects.toMatchObject({ code: "Forbidden" });
+  await fleet.admin.delete("Node", "vm-1");
+  await announce(two, "vm-2", "172.17.0.0/16");
+});
+
+test("podCIDR is the first of podCIDRs, whichever was written", async () => {
+  const fleet = await startFleet();
+  await fleet.host("vm-1", "192.168.56.11");
+  const write = async (spec: object) => (await fleet.admin.patch("Node", "vm-1", { spec })).spec;
+  expect(await write({ podCIDR: "10.1.0.0/24" })).toMatchObject({ podCIDRs: ["10.1.0.0/24"] });
+  expect(await write({ podCIDRs: ["10.2.0.0/24", "fd00:2::/64"] })).toMatchObject({ podCIDR: "10.2.0.0/24" });
+  expect((await write({ podCIDRs: [] })).podCIDR).toBeUndefined();
 });
 
 test("a host writes its own Workloads with its own addresses, and nothing else", async () => {
