@@ -12,6 +12,8 @@ export interface AgentConfig extends Joined {
   readonly workloadsDir: string;
   /** Whose containers are registered; undefined = no engine is asked. */
   readonly dockerSocket: string | undefined;
+  /** Whether the networks of its containers are announced to the other hosts. */
+  readonly dockerRouted: boolean;
   readonly dataplane: string;
   /** Where DNS answers besides the DNS service's virtual IPs. */
   readonly dnsListen: readonly ListenAddress[];

@@ -8,6 +8,7 @@ import { membershipFile, readMembership, stateDirOf, upstreamsFile } from "./con
 import type { HostTools, KernelTools } from "./dataplane/exec.ts";
 import { removeOurRoutes } from "./dataplane/route.ts";
 import { EVERY_PART, removeLeftovers } from "./dataplane/leftovers.ts";
+import { openRoutedGate } from "./dataplane/iptables/routed.ts";
 import { openSysctls } from "./dataplane/sysctl.ts";
 import { ADDRESS_LABEL, removeDnsAddresses } from "./dns/address.ts";
 import { HOST_LOCAL_ADDRESS } from "./dns/places.ts";
@@ -16,6 +17,7 @@ import { resolvConfFault } from "./host-resolver/fault.ts";
 import { uninstallResolver } from "./host-resolver/install.ts";
 import { openRecords } from "./host-resolver/record.ts";
 import { lockNamespace, lockState } from "./lock.ts";
+import { removePeerRoutes } from "./routed/edge.ts";
 import { compileCacheThere, ownFilesIn, removeCompileCache, removeOwnFiles } from "./state-files.ts";
 
 export interface CleanupOptions {
@@ -51,6 +53,7 @@ export async function cleanUp(
   const find = async (): Promise<string[]> => [
     ...(await removeLeftovers({ ...all, dryRun: true }, signal)),
     ...(await removeOurRoutes(tools, { dryRun: true }, signal)),
+    ...(await removeRouted({ tools, log, dryRun: true }, signal)),
     ...(await sysctls.restore({ dryRun: true })),
     ...(await dnsAddressesOn(tools, dnsIps)).map((address) => `address ${address} on lo`),
     ...(await uninstallResolver(resolver, { dryRun: true })),
@@ -82,6 +85,7 @@ export async function cleanUp(
   const removed = [
     ...(await removeLeftovers({ ...all, dryRun: false }, signal)),
     ...(await removeOurRoutes(tools, { dryRun: false }, signal)),
+    ...(await removeRouted({ tools, log, dryRun: false }, signal)),
     ...(await sysctls.restore({ dryRun: false })),
   ];
   removed.push(...(await removeDnsAddresses(tools, dnsIps, signal)).map((address) => `address ${address} on lo`));
@@ -96,6 +100,17 @@ export async function cleanUp(
       hint: "is another agent running? stop it and run this again",
     });
   return { removed, kept, fault };
+}
+
+/** Of --docker-routed, here and on other hosts. */
+async function removeRouted(
+  { tools, log, dryRun }: Pick<CleanupOptions, "tools" | "log" | "dryRun">,
+  signal: AbortSignal,
+): Promise<readonly string[]> {
+  const removed = [...(await removePeerRoutes(tools, { dryRun }, signal))];
+  for (const family of ["IPv4", "IPv6"] as const)
+    removed.push(...(await openRoutedGate({ tools, family, log }).cleanup({ dryRun }, signal)));
+  return removed;
 }
 
 const Listing = z.array(

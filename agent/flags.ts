@@ -22,6 +22,7 @@ export interface RunFlags extends CommonFlags {
   readonly workloadsDir: string;
   /** true: the flag without a path. */
   readonly docker?: string | true;
+  readonly dockerRouted: boolean;
   readonly dataplane: string;
   readonly dnsListen: readonly ListenAddress[];
   readonly dnsListeners: number;
@@ -48,6 +49,11 @@ export function withRunFlags(command: Command): Command {
     .option(
       "--docker [socket]",
       `register this host's containers that have the label fairlead.service; without a path: ${DEFAULT_DOCKER_SOCKET}`,
+    )
+    .option(
+      "--docker-routed",
+      "with --docker: announce the subnets of Docker's bridge networks, so that every host of the fleet has a route to containers that are not published, and is let in",
+      false,
     )
     .addOption(
       new Option("--dataplane <driver>", "what programs the kernel; auto = the best that works here, and the log says why")

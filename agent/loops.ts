@@ -99,6 +99,7 @@ export function loopsOf({ parts, savedAt, startAnew }: LoopDeps): Readonly<Recor
     health: (end) => health.run(end),
     "workload files": (end) => workloadFiles.run(end),
     workloads: (end) => workloadKeeper.run(end),
+    ...parts.routed.loops,
     ...(docker && { docker: (end: AbortSignal) => docker.run(end) }),
   };
 }
@@ -119,12 +120,13 @@ function explainOf({ config, replica }: Parts, contact: Contact): Omit<ExplainDe
 
 /** Who follows what the server says. */
 function followerOf(
-  { config, replica, follower, health, workloadKeeper, docker, sync }: Parts,
+  { config, replica, follower, health, workloadKeeper, docker, routed, sync }: Parts,
   startAnew: () => void,
 ): (touched: Touched) => void {
   const facts = config.membership.cluster;
   return (touched) => {
     if (touched.all && !sameFacts(replica.state.cluster, facts)) startAnew();
+    routed.touched(touched);
     follower.follow(touched);
     const isFirst = !sync.done;
     sync.done = true;
@@ -136,7 +138,8 @@ function followerOf(
 }
 
 function heartbeatOf(parts: Parts, contact: Contact): Loop {
-  const { config, transport, replica, applied, trouble, portTrouble, dns, workloadFiles, workloadKeeper, docker, store, follower } = parts;
+  const { config, transport, replica, applied, trouble, portTrouble, dns, workloadFiles, workloadKeeper, docker, routed, store, follower } =
+    parts;
   const { node: nodeName, cluster: facts } = config.membership;
   const problems = (): string[] => [
     ...trouble.list(),
@@ -145,6 +148,7 @@ function heartbeatOf(parts: Parts, contact: Contact): Loop {
     ...workloadFiles.problems(),
     ...workloadKeeper.problems(),
     ...someOf(docker?.problems() ?? [], "more containers cannot be registered"),
+    ...someOf(routed.problems(), "more networks of containers are not reached"),
     ...store.problems(),
     ...replica.problems(),
     ...refusedProblems(follower.notes),
@@ -167,7 +171,7 @@ function someOf(lines: readonly string[], others: string): readonly string[] {
   return lines.length <= MAX_ALIKE ? lines : [...lines.slice(0, MAX_ALIKE), `${lines.length - MAX_ALIKE} ${others}`];
 }
 
-function nodeLoopOf({ config, client, network, dns, follower, trouble }: Parts): Loop {
+function nodeLoopOf({ config, client, network, dns, follower, routed, trouble }: Parts): Loop {
   const { membership, connection, stateDir, log } = config;
   return async (end) =>
     nodeObjectLoop(
@@ -177,12 +181,16 @@ function nodeLoopOf({ config, client, network, dns, follower, trouble }: Parts):
         hostName: hostname(),
         nodeInfo: await nodeInfoOf(await machineIdOf(stateDir)),
         look: (ends) => network.look(connection.server, ends),
+        routed: () => routed.wanted(),
+        onRefused: (refused) => routed.refused(refused),
+        othersChanged: () => routed.othersChanged(),
         glance: () => JSON.stringify(networkInterfaces()),
         known: network.now,
         onChange: (found) => {
           network.set(found);
           dns.allowSources(network.dnsSources());
           follower.recompile();
+          routed.networkChanged();
         },
         onFailure: (error) => trouble.set("node", error),
         log,

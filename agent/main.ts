@@ -147,6 +147,10 @@ function nextStep(credentialsFile: string, isRunning: boolean): string {
 
 async function runUntilStopped(flags: RunFlags): Promise<void> {
   requireRoot();
+  if (flags.dockerRouted && flags.docker === undefined)
+    throw new AppError("Usage", "--docker-routed goes with --docker, which it extends", {
+      hint: "fairlead agent --docker --docker-routed",
+    });
   const joined = await readMembership(flags.kubeconfig);
   const { connection, membership } = joined;
   const stateDir = resolve(flags.stateDir ?? membership.stateDir);
@@ -157,6 +161,7 @@ async function runUntilStopped(flags: RunFlags): Promise<void> {
   const {
     workloadsDir,
     docker,
+    dockerRouted,
     dataplane,
     dnsListen,
     dnsListeners,
@@ -174,6 +179,7 @@ async function runUntilStopped(flags: RunFlags): Promise<void> {
     stateDir,
     workloadsDir,
     dockerSocket: docker === true ? DEFAULT_DOCKER_SOCKET : docker,
+    dockerRouted,
     dataplane,
     dnsListen,
     dnsListeners,

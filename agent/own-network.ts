@@ -14,6 +14,8 @@ import type { ClusterState } from "./sync/state.ts";
 export interface OwnNetwork {
   /** Looks, and says what it found; `server`: the addresses in the order that the way there suggests. */
   look(server: string | undefined, signal: AbortSignal): Promise<NodeNetwork>;
+  /** Subnets of Docker's bridges, from the next look on. */
+  knowBridged(subnets: readonly string[]): void;
   readonly now: NodeNetwork;
   set(network: NodeNetwork): void;
   context(): NodeContext;
@@ -39,6 +41,7 @@ export function createOwnNetwork({ config, tools, state }: OwnNetworkDeps): OwnN
   const { node: name, addresses, cluster } = membership;
   const claims = createClaimedAddresses();
   let now = NOT_LOOKED;
+  let bridged: readonly string[] = [];
   let reservedAddresses: ReadonlyMap<string, string> = new Map();
   // An address that the server knows as this node's was its own before a Service asked for it.
   const isRegistered = (address: string): boolean =>
@@ -52,6 +55,7 @@ export function createOwnNetwork({ config, tools, state }: OwnNetworkDeps): OwnN
           server,
           serviceCidrs: cluster.serviceCidrs,
           addresses,
+          bridged,
           isClaimed: (address) => claims.has(address) && !isRegistered(address),
           askedServers: async () => [
             ...[...dnsUpstreams, ...dnsStubs.flatMap(({ servers }) => servers)].map(({ address }) => address),
@@ -60,6 +64,7 @@ export function createOwnNetwork({ config, tools, state }: OwnNetworkDeps): OwnN
         },
         signal,
       ),
+    knowBridged: (subnets) => void (bridged = subnets),
     get now() {
       return now;
     },

@@ -26,7 +26,9 @@ import { checksOf, type Looked } from "./probes/checks.ts";
 import { addForwardMetrics } from "./probes/forward-metrics.ts";
 import { createAgentMetrics, type AgentMetrics } from "./probes/metrics.ts";
 import { createAppliedTracker, type AppliedTracker } from "./sync/applied.ts";
+import { openRouted, type Routed } from "./routed/parts.ts";
 import { createReplicaStore, type ReplicaStore } from "./sync/replica-store.ts";
+import { noneTouched, touchedOf } from "./sync/held-objects.ts";
 import { createReplica, type Replica } from "./sync/replica.ts";
 import { createTrouble, type Trouble } from "./trouble.ts";
 import { createWorkloadFiles, type WorkloadFiles } from "./workloads/files.ts";
@@ -53,6 +55,8 @@ export interface Parts {
   /** Absent where no engine is to be asked. */
   readonly docker: DockerDiscovery | undefined;
   readonly workloadKeeper: WorkloadKeeper;
+  /** Containers of other hosts, and theirs of this one's. */
+  readonly routed: Routed;
   readonly trouble: Trouble;
   /** Ports that other programs have. */
   readonly portTrouble: Trouble;
@@ -79,11 +83,21 @@ export async function openParts(config: AgentConfig, tools: HostTools, signal: A
     signal,
   );
   const { applied, kernel, localPorts, healthPorts } = dataplane;
+  const routed: Routed = openRouted({
+    config,
+    tools,
+    trouble,
+    events: dataplane.events,
+    state,
+    network,
+    docker: () => docker,
+    onReached: () => follower.follow(touchedOf(noneTouched(), { revision: state.revision, all: true })),
+  });
   const resolverRecords = openRecords();
   const dns = createDnsMembers({
     ...facts,
     members: config.dnsListeners,
-    everything: () => everyDnsChange(state, network.context().zone),
+    everything: () => everyDnsChange(routed.reached, network.context().zone),
     listen: placesToListen(facts.dnsIps, config.dnsListen),
     allowedSources: network.dnsSources(),
     upstreams: config.dnsUpstreams.length > 0 ? config.dnsUpstreams : undefined,
@@ -96,7 +110,7 @@ export async function openParts(config: AgentConfig, tools: HostTools, signal: A
   addForwardMetrics(dataplane.metrics.registry, () => dns.stats().forwarding);
   const addressRoutes = openAddressRoutes({ config, tools, trouble, network });
   const mailbox = putInAll([kernel, localPorts, healthPorts, addressRoutes, network.claims]);
-  const follower = createFollower({ state, node: () => network.context(), mailbox, dns, applied });
+  const follower: Follower = createFollower({ state: routed.reached, node: () => network.context(), mailbox, dns, applied });
   const sync = { done: false };
   const workloadFiles = createWorkloadFiles({
     folder: config.workloadsDir,
@@ -107,7 +121,7 @@ export async function openParts(config: AgentConfig, tools: HostTools, signal: A
     },
     log,
   });
-  const docker = openDocker({ config, client, state, network, onChange: () => workloadKeeper.touched() });
+  const docker = openDocker({ config, client, state, network, routed: routed.facts, onChange: () => workloadKeeper.touched() });
   const workloadKeeper = createWorkloadKeeper({
     sources: docker ? [workloadFiles, docker] : [workloadFiles],
     client,
@@ -140,22 +154,25 @@ export async function openParts(config: AgentConfig, tools: HostTools, signal: A
     workloadFiles,
     docker,
     workloadKeeper,
+    routed,
     sync,
   };
 }
 
 interface DockerParts extends Pick<Parts, "config" | "client" | "network"> {
   readonly state: Replica["state"];
+  readonly routed: Routed["facts"];
   readonly onChange: () => void;
 }
 
-function openDocker({ config, client, state, network, onChange }: DockerParts): DockerDiscovery | undefined {
+function openDocker({ config, client, state, network, routed, onChange }: DockerParts): DockerDiscovery | undefined {
   if (config.dockerSocket === undefined) return undefined;
   return createDockerDiscovery({
     engine: openEngine(config.dockerSocket),
     nodeName: config.membership.node,
     nodeIps: () => network.now.addresses,
     own: state.ownWorkloads,
+    routed,
     report: (key, status, end) => reportHealth(client, key, status, end),
     onChange,
     log: config.log,

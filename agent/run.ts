@@ -44,10 +44,16 @@ export async function runAgent(config: AgentConfig, tools: HostTools, outer: Abo
   return next;
 }
 
-async function serveWhatWasKnown({ config, store, replica, follower, network }: Parts, signal: AbortSignal): Promise<Date | undefined> {
+async function serveWhatWasKnown(
+  { config, store, replica, follower, network, routed }: Parts,
+  signal: AbortSignal,
+): Promise<Date | undefined> {
   const stored = await store.load();
   if (!stored) return undefined;
-  follower.follow(await replica.replaceWith({ ...replay(stored), cluster: stored.header.cluster }));
+  const touched = await replica.replaceWith({ ...replay(stored), cluster: stored.header.cluster });
+  routed.touched(touched);
+  await routed.settle(signal);
+  follower.follow(touched);
   // Now it is known which addresses Services have: some may be on this host at the moment.
   const found = await network.look(undefined, signal);
   if (!isSameNetwork(found, network.now)) {

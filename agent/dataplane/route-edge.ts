@@ -13,6 +13,11 @@ const RouteJson = z.array(
     dev: z.string().optional(),
     type: z.string().optional(),
     protocol: z.string().optional(),
+    gateway: z.string().optional(),
+    /** Of another family than the destination's. */
+    via: z.looseObject({ host: z.string() }).optional(),
+    nexthops: z.array(z.unknown()).optional(),
+    metric: z.int().optional(),
     flags: z.array(z.string()).optional(),
   }),
 );
@@ -39,8 +44,9 @@ export async function routes(tools: KernelTools, flag: Flag, words: readonly str
   return parseRoutes(stdout);
 }
 
-export function ourRoutes(tools: KernelTools, flag: Flag, signal: AbortSignal): Promise<readonly Route[]> {
-  return routes(tools, flag, ["protocol", ROUTE_PROTOCOL], signal);
+/** Those over lo: what leads to other hosts is agent/routed's. */
+export async function ourRoutes(tools: KernelTools, flag: Flag, signal: AbortSignal): Promise<readonly Route[]> {
+  return (await routes(tools, flag, ["protocol", ROUTE_PROTOCOL], signal)).filter(({ dev }) => dev === "lo");
 }
 
 /** Of these addresses, what a process of the host that sends to them gets, where it gets anything. One process for all of them. */
@@ -89,6 +95,6 @@ export function wordsOfRoute(destination: string): string {
   return `route ${destination} dev lo`;
 }
 
-function parseRoutes(stdout: string): readonly Route[] {
+export function parseRoutes(stdout: string): readonly Route[] {
   return stdout.trim() === "" ? [] : RouteJson.parse(JSON.parse(stdout));
 }

@@ -37,7 +37,21 @@ export const Container = z.looseObject({
 export type Container = z.output<typeof Container>;
 
 /** One of `GET /networks`. */
-export const Network = z.looseObject({ Id: z.string(), Name: z.string(), Driver: z.string() });
+export const Network = z.looseObject({
+  Id: z.string(),
+  Name: z.string(),
+  Driver: z.string(),
+  Internal: z.boolean().default(false),
+  IPAM: z
+    .looseObject({
+      Config: z
+        .array(z.looseObject({ Subnet: z.string().default("") }))
+        .nullish()
+        .transform((list) => list ?? []),
+    })
+    .default({ Config: [] }),
+  Options: mapOf(z.string()),
+});
 export type Network = z.output<typeof Network>;
 
 /** A line of `GET /events`. */

@@ -10,9 +10,11 @@ import { runAll } from "#agent/sync/scope.ts";
 import { createWake } from "#agent/sync/wake.ts";
 import type { WorkloadEnd, WorkloadSource } from "#agent/workloads/keeper.ts";
 import type { Container, EngineEvent, Network } from "./container.ts";
+import { bridgeSubnets } from "./bridges.ts";
 import type { Engine } from "./engine.ts";
 import { SERVICE_LABEL } from "./labels.ts";
 import { createVerdicts } from "./verdicts.ts";
+import type { RoutedFacts } from "./place.ts";
 import { containerOf, workloadOf, type Found } from "./workload.ts";
 
 export interface DockerDeps {
@@ -22,6 +24,8 @@ export interface DockerDeps {
   /** This node's workloads, as last heard. */
   readonly own: ReadonlyMap<ObjectKey, Workload>;
   readonly report: Report;
+  /** With --docker-routed: what is. */
+  readonly routed?: (() => RoutedFacts) | undefined;
   /** What it wants registered has changed. */
   readonly onChange: () => void;
   readonly log: Pick<Logger, "info" | "warn">;
@@ -30,6 +34,10 @@ export interface DockerDeps {
 export interface DockerDiscovery extends WorkloadSource {
   /** The server's side of this node's workloads has changed. */
   touched(): void;
+  /** Where others reach containers may be different now: this node's addresses, or what is routed. */
+  replaced(): void;
+  /** Of the bridge networks, as last seen; undefined = the engine was not heard yet. */
+  subnets(): readonly string[] | undefined;
   run(signal: AbortSignal): Promise<void>;
   problems(): readonly string[];
 }
@@ -52,6 +60,7 @@ export function createDockerDiscovery(deps: DockerDeps): DockerDiscovery {
   const due = new Set<string>();
   const wake = createWake();
   let networks: ReadonlyMap<string, Network> = new Map();
+  let subnets: readonly string[] | undefined;
   let listAll = true;
   let isListed = false;
   let trouble: string | undefined;
@@ -59,7 +68,7 @@ export function createDockerDiscovery(deps: DockerDeps): DockerDiscovery {
 
   /** Pure functions of what was seen: cheap, and right also when only the node's addresses have changed. */
   function recompute(): void {
-    const facts = { networks, nodeIps: deps.nodeIps(), nodeName: deps.nodeName };
+    const facts = { networks, nodeIps: deps.nodeIps(), nodeName: deps.nodeName, ...(deps.routed && { routed: deps.routed() }) };
     const before = found;
     found = new Map(Array.from(containers, ([id, container]) => [id, workloadOf(container, facts)]));
     for (const [id, one] of found) {
@@ -77,6 +86,7 @@ export function createDockerDiscovery(deps: DockerDeps): DockerDiscovery {
     const ids = isWhole ? await engine.containers(signal) : [...due];
     if (isWhole) {
       networks = new Map((await engine.networks(signal)).map((network) => [network.Id, network]));
+      subnets = bridgeSubnets(networks.values());
       for (const id of containers.keys()) if (!ids.includes(id)) containers.delete(id);
     }
     due.clear();
@@ -188,6 +198,8 @@ export function createDockerDiscovery(deps: DockerDeps): DockerDiscovery {
       return id !== undefined && stopping.has(id) ? "drain" : "at once";
     },
     touched: () => verdicts.touched(),
+    replaced: recompute,
+    subnets: () => subnets,
     async run(signal) {
       try {
         await runAll(signal, { containers: followAgain, verdicts: (end) => verdicts.run(end) });

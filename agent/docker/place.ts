@@ -1,4 +1,4 @@
-import { parseIp } from "#proto/ip.ts";
+import { contains, parseCidr, parseIp } from "#proto/ip.ts";
 import { Protocol } from "#proto/meta.ts";
 import type { WorkloadPort, WorkloadSpec } from "#proto/workload.ts";
 import type { Container, Network } from "./container.ts";
@@ -18,6 +18,15 @@ export interface PlaceFacts {
   /** By Id. */
   readonly networks: ReadonlyMap<string, Network>;
   readonly nodeIps: readonly string[];
+  /** --docker-routed. */
+  readonly routed?: RoutedFacts;
+}
+
+export interface RoutedFacts {
+  /** Subnets to which all hosts of the fleet have a route; canonical. */
+  readonly cidrs: readonly string[];
+  /** Why one is not. */
+  readonly refused: ReadonlyMap<string, string>;
 }
 
 /** Networks whose containers have addresses of the hosts' own network. */
@@ -32,8 +41,13 @@ export function placeOf(container: Container, wanted: readonly WantedPort[], fac
   const ports = wanted.length > 0 ? wanted : portsOf(container);
   if (ports.length === 0) throw new Error("its image exposes no port: name one with the label fairlead.port=80");
   if (mode === "host") return { ports, reason: "host network: the node's address" };
-  // A published port first: its own host reaches that too.
-  return published(container, ports, facts) ?? direct(container, ports, facts) ?? onBridge(container, ports);
+  // A published port before macvlan: its own host reaches that too.
+  return (
+    routed(container, ports, facts) ??
+    published(container, ports, facts) ??
+    direct(container, ports, facts) ??
+    onBridge(container, ports, facts)
+  );
 }
 
 function direct(container: Container, ports: readonly WantedPort[], { networks }: PlaceFacts): Place | undefined {
@@ -45,6 +59,14 @@ function direct(container: Container, ports: readonly WantedPort[], { networks }
         ports,
         reason: `${driver} network ${name}: the container's own address, which its own host does not reach`,
       };
+  return undefined;
+}
+
+/** Before published ports: one way for all of its ports, without docker-proxy and a second translation, and the program sees port numbers that are its own. */
+function routed(container: Container, ports: readonly WantedPort[], { networks, routed }: PlaceFacts): Place | undefined {
+  for (const { name, address } of routed ? attachments(container, networks) : [])
+    if (routed && cidrWith(routed.cidrs, address) !== undefined)
+      return { address, ports, reason: `bridge ${name}, routed by --docker-routed: the container's own address, which all hosts reach` };
   return undefined;
 }
 
@@ -83,7 +105,7 @@ function addressAt(hostIp: string, nodeIps: readonly string[]): string | undefin
 }
 
 /** Its bridge has the same addresses on every host. */
-function onBridge(container: Container, ports: readonly WantedPort[]): Place {
+function onBridge(container: Container, ports: readonly WantedPort[], { routed }: PlaceFacts): Place {
   const [network] = attachments(container, new Map());
   if (!network) throw new Error("it has no address on any network (yet)");
   const local = ports
@@ -95,8 +117,24 @@ function onBridge(container: Container, ports: readonly WantedPort[]): Place {
     address: network.address,
     reach: "Node",
     ports,
-    reason: `${but}: only programs on this host reach it, at its address on the network ${network.name}; for all hosts, publish it (docker run ${publish})`,
+    reason: `${but}: only programs on this host reach it, at its address on the network ${network.name}; for all hosts, publish it (docker run ${publish})${whyNotRouted(network.address, routed)}`,
   };
+}
+
+function whyNotRouted(address: string, routed: RoutedFacts | undefined): string {
+  const cidr = routed && cidrWith(routed.refused.keys(), address);
+  return cidr === undefined ? "" : `, or have its network routed: ${cidr} ${routed?.refused.get(cidr) ?? ""}`;
+}
+
+function cidrWith(cidrs: Iterable<string>, address: string): string | undefined {
+  const ip = parseIp(address);
+  return (
+    ip &&
+    [...cidrs].find((text) => {
+      const cidr = parseCidr(text);
+      return cidr !== undefined && contains(cidr, ip);
+    })
+  );
 }
 
 function attachments(

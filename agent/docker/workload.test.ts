@@ -1,13 +1,13 @@
 import { expect, test } from "vitest";
-import { Container } from "./container.ts";
+import { Container, Network } from "./container.ts";
 import { workloadName, workloadOf, type HostFacts } from "./workload.ts";
 
 const facts: HostFacts = {
   nodeName: "vm-1",
   nodeIps: ["192.168.56.11"],
   networks: new Map([
-    ["n1", { Id: "n1", Name: "bridge", Driver: "bridge" }],
-    ["n2", { Id: "n2", Name: "lan", Driver: "macvlan" }],
+    ["n1", Network.parse({ Id: "n1", Name: "bridge", Driver: "bridge" })],
+    ["n2", Network.parse({ Id: "n2", Name: "lan", Driver: "macvlan" })],
   ]),
 };
 
@@ -34,8 +34,8 @@ function aContainer({ labels = {}, state = {}, mode = "default", ports = {}, net
   });
 }
 
-function workload(shape: Shape, at = facts) {
-  const found = workloadOf(aContainer(shape), at);
+function workload(shape: Shape, more: Partial<HostFacts> = {}) {
+  const found = workloadOf(aContainer(shape), { ...facts, ...more });
   if (found.kind !== "workload") throw new Error(found.kind === "fault" ? found.why : "none");
   return { ...found.workload, health: found.health, reason: found.workload.metadata.annotations?.["fairlead.dev/address-reason"] };
 }
@@ -91,6 +91,25 @@ test.for([
   expect(spec).toMatchObject({ address: "172.17.0.2", reach: "Node", ports: [{ port: 80 }] });
   expect(reason).toContain(says);
   expect(reason).toContain("docker run -p 80");
+});
+
+test("a routed network: its own address for all hosts, also where its port is published", () => {
+  const routed = { cidrs: ["172.17.0.0/16"], refused: new Map() };
+  for (const binding of [null, anywhere]) {
+    const { spec, reason } = workload({ ports: { "80/tcp": binding } }, { routed });
+    expect(spec).toMatchObject({ address: "172.17.0.2", ports: [{ port: 80 }] });
+    expect(spec.reach).toBeUndefined();
+    expect(reason).toBe("bridge bridge, routed by --docker-routed: the container's own address, which all hosts reach");
+  }
+});
+
+test("a network that could not be routed: as without, and it says why", () => {
+  const routed = { cidrs: ["10.1.0.0/24"], refused: new Map([["172.17.0.0/16", "overlaps 172.17.0.0/16 of the host h1"]]) };
+  const { spec, reason } = workload({ ports: { "80/tcp": null } }, { routed });
+  expect(spec).toMatchObject({ address: "172.17.0.2", reach: "Node" });
+  expect(reason).toContain(
+    "publish it (docker run -p 80), or have its network routed: 172.17.0.0/16 overlaps 172.17.0.0/16 of the host h1",
+  );
 });
 
 test("of several ports those that are published count, and the others are named", () => {

@@ -21,12 +21,13 @@ export interface LookOptions {
   /** As the operator said at join; then no others are. */
   readonly addresses?: readonly string[] | undefined;
   readonly isClaimed?: ((address: string) => boolean) | undefined;
+  readonly bridged?: readonly string[] | undefined;
   /** Name servers that the agent asks, besides those that the host's files name: where those name only the agent, nobody else knows them. */
   readonly askedServers?: (() => Promise<readonly string[]>) | undefined;
 }
 
 export async function lookAtNetwork(
-  { tools, server, serviceCidrs, addresses = [], isClaimed, askedServers }: LookOptions,
+  { tools, server, serviceCidrs, addresses = [], isClaimed, bridged, askedServers }: LookOptions,
   signal: AbortSignal,
 ): Promise<NodeNetwork> {
   const [{ stdout }, first, routes, nameServers, asked] = await Promise.all([
@@ -38,7 +39,7 @@ export async function lookAtNetwork(
     ),
     askedServers?.() ?? [],
   ]);
-  const found = networkOf(IpAddressJson.parse(JSON.parse(stdout)), { first, serviceCidrs, isClaimed });
+  const found = networkOf(IpAddressJson.parse(JSON.parse(stdout)), { first, serviceCidrs, isClaimed, bridged });
   const reserved = reservedOf(gatewaysOf(routes), [...nameServers.flat(), ...asked]);
   return { ...found, reserved, ...(addresses.length > 0 && { addresses }) };
 }

@@ -72,11 +72,13 @@ export interface AddressRules {
   readonly serviceCidrs: readonly string[];
   /** A Service has this address, on whatever host it is now: keepalived moves it, or we have put it there ourselves. */
   readonly isClaimed?: ((address: string) => boolean) | undefined;
+  /** Subnets that Docker says are of its bridges, whatever these are called; canonical. */
+  readonly bridged?: readonly string[] | undefined;
 }
 
 export function networkOf(
   interfaces: IpAddressJson,
-  { first, serviceCidrs, isClaimed = () => false }: AddressRules,
+  { first, serviceCidrs, isClaimed = () => false, bridged = [] }: AddressRules,
 ): Omit<NodeNetwork, "reserved"> {
   const virtual = serviceCidrs.map(parseCidr).filter((cidr) => cidr !== undefined);
   const addresses: string[] = [];
@@ -90,7 +92,7 @@ export function networkOf(
       if (local !== first && isClaimed(formatIp(ip))) continue;
       const cidr = formatCidr(prefixOf(ip, prefixlen));
       localCidrs.add(cidr);
-      if (CONTAINER_BRIDGE.test(ifname)) containerCidrs.add(cidr);
+      if (CONTAINER_BRIDGE.test(ifname) || bridged.includes(cidr)) containerCidrs.add(cidr);
       else if (temporary !== true && deprecated !== true) addresses.push(local);
     }
   }

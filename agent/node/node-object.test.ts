@@ -27,6 +27,9 @@ async function changesWhenFound(found: NodeNetwork) {
       hostName: "",
       nodeInfo: { machineID: "m", kernelVersion: "", osImage: "", kubeletVersion: "", kubeProxyVersion: "", architecture: "" },
       look: () => Promise.resolve(found),
+      routed: () => [],
+      onRefused: () => undefined,
+      othersChanged: () => 0,
       glance: () => "",
       known,
       onChange: (network) => changes.push(network),
@@ -69,6 +72,9 @@ test("a network that appears is looked at within seconds, though all of the host
         looks++;
         return Promise.resolve({ ...found, addresses: [] }); // nothing to tell the server
       },
+      routed: () => [],
+      onRefused: () => undefined,
+      othersChanged: () => 0,
       glance: () => JSON.stringify(found.localCidrs),
       known: { ...known, addresses: [] },
       onChange: (network) => changes.push(network),

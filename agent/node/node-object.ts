@@ -2,7 +2,7 @@ import type { Logger } from "pino";
 import { backoffMs, pause } from "#proto/backoff.ts";
 import type { Client } from "#proto/client.ts";
 import { describeError } from "#proto/error.ts";
-import { withoutRefused } from "./refused-cidrs.ts";
+import { announce } from "./announce.ts";
 import type { NodeInfo } from "./facts.ts";
 import { isSameNetwork, type NodeNetwork } from "./network.ts";
 
@@ -13,6 +13,12 @@ export interface NodeObjectDeps {
   readonly nodeInfo: NodeInfo;
   /** Looks at the host. */
   readonly look: (signal: AbortSignal) => Promise<NodeNetwork>;
+  /** Networks of containers to which other hosts shall have a route; undefined = not known yet. */
+  readonly routed: () => readonly string[] | undefined;
+  /** Which of these the server refused, and why. */
+  readonly onRefused: (refused: ReadonlyMap<string, string>) => void;
+  /** Another host's Node has changed: what was refused may be free now. */
+  readonly othersChanged: () => number;
   /** What the kernel says of addresses without a program being started; when it is other than before, it is looked at once. */
   readonly glance: () => string;
   /** The host's networks are others than before, and not only in another order. */
@@ -31,6 +37,7 @@ const GLANCE_EVERY_MS = 1000;
 export async function nodeObjectLoop(deps: NodeObjectDeps, signal: AbortSignal): Promise<void> {
   let network = deps.known;
   let told: string | undefined;
+  let refused: ReadonlyMap<string, string> = new Map();
   for (let failures = 0; !signal.aborted;) {
     try {
       const found = await deps.look(signal);
@@ -40,8 +47,13 @@ export async function nodeObjectLoop(deps: NodeObjectDeps, signal: AbortSignal):
         deps.log.info({ ...network }, "this host's networks changed");
         deps.onChange(network);
       }
-      if (network.addresses.length > 0 && JSON.stringify(network) !== told) await tell(deps, network, signal);
-      told = JSON.stringify(network);
+      const routed = deps.routed();
+      const news = JSON.stringify([network, routed]);
+      // What was refused is asked for again: the host that has it may leave.
+      if (network.addresses.length > 0 && (news !== told || refused.size > 0)) {
+        refused = await tell(deps, { network, routed }, signal);
+        told = news;
+      }
       failures = 0;
       deps.onFailure(undefined);
     } catch (error) {
@@ -49,37 +61,39 @@ export async function nodeObjectLoop(deps: NodeObjectDeps, signal: AbortSignal):
       deps.onFailure(error);
       if (failures++ === 0) deps.log.warn({ error: describeError(error) }, "cannot tell the server about this host; trying on");
     }
-    await pauseUnlessOther(deps, failures === 0 ? LOOK_EVERY_MS : backoffMs(failures, Math.random(), { maxMs: LOOK_EVERY_MS }), signal);
+    const glance = (): string => `${deps.glance()} ${deps.routed()?.join() ?? ""} ${refused.size > 0 ? deps.othersChanged() : ""}`;
+    await pauseUnlessOther(glance, failures === 0 ? LOOK_EVERY_MS : backoffMs(failures, Math.random(), { maxMs: LOOK_EVERY_MS }), signal);
   }
 }
 
 /** A container on a network that was made a moment ago asks for names at once, and until the network is known it is a stranger. */
-async function pauseUnlessOther({ glance }: NodeObjectDeps, ms: number, signal: AbortSignal): Promise<void> {
+async function pauseUnlessOther(glance: () => string, ms: number, signal: AbortSignal): Promise<void> {
   const before = glance();
   for (const end = performance.now() + ms; performance.now() < end && glance() === before && !isOver(signal);)
     await pause(Math.min(GLANCE_EVERY_MS, ms), signal);
 }
 
+/** Returns what was refused of what others shall have a route to. */
 async function tell(
-  { client, nodeName, hostName, nodeInfo, log }: NodeObjectDeps,
-  network: NodeNetwork,
+  { client, nodeName, hostName, nodeInfo, onRefused, log }: NodeObjectDeps,
+  { network, routed }: { readonly network: NodeNetwork; readonly routed: readonly string[] | undefined },
   signal: AbortSignal,
-): Promise<void> {
+): Promise<ReadonlyMap<string, string>> {
   const addresses = [
     ...network.addresses.map((address) => ({ type: "InternalIP", address })),
     ...(hostName === "" ? [] : [{ type: "Hostname", address: hostName }]),
   ];
   await client.patch("Node", nodeName, { status: { addresses, nodeInfo } }, { subresource: "status", signal });
-  const patchCidrs = (podCIDRs: readonly string[]): Promise<unknown> => client.patch("Node", nodeName, { spec: { podCIDRs } }, { signal });
-  await patchCidrs(network.containerCidrs).catch((error: unknown) => {
-    const others = withoutRefused(network.containerCidrs, error);
-    if (!others) throw error;
+  const all = await announce({ client, nodeName }, { behind: network.containerCidrs, routed }, signal);
+  const unrouted = new Map([...all].filter(([cidr]) => routed?.includes(cidr) !== true));
+  if (unrouted.size > 0)
     log.info(
-      { refused: network.containerCidrs, kept: others },
+      { refused: [...unrouted.keys()] },
       "containers in a prefix that is behind another host too are reached by published ports only",
     );
-    return patchCidrs(others);
-  });
+  const refused = new Map([...all].filter(([cidr]) => routed?.includes(cidr) === true));
+  onRefused(refused);
+  return refused;
 }
 
 function isOver(signal: AbortSignal): boolean {

@@ -1,7 +1,7 @@
 import type { EndpointSlice } from "#proto/endpoint-slice.ts";
 import { SERVICE_NAME_LABEL } from "#proto/endpoint-slice.ts";
 import type { Namespace } from "#proto/namespace.ts";
-import type { Node } from "#proto/node.ts";
+import { routedCidrsOf, type Node } from "#proto/node.ts";
 import type { Workload } from "#proto/workload.ts";
 import { age } from "#proto/age.ts";
 import { nodeStatusText, workloadReadyText } from "#proto/columns.ts";
@@ -19,6 +19,7 @@ export function describeNamespace(namespace: Namespace, counts: Readonly<Record<
 
 export function describeNode(node: Node, workloads: readonly Workload[], now: number): string {
   const { nodeInfo } = node.status;
+  const routed = routedCidrsOf(node);
   const head = fields([
     ...metadataFields(node.metadata),
     ["Created", node.metadata.creationTimestamp ?? "<unknown>"],
@@ -26,6 +27,7 @@ export function describeNode(node: Node, workloads: readonly Workload[], now: nu
     ["Drained", node.spec.unschedulable === true ? "yes: its workloads get no new connections while there are others" : "no"],
     ["Addresses", node.status.addresses.map(({ type, address }) => `${type}: ${address}`)],
     ["Prefixes behind it", node.spec.podCIDRs ?? []],
+    ...(routed.length > 0 ? [["Routed to it", routed] as const] : []),
     ["Kernel", nodeInfo?.kernelVersion ?? "<unknown>"],
     ["OS", [nodeInfo?.osImage, nodeInfo?.architecture].filter((text) => text !== undefined).join(", ") || "<unknown>"],
     ["Agent", nodeInfo?.kubeletVersion ?? "<unknown>"],

@@ -55,7 +55,7 @@ async function untilGone(name: string): Promise<void> {
 }
 
 async function untilThere(name: string): Promise<Held> {
-  return await waitFor(() => workload(name), { what: `${name} to be registered`, timeoutMs: 15_000 });
+  return await waitFor(() => workload(name), { what: `${name} to be registered`, timeoutMs: 40_000 });
 }
 
 /** Who answers at the virtual IP, asked from there until these do and nobody else. */

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { openKernelTools } from "#agent/dataplane/exec.ts";
 import { openPassage, type Passage } from "#agent/dataplane/iptables/passage.ts";
+import { openRoutedGate } from "#agent/dataplane/iptables/routed.ts";
 import { createFleet, type Fleet, type Host } from "#test/fleet/fleet.ts";
 import { aBackend, aCompiled, aFrontend, aTable, fleetHost } from "#test/tables.ts";
 import { waitFor } from "#test/wait-for.ts";
@@ -122,5 +123,47 @@ describe.for(["nft", "legacy"] as const)("iptables-%s", (kind) => {
     await passage.sync(aTable([web()], fleetHost), signal);
     expect(await saved(a, kind)).not.toContain("FLP-");
     expect(await passage.cleanup({ dryRun: false }, signal)).toEqual([]);
+  });
+
+  test("to a routed network hosts of the fleet are let in past filter and raw, and nobody else", async () => {
+    const iptables = (...args: string[]) => a.run(`iptables-${kind}`, args);
+    const container = fleet.host("h1c1").ip;
+    const gate = openRoutedGate({
+      tools: openKernelTools({ enter: a.enter }),
+      family: "IPv4",
+      log: { info: () => undefined, warn: () => undefined, error: () => undefined },
+      procNet: procNetOf(a),
+      lookEveryMs: 50,
+    });
+    onTestFinished(async () => {
+      await gate.cleanup({ dryRun: false }, signal);
+      for (const table of ["filter", "raw"]) await iptables("-t", table, "-F");
+      await iptables("-P", "FORWARD", "ACCEPT");
+    });
+    const direct = `${container}:8080`;
+    const access = (...hosts: string[]) => ({ cidrs: ["10.200.1.0/24"], hosts: new Set(hosts) });
+    await gate.hold(access("192.0.2.7"), signal);
+    expect(await saved(a, kind)).not.toContain("FLR-");
+    await iptables("-P", "FORWARD", "DROP");
+    // As Docker does since version 28.
+    await iptables("-t", "raw", "-A", "PREROUTING", "-d", container, "-i", "eth0", "-j", "DROP");
+    const isIn = async (): Promise<boolean> => {
+      expect(await gate.verify(signal)).toEqual({ intact: true });
+      return (await saved(a, kind)).includes("FLR-OURS");
+    };
+    await waitFor(isIn, { what: "the rules to be brought in" });
+    expect(await answers(direct)).toBe(false);
+    await gate.hold(access("192.0.2.7", fleet.out.ip), signal);
+    expect(await answers(direct)).toBe(true);
+    expect(await gate.verify(signal)).toEqual({ intact: true });
+    await iptables("-F", "FLR-OURS");
+    expect(await gate.verify(signal)).toMatchObject({ intact: false });
+    await gate.hold(access(fleet.out.ip), signal);
+    expect(await answers(direct)).toBe(true);
+    await gate.hold(access(), signal);
+    expect(await answers(direct)).toBe(false);
+    expect(await gate.cleanup({ dryRun: true }, signal)).toContain(`iptables-${kind} raw chain FLR-OURS`);
+    await gate.hold({ cidrs: [], hosts: new Set([fleet.out.ip]) }, signal);
+    expect(await gate.cleanup({ dryRun: true }, signal)).toEqual([]);
   });
 });

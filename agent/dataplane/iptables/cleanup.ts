@@ -8,13 +8,13 @@ import type { Words } from "./words.ts";
 /** Takes out what is ours, in one transaction a table, and looks whether it is gone. A table that holds nothing of ours is not written. */
 export async function cleanupTables(
   tools: KernelTools,
-  { kinds, words, dryRun }: { readonly kinds: readonly IptablesKind[]; readonly words: Words; readonly dryRun: boolean },
+  { kinds, words, dryRun, tables = TABLES }: CleanupWords,
   signal: AbortSignal,
 ): Promise<readonly string[]> {
   const removed: string[] = [];
   for (const kind of kinds) {
     const target = { kind, words };
-    for (const table of await tablesOf(tools, target)) {
+    for (const table of await tablesOf(tools, target, tables)) {
       const listing = await list(tools, target, table, signal);
       const ours = namesOfOurs(target, table, listing);
       if (ours.length === 0) continue;
@@ -29,13 +29,20 @@ export async function cleanupTables(
   return removed;
 }
 
+export interface CleanupWords {
+  readonly kinds: readonly IptablesKind[];
+  readonly words: Words;
+  readonly dryRun: boolean;
+  readonly tables?: readonly TableName[];
+}
+
 /** nat first: what is translated no more is still refused. */
 const TABLES: readonly TableName[] = ["nat", "filter"];
 
-async function tablesOf(tools: KernelTools, { kind, words }: Target): Promise<readonly TableName[]> {
-  if (kind === "nft") return TABLES;
+async function tablesOf(tools: KernelTools, { kind, words }: Target, tables: readonly TableName[]): Promise<readonly TableName[]> {
+  if (kind === "nft") return tables;
   const there = await legacyTables(tools, words.family);
-  return TABLES.filter((table) => there.has(table));
+  return tables.filter((table) => there.has(table));
 }
 
 function namesOfOurs({ kind, words }: Target, table: TableName, listing: Listing): readonly string[] {

@@ -18,6 +18,7 @@ export interface Listing {
 export const HOOKS: Record<TableName, readonly Jump["hook"][]> = {
   nat: ["PREROUTING", "OUTPUT", "POSTROUTING"],
   filter: ["INPUT", "FORWARD", "OUTPUT"],
+  raw: ["PREROUTING"],
 };
 
 export const isOurChain = ({ prefix }: Pick<Words, "prefix">, chain: string): boolean => chain.startsWith(prefix);
@@ -26,10 +27,11 @@ export const isOurChain = ({ prefix }: Pick<Words, "prefix">, chain: string): bo
 export const isOurJump = ({ prefix }: Pick<Words, "prefix">, rule: string): boolean =>
   /(?:^| )-[jg] (\S+)$/.exec(rule)?.[1]?.startsWith(prefix) ?? false;
 
-/** Chains of this driver (FL-), of the passages (FLP-, FLB-) and of IPVS (FLV-). */
-const OF_FAIRLEAD = /^FL[BPV]?-/;
-const isForeign = (chain: string, rule: string): boolean =>
-  !OF_FAIRLEAD.test(chain) && !OF_FAIRLEAD.test(/(?:^| )-[jg] (\S+)$/.exec(rule)?.[1] ?? "");
+/** Chains of this driver (FL-), of the passages (FLP-, FLB-), of routed networks (FLR-) and of IPVS (FLV-). */
+const OF_FAIRLEAD = /^FL[BPRV]?-/;
+/** Of any of our writers. */
+export const isJumpOfFairlead = (rule: string): boolean => OF_FAIRLEAD.test(/(?:^| )-[jg] (\S+)$/.exec(rule)?.[1] ?? "");
+const isForeign = (chain: string, rule: string): boolean => !OF_FAIRLEAD.test(chain) && !isJumpOfFairlead(rule);
 
 export function parseListing(words: Pick<Words, "prefix">, text: string): Listing {
   const chains = new Map<string, ChainSum>();
@@ -87,7 +89,8 @@ export function hookDrift(words: Words, { table, listing, wanted }: Wanted<reado
       if (!ours.some((rule) => targetOf(rule) === targetOf(jump.rule))) missing.push(`${table} ${hook}: jump to ${targetOf(jump.rule)}`);
     if (ours.length < jumps.length && missing.length === 0) missing.push(`${table} ${hook}: one of our jumps`);
     if (ours.length > jumps.length) missing.push(`${table} ${hook}: a jump of ours stands there twice`);
-    const head = rules.slice(0, jumps.length);
+    // Another writer of ours may stand before: what it accepts none of us drops.
+    const head = rules.filter((rule) => isOurJump(words, rule) || !isJumpOfFairlead(rule)).slice(0, jumps.length);
     if (ours.length === jumps.length && !head.every((rule) => isOurJump(words, rule)))
       missing.push(`${table} ${hook}: our jumps are not first any more`);
     else if (ours.length === jumps.length && !jumps.every(({ rule }, i) => sameRule(rule, head[i] ?? "")))

@@ -15,6 +15,7 @@ import { openInspector, type Inspector } from "./inspect.ts";
 import { dnsJumps, healthJumps, oursJumps, TRANSLATED } from "./jumps.ts";
 import { acceptingOurs, dnsChain } from "./plan.ts";
 import { chainsOf } from "./render-host.ts";
+import type { TableName } from "./render.ts";
 import { isInRange, whereIn } from "./service-range.ts";
 import { intact, TablePlan } from "./table-plan.ts";
 import { wordsOf, type Words } from "./words.ts";
@@ -185,8 +186,8 @@ function planOf(
 }
 
 /** A tool that is not there, or cannot work here, has no rules. */
-async function kindsInNeed(
-  { tools, kind: wanted, log }: PassageDeps,
+export async function kindsInNeed(
+  { tools, kind: wanted, log, table = "filter" }: Pick<PassageDeps, "tools" | "kind" | "log"> & { readonly table?: TableName },
   words: Words,
   signal: AbortSignal,
 ): Promise<ReadonlySet<IptablesKind>> {
@@ -194,7 +195,7 @@ async function kindsInNeed(
   for (const kind of ["nft", "legacy"] as const) {
     if (wanted !== undefined && kind !== wanted) continue;
     try {
-      if (await mayDrop(tools, { kind, words }, signal)) needed.add(kind);
+      if (await mayDrop(tools, { kind, words, table }, signal)) needed.add(kind);
     } catch (cause) {
       if (signal.aborted) throw cause;
       log.warn({ kind, error: describeError(cause) }, "could not look for rules of others in iptables");
@@ -204,9 +205,13 @@ async function kindsInNeed(
 }
 
 /** Has this kind of iptables rules of others, or does it drop by itself? */
-export async function mayDrop(tools: KernelTools, { kind, words }: Target, signal: AbortSignal): Promise<boolean> {
-  if (kind === "legacy" && !(await legacyTables(tools, words.family)).has("filter")) return false;
+export async function mayDrop(
+  tools: KernelTools,
+  { kind, words, table = "filter" }: Target & { readonly table?: TableName },
+  signal: AbortSignal,
+): Promise<boolean> {
+  if (kind === "legacy" && !(await legacyTables(tools, words.family)).has(table)) return false;
   if (!(await tools.has(`${words.program}-${kind}-restore`))) return false;
-  const { foreignRules, dropping } = await list(tools, { kind, words }, "filter", signal);
+  const { foreignRules, dropping } = await list(tools, { kind, words }, table, signal);
   return foreignRules > 0 || dropping.has("FORWARD") || dropping.has("INPUT");
 }

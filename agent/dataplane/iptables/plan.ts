@@ -19,7 +19,6 @@ import {
   unallocatedRules,
   undeliveredRules,
 } from "./render-host.ts";
-import type { TableName } from "./render.ts";
 import { plainWeight } from "./plain-frontend.ts";
 import { whereIn } from "./service-range.ts";
 import { intact, TablePlan } from "./table-plan.ts";
@@ -44,7 +43,7 @@ interface Settings {
 }
 
 /** What is in the kernel before a sync. */
-export interface Found extends Record<TableName, Listing> {
+export interface Found extends Record<"nat" | "filter", Listing> {
   /** net.netfilter.nf_conntrack_tcp_be_liberal: the kernel calls no packet INVALID for its sequence number. */
   readonly liberal?: boolean;
 }

@@ -2,7 +2,8 @@ import type { ChainEdits } from "./chain-tree.ts";
 
 /** Text as iptables-restore reads it and iptables-save prints it. Pure: the same edits give the same bytes. */
 
-export type TableName = "nat" | "filter";
+/** raw: of routed networks alone (routed.ts). */
+export type TableName = "nat" | "filter" | "raw";
 
 /** Of a piece, which goes to the tool while the next is made; about, and in characters. */
 const PIECE = 24_000;

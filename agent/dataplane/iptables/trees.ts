@@ -17,15 +17,16 @@ export interface TreeUse {
   readonly first?: readonly string[];
   readonly last?: readonly string[];
   readonly presence?: ChainTreeOptions["presence"];
-  /** packet: by where it is going. connection: by where its first packet was going before it was translated. */
-  readonly of?: "packet" | "connection";
+  /** packet: by where it is going. source: by where it comes from. connection: by where its first packet was going before it was translated. */
+  readonly of?: "packet" | "source" | "connection";
 }
 
 export function addressTree(words: Words, { tag, of = "packet", presence = "while-needed", ...use }: TreeUse): ChainTree {
   const isWhole = ({ bits }: Prefix): boolean => bits === words.width;
   const matchOf = (prefix: Prefix): string => {
     const word = prefixWord(words, prefix);
-    return of === "packet" ? `-d ${word}` : `-m conntrack --ctorigdst ${isWhole(prefix) ? word.slice(0, word.indexOf("/")) : word}`;
+    if (of !== "connection") return `${of === "packet" ? "-d" : "-s"} ${word}`;
+    return `-m conntrack --ctorigdst ${isWhole(prefix) ? word.slice(0, word.indexOf("/")) : word}`;
   };
   const chainOf = (prefix: Prefix): string => addressChain(words, tag, prefix);
   return new ChainTree({ ...use, presence, width: words.width, keyOf: ({ address }) => addressKey(address), chainOf, matchOf });

@@ -16,9 +16,9 @@ export interface Words {
   readonly echoRequest: string;
 }
 
-/** driver: the iptables data plane. passage: what lets the connections of the other data planes through (passage.ts), beside: those of this one, in the other iptables. */
-export type Writer = "driver" | "passage" | "beside";
-const PREFIXES = { driver: "FL-", passage: "FLP-", beside: "FLB-" } as const;
+/** driver: the iptables data plane. passage: what lets the connections of the other data planes through (passage.ts), beside: those of this one, in the other iptables. routed: what lets the fleet's hosts come to containers (routed.ts). */
+export type Writer = "driver" | "passage" | "beside" | "routed";
+const PREFIXES = { driver: "FL-", passage: "FLP-", beside: "FLB-", routed: "FLR-" } as const;
 
 export function wordsOf(family: IpFamily, of: Writer = "driver"): Words {
   const prefix = PREFIXES[of];

@@ -1,3 +1,4 @@
+import { isJumpOfFairlead } from "../iptables/listing.ts";
 import { DOCKER_USER, isOurJump, type RuleListing } from "./listing.ts";
 import { canaryChain, guardOf, type Jump, type Rules, type TableName } from "./render.ts";
 
@@ -38,7 +39,13 @@ export function ruleDrift(table: TableName, wanted: Rules, listing: RuleListing)
     const rules = listing.hooks.get(hook) ?? [];
     const ours = rules.filter(isOurJump);
     if (ours.length !== jumps.length) missing.push(`${table} ${hook}: ${ours.length} of ${jumps.length} jumps of ours`);
-    else if (!rules.slice(0, jumps.length).every(isOurJump)) missing.push(`${table} ${hook}: our jumps are not first any more`);
+    else if (
+      !rules
+        .filter((rule) => isOurJump(rule) || !isJumpOfFairlead(rule))
+        .slice(0, jumps.length)
+        .every(isOurJump)
+    )
+      missing.push(`${table} ${hook}: our jumps are not first any more`);
   }
   return missing;
 }
