@@ -126,9 +126,9 @@ describe("whatever happens", () => {
     seen = (await guests.said(HOLDS)) as typeof seen;
   }, 2 * TIMEOUT_MS);
 
-  test.for(["IPv4", "IPv6"])("random changes end in what one sync of the last table writes, and leave nothing: %s", (family) => {
-    const { services, differences, left } = seen[`history, ${family}`] as History;
-    expect({ differences, left }).toEqual({ differences: [], left: [] });
+  test.for(["IPv4", "IPv6"])("random changes end in what one sync of the last table writes: %s", (family) => {
+    const { services, differences } = seen[`history, ${family}`] as History;
+    expect(differences).toEqual([]);
     expect(services).toBeGreaterThan(10);
   });
 
