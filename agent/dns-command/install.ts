@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { AppError } from "#proto/error.ts";
+import { DEFAULT_NAMESPACE } from "#proto/namespace.ts";
 import { installResolver, uninstallResolver, WORDS } from "#agent/host-resolver/install.ts";
 import { localDomainHint } from "#agent/host-resolver/local-domain.ts";
 import { planInstall } from "#agent/host-resolver/plan.ts";
-import { containerSettings, renderDocker } from "#agent/host-resolver/docker.ts";
+import { containerSettings, renderDaemonLines, renderDocker } from "#agent/host-resolver/docker.ts";
 import { searchDomains } from "#agent/host-resolver/resolv-conf.ts";
 import { addressAsked, openRecords } from "#agent/host-resolver/record.ts";
 import { openKernelTools } from "#agent/dataplane/exec.ts";
@@ -68,8 +69,15 @@ async function proveResolved({ tools, settings }: ThisHost, print: Print): Promi
 }
 
 function printDocker({ facts, settings }: ThisHost, print: Print): void {
-  if (facts.hasDocker)
-    print(`Docker is here: \`sudo fairlead dns containers\` prints what its containers need to ask ${settings.server}\n`);
+  if (!facts.hasDocker) return;
+  const dns = {
+    server: settings.server,
+    domain: settings.domain,
+    namespace: DEFAULT_NAMESPACE,
+    hostSearch: searchDomains(facts.resolvConf.text),
+  };
+  print(`Docker is here. For containers to ask the agent, in /etc/docker/daemon.json:\n${renderDaemonLines(dns)}\n`);
+  print("`sudo fairlead dns containers` says it for another namespace, Compose and docker run\n");
 }
 
 /** Also where the host has left its fleet. */

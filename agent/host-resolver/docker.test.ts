@@ -1,12 +1,17 @@
 import { expect, test } from "vitest";
 import { parse } from "yaml";
-import { renderCompose, renderDaemonJson, renderRunFlags } from "./docker.ts";
+import { renderCompose, renderDaemonJson, renderDaemonLines, renderRunFlags } from "./docker.ts";
 
 const dns = { server: "10.96.0.10", domain: "cluster.local", namespace: "shop", hostSearch: ["lab.example", "cluster.local"] };
 const search = ["shop.svc.cluster.local", "svc.cluster.local", "cluster.local", "lab.example"];
 
 test("the members of daemon.json are those that Docker reads", () => {
   expect(JSON.parse(renderDaemonJson(dns))).toEqual({ dns: ["10.96.0.10"], "dns-search": search, "dns-opts": ["ndots:2"] });
+});
+
+test("the two lines that install prints are those members", () => {
+  expect(JSON.parse(`{${renderDaemonLines(dns)}}`)).toEqual(JSON.parse(renderDaemonJson(dns)));
+  expect(renderDaemonLines(dns).split("\n")).toHaveLength(2);
 });
 
 test("the lines for Compose are its own keys", () => {

@@ -34,6 +34,12 @@ export function renderDaemonJson(dns: ContainerDns): string {
   return JSON.stringify({ dns: servers, "dns-search": search, "dns-opts": options }, undefined, 2);
 }
 
+/** The same as two lines to be put into a file that has others. */
+export function renderDaemonLines(dns: ContainerDns): string {
+  const { dns: servers, search, options } = containerSettings(dns);
+  return `  "dns": ${JSON.stringify(servers)}, "dns-opts": ${JSON.stringify(options)},\n  "dns-search": ${JSON.stringify(search)}`;
+}
+
 /** The lines of a service in Compose. */
 export function renderCompose(dns: ContainerDns): string {
   const { dns: servers, search, options } = containerSettings(dns);

@@ -4,7 +4,7 @@ import { createFleet, type Fleet, type Host } from "../fleet/fleet.ts";
 import { fairlead, startAgent } from "./agent-rig.ts";
 import { joinMachine, OUTSIDE, resolved, startFleetServer, startUpstream, untilResolved, WEB } from "./resolver-rig.ts";
 
-/** What `fairlead dns containers` prints, given to a real Docker. */
+/** What `fairlead dns install` and `dns containers` print, given to a real Docker. */
 
 let fleet: Fleet<readonly [Host, Host]>;
 let docker: Docker;
@@ -18,9 +18,10 @@ beforeAll(async () => {
   await host.run("tee", ["/etc/resolv.conf"], { input: `nameserver ${fleet.out.ip}\n` });
   const api = await startFleetServer(server);
   await joinMachine(host, { api, server, name: host.name });
-  printed = (await host.run(fairlead, ["dns", "containers"])).stdout;
+  const { stdout } = await host.run(fairlead, ["dns", "install", "--dry-run"]);
+  printed = `{\n${/^ {2}"dns": .*\n.*"dns-search": .*$/m.exec(stdout)?.[0] ?? stdout}\n}\n`;
   await host.run("mkdir", ["-p", "/etc/docker"]);
-  await host.run("tee", ["/etc/docker/daemon.json"], { input: /^\{$[^]*?^\}$/m.exec(printed)?.[0] ?? "" });
+  await host.run("tee", ["/etc/docker/daemon.json"], { input: printed });
   docker = stack.use(await startDocker(fleet, host));
   await startAgent(host);
 });
@@ -30,6 +31,11 @@ test("with the lines for daemon.json, containers on the default bridge find name
   const container = await docker.runContainer("plain");
   for (const name of [WEB.name, "web.default", "web.default.svc", "web"]) await untilResolved(container, { name, address: WEB.address });
   await untilResolved(container, OUTSIDE);
+});
+
+test("`dns containers` says the same as `dns install`", async () => {
+  const { stdout } = await fleet.hosts[1].run(fairlead, ["dns", "containers"]);
+  expect(JSON.parse(/^\{$[^]*?^\}$/m.exec(stdout)?.[0] ?? "")).toEqual(JSON.parse(printed));
 });
 
 test("on a network that was made after the agent began, too, by way of Docker's own server, and at once", async () => {
