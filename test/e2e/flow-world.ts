@@ -15,18 +15,18 @@ export interface FlowWorld extends AsyncDisposable {
 }
 
 // Two programs where a machine both asks and answers: tens of thousands of questions must not keep the answers waiting.
-const SERVERS = ["h1", "h1c1", "h1c2", "h2", "h2c1", "h3", "sw"] as const;
-const SENDERS = ["h1", "h1c1", "h2", "h2c1", "out"] as const;
+const SERVERS = ["h1", "h1c1", "h1c2", "h1vm", "h2", "h2c1", "h3", "sw"] as const;
+const SENDERS = ["h1", "h1c1", "h1vm", "h2", "h2c1", "out"] as const;
 type StationName = (typeof SERVERS | typeof SENDERS)[number];
 /** Machines that send what is for services to host 1. */
-const CLIENTS = ["h2", "out"] as const;
+const CLIENTS = ["h1vm", "h2", "out"] as const;
 
 export async function buildFlowWorld(rows: readonly Row[], backend: IptablesKind, { hasSctp = false } = {}): Promise<FlowWorld> {
   await using fleet = new AsyncDisposableStack();
-  const built = fleet.use(await createFleet({ hosts: 3, containersPerHost: [2, 1, 0], containerNetwork: "routed", backend }));
+  const built = fleet.use(await createFleet({ hosts: 4, containersPerHost: [2, 1, 0], containerNetwork: "routed", backend }));
   const open = async (name: StationName): Promise<readonly [StationName, Station]> => [
     name,
-    fleet.use(await openStation(built.host(name))),
+    fleet.use(await openStation(built.host(fleetName(name)))),
   ];
   const [servers, senders] = [await Promise.all(SERVERS.map(open)), new Map(await Promise.all(SENDERS.map(open)))];
   await wire(built, rows);
@@ -45,9 +45,14 @@ export async function buildFlowWorld(rows: readonly Row[], backend: IptablesKind
   };
 }
 
+/** To the fleet a machine on the hosts' network is one more host. */
+function fleetName(machine: string): string {
+  return machine === "h1vm" ? "h4" : machine;
+}
+
 async function wire(fleet: Fleet, rows: readonly Row[]): Promise<void> {
   const ip = async (machine: string, lines: readonly string[]): Promise<void> => {
-    await fleet.host(machine).run("ip", ["-batch", "-"], { input: `${lines.join("\n")}\n` });
+    await fleet.host(fleetName(machine)).run("ip", ["-batch", "-"], { input: `${lines.join("\n")}\n` });
   };
   const toHost1 = (range: Readonly<Record<IpFamily, string>>): string[] =>
     FAMILIES.map((family) => `route add ${range[family]} via ${addressOf("h1", family)}`);

@@ -1,24 +1,14 @@
 import type { ForwardingTable, Frontend, HostTable } from "#agent/compile/table.ts";
 import type { IpFamily } from "#proto/ip.ts";
-import { frontendsOf, UseCount, type FrontendChange } from "../frontends.ts";
+import { frontendsOf, type FrontendChange } from "../frontends.ts";
 import { ChainTree } from "./chain-tree.ts";
 import type { Listing } from "./listing.ts";
 import { followHealth, healthTree } from "./health-ports.ts";
 import { addressTree, portTree } from "./trees.ts";
-import { isNeighbour } from "../neighbour.ts";
 import { dnsJumps, jumpsOf } from "./jumps.ts";
 import { checkWords } from "./names.ts";
 import { hasEndpoints, isRefusing, isVirtual, recognizing, refusing, translating, type Ground } from "./render-frontend.ts";
-import {
-  chainsOf,
-  dnsRules,
-  invalidRules,
-  masqueradeRules,
-  neighbourRules,
-  oursRules,
-  unallocatedRules,
-  undeliveredRules,
-} from "./render-host.ts";
+import { chainsOf, dnsRules, invalidRules, masqueradeRules, oursRules, unallocatedRules, undeliveredRules } from "./render-host.ts";
 import { plainWeight } from "./plain-frontend.ts";
 import { whereIn } from "./service-range.ts";
 import { intact, TablePlan } from "./table-plan.ts";
@@ -31,8 +21,6 @@ export interface Rules {
   readonly words: Words;
   readonly nat: TablePlan;
   readonly filter: TablePlan;
-  /** Addresses of endpoints on this host that are in none of its container networks. */
-  readonly neighbours: UseCount;
   /** Of filter; `followHealth` moves it. */
   readonly health: ChainTree;
   readonly settings: Settings;
@@ -51,22 +39,20 @@ export interface Found extends Record<"nat" | "filter", Listing> {
 export function rulesOf({ host, services }: ForwardingTable, { family }: { readonly family: IpFamily }): Rules {
   const words = wordsOf(family);
   const ground = { words, host };
-  const neighbours = new UseCount();
   const frontends = frontendsOf(services.values(), family);
   const health = healthTree(words);
   const settings = { liberal: false };
   const rules: Rules = {
     host,
     words,
-    neighbours,
     health,
     settings,
-    nat: natPlan(ground, neighbours),
+    nat: natPlan(ground),
     filter: filterPlan(ground, { settings, health }),
   };
   for (const frontend of frontends) checkWords(frontend);
   rules.filter.put(frontends);
-  rules.nat.putLater(counted(rules, frontends)); // it is the larger one, and filter is written first
+  rules.nat.putLater(frontends); // it is the larger one, and filter is written first
   followHealth(
     health,
     [...services.values()].filter(({ healthCheck }) => healthCheck).map((next) => ({ next })),
@@ -86,14 +72,11 @@ export function* planSync(rules: Rules, found: Found, canary: string): Generator
 
 /** Only what the changes touch; "" when nothing in the kernel changes. Moves `rules` to the state after it. */
 export function applyChanges(rules: Rules, changes: readonly FrontendChange[], canary: string): string {
-  const { nat, filter, neighbours } = rules;
+  const { nat, filter } = rules;
   for (const { next } of changes) if (next) checkWords(next);
   // A frontend is refused before it is translated no more, and translated before it is refused no more: no packet falls between.
   filter.putNext(changes);
   const before = filter.changes(canary);
-  for (const { previous } of changes) if (previous) countNeighbours(rules, previous, "remove");
-  for (const { next } of changes) if (next) countNeighbours(rules, next, "add");
-  neighbours.take(); // which ones came and went is seen in the rules
   nat.removePrevious(changes);
   nat.putNext(changes);
   const translation = nat.changes(canary);
@@ -101,7 +84,7 @@ export function applyChanges(rules: Rules, changes: readonly FrontendChange[], c
   return before + translation + filter.changes(`${canary}b`);
 }
 
-function natPlan(ground: Ground, neighbours: UseCount): TablePlan {
+function natPlan(ground: Ground): TablePlan {
   const { words, host } = ground;
   const chains = chainsOf(words);
   const guard = (chain: string): string => intact(words, "nat", chain);
@@ -144,14 +127,11 @@ function natPlan(ground: Ground, neighbours: UseCount): TablePlan {
     words,
     trees: [services, external, nodePorts, ourAddresses, ourPorts],
     whereOf: whereIn(host),
-    fixedChains: () => {
-      const near = [...neighbours.words()];
-      return new Map<string, readonly string[]>([
-        [chains.postrouting, [...masqueradeRules(words, host, near), guard(chains.postrouting)]],
-        ...(near.length > 0 ? [[chains.neighbours, neighbourRules(words, near)] as const] : []),
+    fixedChains: () =>
+      new Map<string, readonly string[]>([
+        [chains.postrouting, [...masqueradeRules(words, host), guard(chains.postrouting)]],
         [chains.ours, [...oursRules(words, host, { present: presentOurs(), verdict: `-g ${chains.postrouting}` }), guard(chains.ours)]],
-      ]);
-    },
+      ]),
     jumps: () => jumpsOf(words, host, { table: "nat", present: { external: external.isThere, nodePorts: nodePorts.isThere } }),
   });
 }
@@ -227,18 +207,4 @@ export function acceptingOurs({ words, host }: Ground): { readonly trees: readon
   const ports = portTree(words, { ...OURS, root: chains.ourPorts, rulesOf: accept });
   const present = () => ({ external: addresses.isThere, nodePorts: ports.isThere });
   return { trees: [addresses, ports], rules: () => oursRules(words, host, { present: present(), verdict: "-j ACCEPT" }) };
-}
-
-/** They are counted when they are asked for. */
-function* counted(rules: Rules, frontends: readonly Frontend[]): Generator<Frontend> {
-  for (const frontend of frontends) {
-    countNeighbours(rules, frontend, "add");
-    yield frontend;
-  }
-}
-
-function countNeighbours({ neighbours, host }: Rules, frontend: Frontend, verb: "add" | "remove"): void {
-  const { backends, outside } = frontend;
-  for (const backend of outside ? [...backends, ...outside.backends] : backends)
-    if (isNeighbour(host, backend)) neighbours[verb](backend.address);
 }

@@ -1,5 +1,5 @@
 import type { HostTable } from "#agent/compile/table.ts";
-import { cidrWords, hostWord } from "./names.ts";
+import { cidrWords } from "./names.ts";
 import { refusals } from "./render-frontend.ts";
 import type { TableName } from "./render.ts";
 import type { Words } from "./words.ts";
@@ -36,7 +36,6 @@ export interface Chains {
   readonly ourAddresses: string;
   readonly ourPorts: string;
   readonly postrouting: string;
-  readonly neighbours: string;
   readonly undelivered: string;
   readonly invalid: string;
   readonly health: string;
@@ -54,7 +53,6 @@ export function chainsOf({ prefix }: Words): Chains {
     ourAddresses: `${prefix}OUR-ADDRESSES`,
     ourPorts: `${prefix}OUR-PORTS`,
     postrouting: `${prefix}POSTROUTING`,
-    neighbours: `${prefix}NEIGHBOURS`,
     undelivered: `${prefix}UNDELIVERED`,
     invalid: `${prefix}INVALID`,
     health: `${prefix}HEALTH`,
@@ -121,7 +119,7 @@ export function nodePortMatches(words: Words, host: HostTable): string[] {
  * Only what went through a frontend of ours comes here. An answer that would not come back through this host needs the host's address on the
  * question; everything else keeps its client's.
  */
-export function masqueradeRules(words: Words, host: HostTable, neighbours: readonly string[]): readonly string[] {
+export function masqueradeRules(words: Words, host: HostTable): readonly string[] {
   const masquerade = "-j MASQUERADE";
   const local = cidrWords(words, host.localCidrs);
   const all = host.masqueradeAll ? cidrWords(words, host.serviceCidrs) : [];
@@ -136,16 +134,9 @@ export function masqueradeRules(words: Words, host: HostTable, neighbours: reado
     `-m addrtype --src-type LOCAL ${masquerade}`,
     // From off the host to what is behind it: the answer passes here anyway.
     ...local.map((to) => `-d ${to} -j RETURN`),
-    ...(neighbours.length > 0 ? [`-g ${chainsOf(words).neighbours}`] : []),
+    // To other hosts, and to endpoints of this one on the LAN (macvlan, a virtual machine), which would answer the client directly.
     masquerade,
   ];
-}
-
-/** Endpoints of this host in none of its container networks (macvlan, a virtual machine on a bridge of the LAN). */
-export function neighbourRules(words: Words, neighbours: readonly string[]): readonly string[] {
-  const masquerade = "-j MASQUERADE";
-  const addresses = neighbours.map((address) => hostWord(words, address)).toSorted();
-  return [...addresses.map((one) => `-s ${one} -d ${one} ${masquerade}`), ...addresses.map((one) => `-d ${one} -j RETURN`), masquerade];
 }
 
 /** Conntrack's prefix words: a single address has no length there. */

@@ -1,6 +1,5 @@
 import { contains, parseCidr, parseIp } from "#proto/ip.ts";
 import type { Backend, Frontend, HostTable } from "#agent/compile/table.ts";
-import { isNeighbour } from "../neighbour.ts";
 import { cidrWord, ipWord, portWord, protocolWord, secondsWord } from "../iptables/names.ts";
 import { MARKS, type SetName } from "./names.ts";
 import { realWord, serverWord, type Server } from "./servers.ts";
@@ -44,7 +43,7 @@ export function wantedOf(frontend: Frontend, means: Means): Wanted {
     frontend.scope === "nodePort" ? nodeEntries(frontend, means, { all, inside }) : placeEntries(frontend, means, { all, inside });
   return {
     servers: [all, inside].flatMap((leg) => leg?.server ?? []),
-    entries: [...entries, ...addressEntries(frontend), ...neighbourEntries(frontend, means.host)],
+    entries: [...entries, ...addressEntries(frontend)],
   };
 }
 
@@ -173,18 +172,6 @@ function addressEntries({ scope, address, backends, outside, sourceRanges }: Fro
     ...(scope === "loadBalancer" ? [{ set: sourceRanges ? ("GUARDED" as const) : ("VIPS" as const), text: ip }] : []),
     ...(isAnswered ? [{ set: "PING" as const, text: ip }] : []),
   ];
-}
-
-function neighbourEntries(frontend: Frontend, host: HostTable): Entry[] {
-  const protocol = protocolWord(frontend.protocol);
-  const all = [...frontend.backends, ...(frontend.outside?.backends ?? [])].filter((backend) => isNeighbour(host, backend));
-  const texts = new Map(
-    all.map((backend) => [`${ipWord(backend.address)},${protocol}:${portWord(backend.port)}`, ipWord(backend.address)]),
-  );
-  return [...texts].flatMap(([text, ip]): Entry[] => [
-    { set: "NEIGHBOURS", text },
-    { set: "HAIRPIN", text: `${text},${ip}` },
-  ]);
 }
 
 function isIn(prefix: string, address: string): boolean {

@@ -44,9 +44,6 @@ export const SETS = {
   EXTERNAL: { type: "hash:ip,port" },
   /** Every real server that the kernel holds for us. */
   BACKENDS: { type: "hash:ip,port" },
-  /** Endpoints of this host that are neither its own addresses nor in its container networks: in a set of their own, what they send to themselves. */
-  NEIGHBOURS: { type: "hash:ip,port" },
-  HAIRPIN: { type: "hash:ip,port,ip" },
 } as const satisfies Record<string, SetKind>;
 export type SetName = keyof typeof SETS;
 export const SET_NAMES = Object.keys(SETS) as readonly SetName[];

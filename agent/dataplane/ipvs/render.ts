@@ -167,7 +167,6 @@ function masqueradeRules(family: IpFamily, local: readonly string[], all: readon
     ...all.map((cidr) => `-m conntrack --ctorigdst ${cidr.replace(HOST_LENGTH, "")} ${masquerade}`),
     // An endpoint that calls itself, and neighbours on a bridge: they would answer each other directly.
     ...local.flatMap((from) => local.map((to) => `-s ${from} -d ${to} ${masquerade}`)),
-    `-m set --match-set ${setWord(family, "HAIRPIN")} dst,dst,src ${masquerade}`,
     // Container to elsewhere: as the host treats its containers otherwise (Docker masquerades them, routed networks do not).
     ...local.map((from) => `-s ${from} -j RETURN`),
     // The host itself: routing chose the source before the endpoint was known, and it may belong to another interface.
@@ -175,7 +174,7 @@ function masqueradeRules(family: IpFamily, local: readonly string[], all: readon
     "-m addrtype --src-type LOCAL -j RETURN",
     // From off the host to what is behind it: the answer passes here anyway.
     ...local.map((to) => `-d ${to} -j RETURN`),
-    `-m set --match-set ${setWord(family, "NEIGHBOURS")} dst,dst -j RETURN`,
+    // To other hosts, and to endpoints of this one on the LAN, which would answer the client directly.
     masquerade,
   ];
 }

@@ -30,7 +30,7 @@ export interface Steps {
 }
 
 /** Entries without which a connection that is let through would go wrong. */
-const BEHIND: ReadonlySet<SetName> = new Set(["BACKENDS", "NEIGHBOURS", "HAIRPIN", "VIPS", "GUARDED"]);
+const BEHIND: ReadonlySet<SetName> = new Set(["BACKENDS", "VIPS", "GUARDED"]);
 
 interface Uses {
   count: number;

@@ -108,11 +108,9 @@ export function digest(text: string): string {
 }
 
 function viewOf(words: NftWords, { serviceCidrs, localCidrs, nodeIps }: HostTable): HostView {
-  const local = cidrsOf(words, localCidrs);
   return {
     words,
-    localCidrs: local,
-    isInLocalCidr: within(local),
+    localCidrs: cidrsOf(words, localCidrs),
     isInServiceCidr: within(cidrsOf(words, serviceCidrs)),
     nodeIps: nodeIps.map(addressWord).filter((ip) => ip.includes(":") === (words.family === "IPv6")),
     fromChain: (texts, { loops }) => {

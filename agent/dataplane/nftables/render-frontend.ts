@@ -34,7 +34,6 @@ export interface HostView {
   readonly localCidrs: readonly string[];
   readonly nodeIps: readonly string[];
   readonly isInServiceCidr: (address: string) => boolean;
-  readonly isInLocalCidr: (address: string) => boolean;
   /** The name of the chain for this list of ranges, canonical. */
   readonly fromChain: (
     ranges: readonly string[],
@@ -74,7 +73,6 @@ export function frontendText(view: HostView, frontend: Frontend): FrontendText {
   refuse(at);
   if (kind === "node") claimPort(at);
   else claimAddress(at);
-  noteLocalEndpoints(at);
   return at.into;
 }
 
@@ -202,20 +200,6 @@ function claimAddress({ view, frontend, place, into }: At): void {
   into.shared.push({ map: "virtual", key: address, value: undefined });
   if (everyBackend(frontend).length > 0) into.shared.push({ map: "answering", key: address, value: undefined });
   if (!view.isInServiceCidr(address)) into.shared.push({ map: "guarded", key: address, value: "goto refuse_virtual" });
-}
-
-/** Endpoints of this host that neither are the host nor are behind it: a machine on a bridge of the LAN, a macvlan. */
-function noteLocalEndpoints({ view, frontend, into }: At): void {
-  const addresses = everyBackend(frontend)
-    .filter(({ isLocal }) => isLocal)
-    .map(({ address }) => addressWord(address));
-  for (const address of new Set(addresses)) {
-    if (view.nodeIps.includes(address) || view.isInLocalCidr(address)) continue;
-    into.shared.push(
-      { map: "local_elsewhere", key: address, value: undefined },
-      { map: "hairpin", key: `${address} . ${address}`, value: undefined },
-    );
-  }
 }
 
 function everyBackend({ backends, outside }: Frontend): readonly Backend[] {

@@ -29,8 +29,6 @@ export function setsOf(words: NftWords): Declarations {
     ["external", `type ${vip.types};`],
     ["node_ports", `type ${node.types};`],
     ["node_endpoints", `type ${node.types} . ${address} . inet_service;`],
-    ["local_elsewhere", `type ${address};`],
-    ["hairpin", `type ${address} . ${address};`],
     ["loops", `type ${address} . ${address};`],
     ["local_cidrs", `type ${address}; flags interval;`],
     ["node_addresses", `type ${address}; flags interval;`],
@@ -190,8 +188,6 @@ function masqueradeRules(words: NftWords, { masqueradeAll, serviceCidrs }: HostF
     `${ip} saddr @local_cidrs return`,
     `fib saddr type local ${masquerade}`,
     `${ip} daddr @local_cidrs return`,
-    `${ip} saddr . ${ip} daddr @hairpin ${masquerade}`,
-    `${ip} daddr @local_elsewhere return`,
     masquerade,
   ];
 }

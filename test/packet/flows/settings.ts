@@ -67,7 +67,9 @@ const plainHost = asking("no-local-cidrs", "a host that names no networks behind
 const noLocalCidrFlows: readonly Flow[] = [
   plainHost("the host reaches another host", ["h1", "vip:80"], [at("h2")], ["h2"], { seenAs: "host" }),
   plainHost("a client from off the host reaches another host", ["out", "vip:80"], [at("h2")], ["h2"], { seenAs: "host" }),
-  plainHost("a local endpoint on its network still sees the client", ["out", "vip:80"], [at("h1c1")], ["h1c1"]),
+  plainHost("a local endpoint may answer the client directly, for all it knows", ["out", "vip:80"], [at("h1c1")], ["h1c1"], {
+    seenAs: "host",
+  }),
   plainHost("a local endpoint on its network reaches itself (hairpin)", ["h1c1", "vip:80"], [at("h1c1")], ["h1c1"], { seenAs: "host" }),
   plainHost(
     "a local endpoint on its network that calls another host is masqueraded like any client",
@@ -76,7 +78,11 @@ const noLocalCidrFlows: readonly Flow[] = [
     ["h2"],
     { seenAs: "host" },
   ),
-  plainHost("policy Local counts a local endpoint on its network", ["out", "lb:80"], [at("h1c1"), at("h2")], ["h1c1"], LOCAL),
+  plainHost("policy Local counts a local endpoint all the same", ["out", "lb:80"], [at("h1c1"), at("h2")], ["h1c1"], {
+    ...LOCAL,
+    seenAs: "host",
+  }),
+  plainHost("a process of its own sees the client", ["out", "vip:80"], [at("h1")], ["h1"]),
   plainHost("policy Local counts a local endpoint's machine as outside", ["h1c1", "lb:80"], [at("h2")], "DROP", LOCAL),
   plainHost("policy Local: the host itself still reaches all", ["h1", "lb:80"], [at("h2")], ["h2"], { ...LOCAL, seenAs: "host" }),
 ];

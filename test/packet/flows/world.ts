@@ -7,8 +7,11 @@ import type { IpFamily } from "#proto/ip.ts";
 
 export const FAMILIES = ["IPv4", "IPv6"] as const;
 
-/** h1b: a second address of host 1. bridge: the address of host 1 at its containers' bridge. h1c1: container 1 of host 1. out: a client that is no host. */
-export type Machine = "h1" | "h1b" | "bridge" | "h1c1" | "h1c2" | "h2" | "h2c1" | "h3" | "out";
+/**
+ * h1b: a second address of host 1. bridge: the address of host 1 at its containers' bridge. h1c1: container 1 of host 1. h1vm: a machine of host 1 on the
+ * hosts' own network (virtual machine, macvlan), behind no host. out: a client that is no host.
+ */
+export type Machine = "h1" | "h1b" | "bridge" | "h1c1" | "h1c2" | "h1vm" | "h2" | "h2c1" | "h3" | "out";
 
 const MACHINES: Record<Machine, Record<IpFamily, string>> = {
   h1: { IPv4: "172.30.0.1", IPv6: "fd30::1" },
@@ -16,6 +19,7 @@ const MACHINES: Record<Machine, Record<IpFamily, string>> = {
   bridge: { IPv4: "10.200.1.1", IPv6: "fd30:c:1::1" },
   h1c1: { IPv4: "10.200.1.11", IPv6: "fd30:c:1::b" },
   h1c2: { IPv4: "10.200.1.12", IPv6: "fd30:c:1::c" },
+  h1vm: { IPv4: "172.30.0.4", IPv6: "fd30::4" },
   h2: { IPv4: "172.30.0.2", IPv6: "fd30::2" },
   h2c1: { IPv4: "10.200.2.11", IPv6: "fd30:c:2::b" },
   h3: { IPv4: "172.30.0.3", IPv6: "fd30::3" },
@@ -44,7 +48,7 @@ export const HOST_1_IPS: readonly string[] = (["h1", "h1b", "bridge"] as const).
 export const LOCAL_CIDRS: Record<IpFamily, string> = { IPv4: "10.200.1.0/24", IPv6: "fd30:c:1::/64" };
 /** Holds out and no other machine. */
 export const OUT_CIDRS: Record<IpFamily, string> = { IPv4: "172.30.255.0/24", IPv6: "fd30::ff00/120" };
-/** Holds h1, h2 and h3, but neither h1b nor bridge nor out. */
+/** Holds h1, h1vm, h2 and h3, but neither h1b nor bridge nor out. */
 export const NODE_CIDRS: Record<IpFamily, string> = { IPv4: "172.30.0.0/24", IPv6: "fd30::/120" };
 
 /** Ranges of what services have: virtual IPs, addresses of load balancers, and external IPs, which belong to h3. */
