@@ -1,6 +1,7 @@
 import type { Logger } from "pino";
 import type { SystemdNotices } from "#proto/systemd.ts";
 import type { Joined } from "./config.ts";
+import type { ConntrackSettings } from "./dataplane/conntrack-settings.ts";
 import type { ListenAddress } from "./dns/listen.ts";
 import type { StubDomain } from "./dns/stub-domains.ts";
 import type { Upstream } from "./dns/upstream-udp.ts";
@@ -28,6 +29,7 @@ export interface AgentConfig extends Joined {
   readonly masqueradeAll: boolean;
   /** Where node ports are; empty = every address of the host. */
   readonly nodePortCidrs: readonly string[];
+  readonly conntrack: ConntrackSettings;
   /** Where /readyz and its like are answered; undefined = nowhere. */
   readonly healthzListen: ListenAddress | undefined;
   readonly notices: SystemdNotices;

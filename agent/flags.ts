@@ -3,6 +3,7 @@ import { pino, type Logger } from "pino";
 import { AppError } from "#proto/error.ts";
 import { formatCidr, parseCidr, parseIp, prefixOf } from "#proto/ip.ts";
 import { DEFAULT_CREDENTIALS, DEFAULT_STATE_DIR, DEFAULT_WORKLOADS_DIR } from "./config.ts";
+import { DEFAULT_CONNTRACK, type ConntrackSettings } from "./dataplane/conntrack-settings.ts";
 import { DATAPLANES, DEFAULT_DATAPLANE } from "./dataplane/select.ts";
 import { parseAllowedRange } from "./dns/allowed-range.ts";
 import type { ListenAddress } from "./dns/listen.ts";
@@ -32,6 +33,11 @@ export interface RunFlags extends CommonFlags {
   readonly configureResolver: boolean;
   readonly masqueradeAll: boolean;
   readonly nodePortAddress: readonly string[];
+  readonly conntrackMaxPerCore: number;
+  readonly conntrackMin: number;
+  readonly conntrackEstablished: number;
+  readonly conntrackCloseWait: number;
+  readonly conntrackLiberal: boolean;
   readonly healthzListen: ListenAddress | "off";
 }
 
@@ -106,6 +112,21 @@ export function withRunFlags(command: Command): Command {
     )
     .option("--configure-resolver", "`fairlead dns install` at each start, where systemd-resolved runs", false)
     .option("--masquerade-all", "every connection through a virtual IP (ClusterIP) gets this host's address as source", false)
+    .option(
+      "--conntrack-max-per-core <n>",
+      "how many connections the kernel can track at least, for each processor; never lowered, 0 = as it is",
+      parseNumber,
+      DEFAULT_CONNTRACK.maxPerCore,
+    )
+    .option("--conntrack-min <n>", "and at least so many, whatever the number of processors", parseNumber, DEFAULT_CONNTRACK.min)
+    .option(
+      "--conntrack-established <s>",
+      "how many seconds a TCP connection may be idle at least; never lowered, 0 = as it is",
+      parseNumber,
+      DEFAULT_CONNTRACK.establishedSeconds,
+    )
+    .option("--conntrack-close-wait <s>", "the same, of one that one end has closed", parseNumber, DEFAULT_CONNTRACK.closeWaitSeconds)
+    .option("--conntrack-liberal", "let TCP packets through that are out of their window", DEFAULT_CONNTRACK.isLiberal)
     .addOption(
       new Option("--healthz-listen <address>", "where /readyz, /livez, /healthz and /metrics are answered; off = nowhere")
         .argParser(parseHealthz)
@@ -153,6 +174,24 @@ function parseCount(text: string): number {
   if (!/^\d+$/.test(text) || count < 1 || count > MAX_DNS_LISTENERS)
     throw new AppError("Usage", `"${text}" is no number of threads`, { hint: `from 1 to ${MAX_DNS_LISTENERS}` });
   return count;
+}
+
+/** What a setting of the kernel can hold. */
+function parseNumber(text: string): number {
+  const number = Number(text);
+  if (!/^\d+$/.test(text) || number > 2 ** 31 - 1)
+    throw new AppError("Usage", `"${text}" is no number`, { hint: "whole numbers from 0; 0 = the kernel's own value stays" });
+  return number;
+}
+
+export function conntrackOf(flags: RunFlags): ConntrackSettings {
+  return {
+    maxPerCore: flags.conntrackMaxPerCore,
+    min: flags.conntrackMin,
+    establishedSeconds: flags.conntrackEstablished,
+    closeWaitSeconds: flags.conntrackCloseWait,
+    isLiberal: flags.conntrackLiberal,
+  };
 }
 
 function parseHealthz(text: string): ListenAddress | "off" {

@@ -21,6 +21,8 @@ export interface FamilyDeps extends KernelDeps {
   readonly mailbox: TableMailbox;
   readonly record: FamilyRecord;
   readonly sysctls: Sysctls;
+  /** Settings of connection tracking, which is there when the first rules are. */
+  readonly tuneOnce: () => Promise<void>;
   /** Of all families. */
   readonly records: readonly FamilyRecord[];
 }
@@ -73,6 +75,8 @@ async function runDriver(deps: FamilyDeps, driver: DataplaneDriver, signal: Abor
     loop: (end) => dataplaneLoop({ driver, mailbox, ...told }, end),
     leftovers: async (end) => {
       await hasTakenOver.wait(end);
+      if (isOver(end)) return;
+      await deps.tuneOnce();
       while (!end.aborted) {
         await clearLeftovers(deps, driver, end);
         await untilRestored(deps, driver, end);

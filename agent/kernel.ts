@@ -3,6 +3,8 @@ import type { AgentConfig } from "./agent-config.ts";
 import type { HostTools } from "./dataplane/exec.ts";
 import { createFamilyRecord, type FamilyRecord } from "./dataplane/family-record.ts";
 import { createTableMailbox, onlyOf, putInAll, type TableSink } from "./dataplane/mailbox.ts";
+import { cpus } from "node:os";
+import { LIBERAL, tuneConntrack } from "./dataplane/conntrack-settings.ts";
 import { openSysctls } from "./dataplane/sysctl.ts";
 import { programFamily } from "./kernel-family.ts";
 import type { NodeEvents } from "./node-events.ts";
@@ -14,7 +16,7 @@ import type { Trouble } from "./trouble.ts";
 /** The kernel's part of the agent: a data plane for each family of addresses that the fleet has. One that fails does not stop the other. */
 
 export interface KernelDeps {
-  readonly config: Pick<AgentConfig, "dataplane" | "stateDir" | "membership" | "log">;
+  readonly config: Pick<AgentConfig, "dataplane" | "stateDir" | "membership" | "conntrack" | "log">;
   readonly families: readonly IpFamily[];
   readonly tools: HostTools;
   readonly applied: AppliedTracker;
@@ -39,6 +41,11 @@ export function familiesOf(serviceCidrs: readonly string[]): readonly IpFamily[]
 export function createKernel(deps: KernelDeps): Kernel {
   const { config, families } = deps;
   const sysctls = openSysctls({ stateDir: config.stateDir });
+  let tuned: Promise<void> | undefined;
+  const tune = async (): Promise<void> => {
+    const changed = await tuneConntrack({ sysctls, log: config.log, cores: cpus().length }, config.conntrack);
+    if (changed.some((what) => what.startsWith(LIBERAL))) deps.recompile(); // rules go by it
+  };
   const planes = families.map((family) => ({ family, mailbox: createTableMailbox(), record: createFamilyRecord(family) }));
   const records = planes.map(({ record }) => record);
   const sink = putInAll(planes.map(({ family, mailbox }) => onlyOf(family, mailbox)));
@@ -51,7 +58,8 @@ export function createKernel(deps: KernelDeps): Kernel {
         Object.fromEntries(
           planes.map((plane) => [
             plane.family,
-            (end: AbortSignal): Promise<void> => programFamily({ ...deps, ...plane, sysctls, records }, end),
+            (end: AbortSignal): Promise<void> =>
+              programFamily({ ...deps, ...plane, sysctls, records, tuneOnce: () => (tuned ??= tune()) }, end),
           ]),
         ),
       ),

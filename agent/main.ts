@@ -10,7 +10,7 @@ import { createWrites } from "./dataplane/writes.ts";
 import { AGENT_EXAMPLES, CLEANUP_EXAMPLES, JOIN_EXAMPLES, RUN_EXAMPLES } from "./examples.ts";
 import { parseAllowedRange } from "./dns/allowed-range.ts";
 import { parseStubDomain } from "./dns/stub-domains.ts";
-import { collect, DEFAULT_DOCKER_SOCKET, openLog, repeated, withRunFlags, type CommonFlags, type RunFlags } from "./flags.ts";
+import { collect, conntrackOf, DEFAULT_DOCKER_SOCKET, openLog, repeated, withRunFlags, type CommonFlags, type RunFlags } from "./flags.ts";
 import { forceExit } from "./force-exit.ts";
 import { joinFleet, readToken } from "./join.ts";
 import { joinedAlready } from "./joined-already.ts";
@@ -187,6 +187,7 @@ async function runUntilStopped(flags: RunFlags): Promise<void> {
     configureResolver,
     masqueradeAll,
     nodePortCidrs,
+    conntrack: conntrackOf(flags),
     healthzListen: healthzListen === "off" ? undefined : healthzListen,
     notices,
     log,

@@ -21,6 +21,8 @@ export interface Requirement {
   readonly neededBy?: (host: HostTable) => boolean;
   /** A kernel that does not have the setting is fine without it. */
   readonly mayLack?: boolean;
+  /** A number, and a larger one is right as well. */
+  readonly isLeast?: boolean;
 }
 
 const FORWARDED = "containers of this host, and whoever connects from elsewhere, reach other hosts' endpoints by being forwarded";
@@ -66,6 +68,11 @@ export interface Sysctls {
   restore(options: RestoreOptions): Promise<readonly string[]>;
 }
 
+export interface TunableSysctls extends Sysctls {
+  /** Sets one that nothing depends on, if it is not right; what it set, in words, or undefined. */
+  tune(wanted: Requirement): Promise<string | undefined>;
+}
+
 export interface SysctlsOptions {
   readonly stateDir: string;
   /** Besides those that every driver has. */
@@ -82,7 +89,7 @@ const Kept = z.object({
 type Settings = z.output<typeof Kept>["settings"];
 
 /** Several may be open on one folder: their work on its file is done one after the other. */
-export function openSysctls({ stateDir, requirements = [], procSys = "/proc/sys" }: SysctlsOptions): Sysctls {
+export function openSysctls({ stateDir, requirements = [], procSys = "/proc/sys" }: SysctlsOptions): TunableSysctls {
   const file = join(stateDir, "sysctls.json");
   return {
     ensure: (host, { family, more = [] } = {}) =>
@@ -96,6 +103,11 @@ export function openSysctls({ stateDir, requirements = [], procSys = "/proc/sys"
           for (const step of (await isWrong(kernel, one)) ? [...(await preparations(kernel, one)), one] : [])
             changed.push(await set(kernel, file, step));
         return changed;
+      }),
+    tune: (wanted) =>
+      inTurn(file, async () => {
+        const kernel = kernelOf(procSys);
+        return (await isWrong(kernel, wanted)) ? set(kernel, file, wanted) : undefined;
       }),
     restore: ({ dryRun, only = () => true }) =>
       inTurn(file, async () => {
@@ -136,11 +148,11 @@ function kernelOf(procSys: string): Kernel {
   };
 }
 
-async function isWrong(kernel: Kernel, { name, value, why, mayLack = false }: Requirement): Promise<boolean> {
+async function isWrong(kernel: Kernel, { name, value, why, mayLack = false, isLeast = false }: Requirement): Promise<boolean> {
   const found = await kernel.read(name);
   if (found === undefined && !mayLack)
     throw new AppError("KernelRejected", `the kernel has no setting ${name}: ${why}`, { hint: "is the kernel's module for it loaded?" });
-  return found !== undefined && found !== value;
+  return found !== undefined && (isLeast ? Number(found) < Number(value) : found !== value);
 }
 
 /** Interfaces on which only containers and virtual machines could advertise themselves as routers. */
