@@ -137,6 +137,7 @@ function failuresOf({ name }: Row, want: Flow["want"], { failures, answers }: Se
 }
 
 /** Within five standard deviations of a fair draw: wrong once in a million rows. That shares are exact is shown in memory. */
+const FEW = 10; // so many more come to who expects nearly none as seldom as that
 function sharesOf(row: Row, want: Flow["want"], family: IpFamily, { answers }: Seen): string[] {
   if (typeof want === "string" && FAILURES[want]) return [];
   const wanted = wantedOf(row, want, family);
@@ -148,7 +149,7 @@ function sharesOf(row: Row, want: Flow["want"], family: IpFamily, { answers }: S
   if (isSticky(row) && Object.keys(answers).length > 1) faults.push("one client came to several endpoints");
   if (isSticky(row)) return faults;
   for (const { to, share } of wanted) {
-    const bound = 5 * Math.sqrt(total * share * (1 - share));
+    const bound = Math.max(FEW, 5 * Math.sqrt(total * share * (1 - share)));
     const got = answers[to] ?? 0;
     if (Math.abs(got - total * share) > bound) faults.push(`${to} got ${got} of ${total}, which is not a share of ${share}`);
   }

@@ -132,6 +132,7 @@ const STATEMENTS: readonly (readonly [RegExp, Statement])[] = [
     new RegExp(`^${KEY} vmap @(\\w+)`),
     (walk, match, state) => dispatch(walk, state, { key: match[1], verdict: (key) => lookUp(walk, match[2] ?? "", key) }),
   ],
+  [/^numgen random mod (\d+) vmap \{ ([^}]*) \}/, drawRange],
   [
     new RegExp(`^${KEY} vmap \\{ ([^}]*) \\}`),
     (walk, match, state) => dispatch(walk, state, { key: match[1], verdict: (key) => anonymous(match[2])[key] }),
@@ -174,6 +175,14 @@ function dispatch(
     const drawn = { ...state, share: state.share * share };
     const found = verdict(value);
     return found === undefined ? [{ end: "continue", state: drawn }] : follow(walk, found, drawn);
+  });
+}
+
+/** Ranges of millions of numbers: of each, its part. */
+function drawRange(walk: Walk, [, modulus, elements]: RegExpExecArray, state: State): readonly (State | Step)[] {
+  return Object.entries(anonymous(elements)).flatMap(([range, verdict]) => {
+    const [first = 0, last = first] = range.split("-").map(Number);
+    return follow(walk, verdict, { ...state, share: state.share * ((last - first + 1) / Number(modulus)) });
   });
 }
 

@@ -1,8 +1,9 @@
 import type { Backend, Frontend } from "#agent/compile/table.ts";
 import { commentWord, portWord, protocolWord } from "../iptables/names.ts";
+import { fnv1a } from "./fnv1a.ts";
 import { chainOf, slotMap, type NeededObject } from "./render-objects.ts";
 import { SCRATCH, within } from "./render.ts";
-import { slotsOf } from "./slots.ts";
+import { groupsOf, type Group } from "./slots.ts";
 import { spacesOf, type Side, type Space } from "./space.ts";
 import { addressWord, type NftWords } from "./words.ts";
 
@@ -113,18 +114,39 @@ function restrict({ view, frontend, into }: At, sourceRanges: readonly string[])
 function choice(at: At, side: Side, backends: readonly Backend[]): string | undefined {
   if (backends.length === 0) return undefined;
   const { frontend, space, kind, place, into } = at;
-  const slots = slotsOf(backends);
-  if (frontend.affinitySeconds !== undefined) return stickyChoice(at, side, slots);
+  const groups = groupsOf(backends);
+  const slots = groups.flatMap((group) => group.slots);
+  const { affinitySeconds: seconds } = frontend;
+  if (seconds !== undefined) {
+    stick(at, side, slots);
+    into.needs.push({ kind: "recall", space: kind, seconds });
+    return draw(at, groups, (range) => ({ kind: "stick", space: kind, side, seconds, ...range }));
+  }
   slots.forEach((backend, i) => {
     into.own.push({ map: slotMap(space, side, i), key: place, value: endpointWord(backend) });
   });
-  const pick: NeededObject = { kind: "pick", space: kind, side, slots: slots.length };
-  into.needs.push(pick);
   into.slots.push({ space: kind, side, count: slots.length });
-  return `goto ${chainOf(pick)}`;
+  return draw(at, groups, (range) => ({ kind: "pick", space: kind, side, ...range }));
 }
 
-function stickyChoice({ frontend, space, kind, place, into }: At, side: Side, slots: readonly Backend[]): string {
+type OfSlots = Extract<NeededObject, { readonly slots: number }>;
+
+/** The verdict that leads to a chain for each group, which draws one of its slots. */
+function draw({ kind, into }: At, groups: readonly Group[], chainFor: (range: Pick<OfSlots, "first" | "slots">) => OfSlots): string {
+  let first = 0;
+  const of = groups.map(({ weight, slots }) => {
+    const from = chainFor({ first, slots: slots.length });
+    first += slots.length;
+    return { weight, from };
+  });
+  into.needs.push(...of.map(({ from }) => from));
+  if (of.length === 1 && of[0]) return `goto ${chainOf(of[0].from)}`;
+  const all: NeededObject = { kind: "draw", space: kind, of };
+  into.needs.push(all);
+  return `goto ${chainOf(all)}`;
+}
+
+function stick({ space, place, into }: At, side: Side, slots: readonly Backend[]): void {
   const ids = endpointIds(slots, side);
   for (const [endpoint, id] of ids) into.own.push({ map: `${space.prefix}sticky_endpoints`, key: `${place} . ${id}`, value: endpoint });
   slots.forEach((backend, i) => {
@@ -134,10 +156,6 @@ function stickyChoice({ frontend, space, kind, place, into }: At, side: Side, sl
       value: ids.get(endpointWord(backend)) ?? "",
     });
   });
-  const seconds = frontend.affinitySeconds ?? 0;
-  const stick: NeededObject = { kind: "stick", space: kind, side, slots: slots.length, seconds };
-  into.needs.push({ kind: "recall", space: kind, seconds }, stick);
-  return `goto ${chainOf(stick)}`;
 }
 
 /**
@@ -154,12 +172,6 @@ function endpointIds(slots: readonly Backend[], side: Side): ReadonlyMap<string,
     ids.set(endpoint, `0x${(SCRATCH + (side === "outside" ? 0x0800_0000 : 0) + hash).toString(16)}`);
   }
   return ids;
-}
-
-function fnv1a(text: string): number {
-  let hash = 0x811c_9dc5;
-  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x0100_0193) >>> 0;
-  return hash;
 }
 
 /** What a packet gets that nobody translated. Refusal is what a virtual address does by itself: only what differs is written. */

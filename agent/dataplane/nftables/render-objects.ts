@@ -1,4 +1,5 @@
 import { cidrWord, secondsWord } from "../iptables/names.ts";
+import { fnv1a } from "./fnv1a.ts";
 import { sideWord, spacesOf, type Side, type Space } from "./space.ts";
 import type { NftWords } from "./words.ts";
 
@@ -8,10 +9,34 @@ import type { NftWords } from "./words.ts";
  */
 
 export type NeededObject =
-  | { readonly kind: "pick"; readonly space: "vip" | "node"; readonly side: Side; readonly slots: number }
-  | { readonly kind: "stick"; readonly space: "vip" | "node"; readonly side: Side; readonly slots: number; readonly seconds: number }
+  | Pick
+  | Stick
+  | Draw
   | { readonly kind: "recall"; readonly space: "vip" | "node"; readonly seconds: number }
   | { readonly kind: "from"; readonly ranges: readonly string[]; readonly name: string; readonly loops: boolean };
+
+interface Pick extends SlotRange {
+  readonly kind: "pick";
+  readonly space: "vip" | "node";
+  readonly side: Side;
+}
+interface Stick extends SlotRange {
+  readonly kind: "stick";
+  readonly space: "vip" | "node";
+  readonly side: Side;
+  readonly seconds: number;
+}
+/** Draws one of several others, each as often as its weight says. */
+interface Draw {
+  readonly kind: "draw";
+  readonly space: "vip" | "node";
+  readonly of: readonly { readonly weight: number; readonly from: Pick | Stick }[];
+}
+/** Of the slots of a frontend. */
+interface SlotRange {
+  readonly first: number;
+  readonly slots: number;
+}
 
 /** A chain and its rules; a slot's chain also has a map, and is named in the map of all slots. */
 export interface ChainText {
@@ -29,8 +54,17 @@ export function chainOf(object: NeededObject): string {
   if (object.kind === "from") return object.name;
   const prefix = object.space === "vip" ? "" : "node_";
   if (object.kind === "recall") return `${prefix}recall_${secondsWord(object.seconds)}`;
-  const stem = `${prefix}${object.kind}_${sideWord(object.side)}${object.slots}`;
+  if (object.kind === "draw") {
+    const what = object.of.map(({ weight, from }) => `${weight} ${chainOf(from)}`).join();
+    return `${prefix}draw_${hashOf(what, 0)}${hashOf(what, 1)}`;
+  }
+  const at = object.first === 0 ? "" : `_at_${object.first}`;
+  const stem = `${prefix}${object.kind}_${sideWord(object.side)}${object.slots}${at}`;
   return object.kind === "stick" ? `${stem}_${secondsWord(object.seconds)}` : stem;
+}
+
+function hashOf(text: string, seed: number): string {
+  return fnv1a(`${seed} ${text}`).toString(16).padStart(8, "0");
 }
 
 export function slotMap(space: Space, side: Side, slot: number): string {
@@ -60,11 +94,23 @@ function rulesOf(words: NftWords, object: NeededObject): readonly string[] {
   if (object.kind === "from") return fromRules(words, object.ranges, object.loops);
   const space = spacesOf(words)[object.space];
   if (object.kind === "recall") return recallRules(words, space, object.seconds);
-  const offset = space.firstSlot[object.side];
+  if (object.kind === "draw") return [drawRule(object)];
+  const offset = space.firstSlot[object.side] + object.first;
   const draw = `numgen random mod ${object.slots}${offset === 0 ? "" : ` offset ${offset}`}`;
   if (object.kind === "stick") return stickRules(words, space, { draw, seconds: object.seconds });
   // The second rule is for the packet between whose two lookups the number of slots has become smaller.
   return [`${draw} vmap @slots`, `goto ${slotChain(space, object.side, 0)}`];
+}
+
+/** A number for each connection, and for each of them as many in a row as it weighs. */
+function drawRule({ of }: Draw): string {
+  let next = 0;
+  const ranges = of.map(({ weight, from }) => {
+    const first = next;
+    next += weight;
+    return `${weight === 1 ? first : `${first}-${next - 1}`} : goto ${chainOf(from)}`;
+  });
+  return `numgen random mod ${next} vmap { ${ranges.join(", ")} }`;
 }
 
 /**

@@ -8,6 +8,7 @@ import { planSync } from "./plan.ts";
 const host = aHostTable({ serviceCidrs: ["10.96.0.0/16", "fd00:10:96::/112"], nodeIps: ["172.30.0.1"], localCidrs: ["10.200.1.0/24"] });
 const B = aBackend("172.30.0.2");
 const C = aBackend("172.30.0.3");
+const FAR_APART = [{ ...B, weight: 65_535 }, C, ...["172.30.0.4", "172.30.0.5"].map((address) => aBackend(address))];
 
 function textOf(services: readonly CompiledService[], family: IpFamily = "IPv4"): string {
   return planSync(heldOf(aTable(services, host), family, { liberal: false }), { isCurrent: false, chains: [] }, "0x1 . 0x1");
@@ -26,6 +27,7 @@ test.for(["IPv4", "IPv6"] as const)("the table without services: %s", async (fam
 const cases: readonly (readonly [string, readonly Frontend[]])[] = [
   ["clusterip-two-endpoints", [aFrontend({ backends: [B, C] })]],
   ["weights", [aFrontend({ backends: [B, { ...C, weight: 3 }] })]],
+  ["weights-far-apart", [aFrontend({ backends: FAR_APART }), aFrontend({ port: 81, backends: FAR_APART, affinitySeconds: 60 })]],
   ["affinity", [aFrontend({ backends: [B, C], affinitySeconds: 60 })]],
   ["no-endpoints", [aFrontend(), aFrontend({ port: 81, whenEmpty: "drop" })]],
   [

@@ -1,6 +1,16 @@
 import type { Backend } from "#agent/compile/table.ts";
 
-/** A draw among equal slots gives each backend its share when it has as many of them as its weight says. */
+/**
+ * A draw among equal slots gives each backend its share when it has as many of them as its weight says. Where some weigh so little that a table of slots
+ * would have to be too long, two draws do: first one of a few groups, exactly by weight, and then a slot of that group.
+ */
+
+export interface Group {
+  /** What all of it weighs: it gets so many parts of the sum of all groups. */
+  readonly weight: number;
+  /** Each backend as often as it has slots. */
+  readonly slots: readonly Backend[];
+}
 
 /** Up to here a share is exact. */
 const EXACT_UP_TO = 256;
@@ -8,10 +18,42 @@ const MAX_SLOTS = 1_024;
 /** Of a backend's own share, where exactness would take too many slots. */
 const TOLERANCE = 0.005;
 
-/** Each backend as often as it has slots, in the order of the backends; never fewer than one. */
-export function slotsOf(backends: readonly Backend[]): readonly Backend[] {
-  if (backends.every(({ weight }) => weight === backends[0]?.weight)) return backends;
-  return countsOf(backends.map(({ weight }) => weight)).flatMap((count, i) => Array.from({ length: count }, () => backends[i] as Backend));
+/** Of all connections. A share that one draw misses by more is a reason for two. */
+const MISSED = 0.0025;
+
+/** One group, where that is good enough; else the heaviest first. */
+export function groupsOf(backends: readonly Backend[]): readonly Group[] {
+  const weights = backends.map(({ weight }) => weight);
+  if (weights.every((weight) => weight === weights[0])) return [{ weight: 1, slots: backends }];
+  const counts = countsOf(weights);
+  if (mostMissed(counts, weights) <= MISSED) return [{ weight: 1, slots: repeated(backends, counts) }];
+  return inGroups(backends).map((group) => {
+    const own = group.map(({ weight }) => weight);
+    return { weight: sum(own), slots: repeated(group, countsOf(own)) };
+  });
+}
+
+/** In the order of the backends; nobody has fewer than one. */
+function repeated(backends: readonly Backend[], counts: readonly number[]): readonly Backend[] {
+  return backends.flatMap((backend, i) => Array.from({ length: counts[i] ?? 0 }, () => backend));
+}
+
+/** From the heaviest on, as long as the next one is worth a whole slot of those that its group may have. */
+function inGroups(backends: readonly Backend[]): readonly (readonly Backend[])[] {
+  const groups: Backend[][] = [];
+  let total = 0;
+  for (const backend of backends.toSorted((a, b) => b.weight - a.weight)) {
+    const group = groups.at(-1);
+    if (group && backend.weight * MAX_SLOTS >= total + backend.weight) group.push(backend);
+    else groups.push([backend]);
+    total = group === groups.at(-1) ? total + backend.weight : backend.weight;
+  }
+  return groups;
+}
+
+function mostMissed(counts: readonly number[], weights: readonly number[]): number {
+  const [slots, total] = [sum(counts), sum(weights)];
+  return Math.max(...counts.map((count, i) => Math.abs(count / slots - (weights[i] ?? 0) / total)));
 }
 
 export function countsOf(weights: readonly number[]): readonly number[] {

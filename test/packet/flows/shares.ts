@@ -46,6 +46,19 @@ export const shareFlows: readonly Flow[] = [
   byWeight("weights without a common divisor", [7, 11, 13, 17]),
   byWeight("weights of many endpoints", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]),
   byWeight("weights as large as they may be", [65_535, 65_535]),
+  byWeight(
+    "many light endpoints take no more than their share of a heavy one, within 2 % of 20,000",
+    [...Array<number>(100).fill(1), 65_535],
+    {
+      draws: ACCURATE,
+    },
+  ),
+  byWeight("many light endpoints and a heavy one, with ClientIP affinity", [...Array<number>(40).fill(1), 30_000], {
+    services: web(
+      onPorts(41, (i) => ({ weight: i < 40 ? 1 : 30_000 })),
+      sticky(60),
+    ),
+  }),
   byWeight("weights count for clients from off the host", [1, 4], { from: "out", seenAs: "host" }),
   {
     ...byWeight("weights count for a node port", [1, 4], { to: "h1:np" }),
