@@ -6,13 +6,13 @@ import type { FamilyRecord } from "./dataplane/family-record.ts";
 import { hasTraces, markTable, partsBeside, removeLeftovers, restoreIpvsSettings, type Part } from "./dataplane/leftovers.ts";
 import { dataplaneLoop, type DataplaneDeps } from "./dataplane/loop.ts";
 import type { TableMailbox } from "./dataplane/mailbox.ts";
+import { lookEveryMs } from "./dataplane/schedule.ts";
 import { chooseDriver } from "./dataplane/select.ts";
 import type { Sysctls } from "./dataplane/sysctl.ts";
 import type { KernelDeps } from "./kernel.ts";
 import { runAll } from "./sync/scope.ts";
 import { createWake } from "./sync/wake.ts";
 
-const VERIFY_EVERY_MS = 150; // a repair is promised within a second, of which it takes 0.8 s itself at 10,000 services
 const LOOK_FOR_RESTORED_MS = 2_000;
 const LOOK_AGAIN = { baseMs: 1000, maxMs: 30_000 };
 
@@ -70,7 +70,7 @@ export async function programFamily(deps: FamilyDeps, signal: AbortSignal): Prom
 async function runDriver(deps: FamilyDeps, driver: DataplaneDriver, signal: AbortSignal): Promise<void> {
   const hasTakenOver = createWake();
   const { mailbox, config } = deps;
-  const told = { ...toldOf(deps, hasTakenOver.ring.bind(hasTakenOver)), verifyIntervalMs: VERIFY_EVERY_MS, log: config.log };
+  const told = { ...toldOf(deps, hasTakenOver.ring.bind(hasTakenOver)), verifyIntervalMs: lookEveryMs, log: config.log };
   await runAll(signal, {
     loop: (end) => dataplaneLoop({ driver, mailbox, ...told }, end),
     leftovers: async (end) => {

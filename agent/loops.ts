@@ -1,4 +1,5 @@
 import { hostname, networkInterfaces } from "node:os";
+import { reaches } from "./dataplane/reaches.ts";
 import { keepRangeRoutes } from "./dataplane/route.ts";
 import { tellDnsProblems } from "./dns-news.ts";
 import { keepDnsAddresses } from "./dns/address.ts";
@@ -63,6 +64,7 @@ export function loopsOf({ parts, savedAt, startAnew }: LoopDeps): Readonly<Recor
           tools,
           serviceCidrs: membership.cluster.serviceCidrs,
           addresses: () => parts.network.now.addresses,
+          reaches,
           log,
           onProblem: (problem) => trouble.set("route to the virtual IPs", problem),
         },

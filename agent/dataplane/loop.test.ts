@@ -72,7 +72,7 @@ function start({ verifyIntervalMs = 10_000, mailbox = createTableMailbox(), now 
       driver,
       mailbox,
       ...(now && { now }),
-      verifyIntervalMs,
+      verifyIntervalMs: () => verifyIntervalMs,
       log: { info: () => undefined, warn: () => undefined, error: () => undefined },
       onApplied: (revision) => recorded.applied.push(revision),
       onDrift: (missing) => recorded.drifts.push(missing),

@@ -9,8 +9,8 @@ import type { TableMailbox, TableUpdate } from "./mailbox.ts";
 export interface DataplaneDeps {
   readonly driver: DataplaneDriver;
   readonly mailbox: TableMailbox;
-  /** How often to look whether our rules are still there. */
-  readonly verifyIntervalMs: number;
+  /** How often to look whether our rules are still there, by how long the last write of all of them took. */
+  readonly verifyIntervalMs: (wholeWriteMs: number) => number;
   readonly log: DataplaneLog;
   /** The kernel, stale flows included, now holds what follows from this revision. `tookMs`: of the write; undefined = there was nothing to write. */
   readonly onApplied: (revision: number, tookMs?: number) => void;
@@ -35,11 +35,12 @@ const FIRST_RETRY_MS = 100;
 const LAST_RETRY_MS = 5_000;
 
 export async function dataplaneLoop(deps: DataplaneDeps, signal: AbortSignal): Promise<void> {
-  const { mailbox, verifyIntervalMs, now = () => performance.now() } = deps;
+  const { mailbox, now = () => performance.now() } = deps;
   const isOver = (): boolean => signal.aborted;
   let desired: Desired | undefined;
   let failures = 0;
   let retryAt = 0;
+  let verifyIntervalMs = deps.verifyIntervalMs(0);
   let verifiedAt = now();
   while (!isOver()) {
     deps.onTurn?.();
@@ -50,7 +51,7 @@ export async function dataplaneLoop(deps: DataplaneDeps, signal: AbortSignal): P
     // What comes while the kernel refuses makes the next try a larger one, not an earlier one: a whole write may take a second of the host's time.
     if (!desired || (failures > 0 && now() < retryAt)) continue;
     try {
-      if (failures > 0 || update?.table) await sync(deps, desired, signal);
+      if (failures > 0 || update?.table) verifyIntervalMs = deps.verifyIntervalMs(await sync(deps, desired, signal));
       else if (update) await apply(deps, desired, { changes: update.changes, signal });
       if (failures > 0) deps.onFailure?.(undefined);
       failures = 0;
@@ -67,12 +68,15 @@ export async function dataplaneLoop(deps: DataplaneDeps, signal: AbortSignal): P
   }
 }
 
-async function sync({ driver, log, onApplied }: DataplaneDeps, desired: Desired, signal: AbortSignal): Promise<void> {
+/** How long it took. */
+async function sync({ driver, log, onApplied }: DataplaneDeps, desired: Desired, signal: AbortSignal): Promise<number> {
   const startedAt = performance.now();
   await driver.sync(tableOf(desired), signal);
   const { revision, services } = desired;
-  log.info({ family: driver.family, revision, services: services.size, tookMs: since(startedAt) }, "programmed the kernel");
-  onApplied(revision, performance.now() - startedAt);
+  const tookMs = performance.now() - startedAt;
+  log.info({ family: driver.family, revision, services: services.size, tookMs: Math.round(tookMs) }, "programmed the kernel");
+  onApplied(revision, tookMs);
+  return tookMs;
 }
 
 async function apply(

@@ -1,4 +1,3 @@
-import { once } from "node:events";
 import { sameService, type CompiledService, type ForwardingTable, type ServiceChange, type ServiceKey } from "#agent/compile/table.ts";
 import type { IpFamily } from "#proto/ip.ts";
 
@@ -24,8 +23,7 @@ export interface TableMailbox extends TableSink {
   untilNext(signal: AbortSignal): { readonly signal: AbortSignal } & Disposable;
 }
 
-// Reasons that cost no stack trace: a mailbox is looked into several times a second.
-const LATE = "late";
+/** No Error: it costs no stack trace, and a mailbox is looked into several times a second. */
 const ARRIVED = "something came";
 
 export function createTableMailbox(): TableMailbox {
@@ -59,25 +57,42 @@ export function createTableMailbox(): TableMailbox {
       signal.throwIfAborted();
       const waiting = takeNow();
       if (waiting) return waiting;
-      const late = new AbortController();
-      const timer = setTimeout(() => late.abort(LATE), timeoutMs);
-      try {
-        await once(arrivals, "arrival", { signal: AbortSignal.any([signal, late.signal]) });
-      } catch {
-        signal.throwIfAborted();
-      } finally {
-        clearTimeout(timer);
-      }
+      await firstOf(arrivals, { timeoutMs }, signal);
+      signal.throwIfAborted();
       return takeNow();
     },
     untilNext(signal) {
       const next = new AbortController();
       const arrived = (): void => next.abort(ARRIVED);
+      const ended = (): void => next.abort(signal.reason);
+      if (signal.aborted) ended();
+      else signal.addEventListener("abort", ended, { once: true });
       if (revision === undefined) arrivals.addEventListener("arrival", arrived, { once: true });
       else arrived();
-      return { signal: AbortSignal.any([signal, next.signal]), [Symbol.dispose]: () => arrivals.removeEventListener("arrival", arrived) };
+      return {
+        signal: next.signal,
+        [Symbol.dispose]() {
+          signal.removeEventListener("abort", ended);
+          arrivals.removeEventListener("arrival", arrived);
+        },
+      };
     },
   };
+}
+
+/** An arrival, the time, or the end. By hand: composed signals cost most of what an idle agent did (docs/adr/0331). */
+async function firstOf(arrivals: EventTarget, { timeoutMs }: { readonly timeoutMs: number }, signal: AbortSignal): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      arrivals.removeEventListener("arrival", done);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, timeoutMs);
+    arrivals.addEventListener("arrival", done);
+    signal.addEventListener("abort", done);
+  });
 }
 
 export function putInAll(sinks: readonly TableSink[]): TableSink {

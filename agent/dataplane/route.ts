@@ -34,6 +34,8 @@ export interface RangeRoutesDeps {
   /** What keeps the host from having the route that it needs; undefined = nothing any more. */
   readonly onProblem?: (problem: unknown) => void;
   readonly lookEveryMs?: number;
+  /** Is there any way to an address? Where the last look found another's, this is asked first. Absent = each look starts a process. */
+  readonly reaches?: (address: string) => Promise<boolean>;
 }
 
 /** Until the signal; the routes stay when it ends, as the rules do. */
@@ -43,10 +45,11 @@ export async function keepRangeRoutes(deps: RangeRoutesDeps, signal: AbortSignal
   // Of an earlier run, whose ranges may have been others.
   const isStale = (destination: string): boolean => destination.includes("/") && !deps.serviceCidrs.includes(destination);
   let before: readonly string[] | undefined;
+  const elsewhere = new Set<string>();
   while (!signal.aborted) {
     try {
       before ??= await removeOurRoutes(tools, { dryRun: false, which: isStale }, signal);
-      const changed = await ensureRangeRoutes(deps, signal);
+      const changed = await ensureRangeRoutes({ ...deps, elsewhere }, signal);
       if (changed.length > 0) log.info({ changed }, "a host without a default route gets one to the virtual IPs, and only such a host");
       teller.succeeded();
     } catch (error) {
@@ -57,9 +60,14 @@ export async function keepRangeRoutes(deps: RangeRoutesDeps, signal: AbortSignal
   }
 }
 
-/** One look: adds what is missing, takes away what is not needed any more; says what it did. Costs one process a range where nothing is to do. */
+interface RangesLookedAt extends Pick<RangeRoutesDeps, "tools" | "serviceCidrs" | "addresses" | "reaches"> {
+  /** Ranges that routes of others led to at the last look: as long as there is a way there, nothing is to be done. */
+  readonly elsewhere?: Set<string>;
+}
+
+/** One look: adds what is missing, takes away what is not needed any more; says what it did. Costs at most one process a range where nothing is to do. */
 export async function ensureRangeRoutes(
-  { tools, serviceCidrs, addresses }: Pick<RangeRoutesDeps, "tools" | "serviceCidrs" | "addresses">,
+  { tools, serviceCidrs, addresses, reaches, elsewhere = new Set() }: RangesLookedAt,
   signal: AbortSignal,
 ): Promise<readonly string[]> {
   const changed: string[] = [];
@@ -67,7 +75,11 @@ export async function ensureRangeRoutes(
     const flag = flagOf(range);
     const destination = formatCidr(range);
     // The range's own first address: nobody ever has it, also where virtual IPs are addresses of the host (IPVS).
-    const [way] = await waysTo(tools, flag, [formatIp({ family: range.family, value: range.base })], signal);
+    const first = formatIp({ family: range.family, value: range.base });
+    if (elsewhere.has(destination) && (await reaches?.(first)) === true) continue;
+    elsewhere.delete(destination);
+    const [way] = await waysTo(tools, flag, [first], signal);
+    if (way && way.dev !== "lo") elsewhere.add(destination);
     if (!way) {
       const source = sourceOf(addresses(), range);
       if (source === undefined) continue; // no address of the family: there is nowhere to go

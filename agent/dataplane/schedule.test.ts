@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { firstFound, openSchedule, scheduled } from "./schedule.ts";
+import { firstFound, lookEveryMs, openSchedule, scheduled } from "./schedule.ts";
 
 beforeEach(() => void vi.useFakeTimers({ toFake: ["performance"] }));
 afterEach(() => void vi.useRealTimers());
@@ -21,9 +21,9 @@ test("a look is taken when it is due, not before", async () => {
   expect(await schedule.whenDue(looking(0))).toBeUndefined();
 });
 
-test("the more it costs, the later is the next: a five hundredth of the time, or what was said", async () => {
+test("the more it costs, the later is the next: a thousandth of the time, or what was said", async () => {
   for (const [shareOfACore, pauseMs] of [
-    [undefined, 50_000],
+    [undefined, 100_000],
     [0.01, 10_000],
   ] as const) {
     const schedule = openSchedule(5_000, shareOfACore === undefined ? {} : { shareOfACore });
@@ -65,4 +65,8 @@ test("of several checks the first that finds something is enough", async () => {
   vi.advanceTimersByTime(1_000);
   expect(await firstFound(checks, undefined, new AbortController().signal)).toEqual(["gone"]);
   expect(ran).toEqual(["a", "b"]);
+});
+
+test("the longer it takes to put all rules back, the more often it is looked whether they are there", () => {
+  expect([0, 100, 300, 500, 800, 5_000].map(lookEveryMs)).toEqual([400, 400, 350, 250, 150, 150]);
 });

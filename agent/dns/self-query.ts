@@ -17,8 +17,10 @@ export interface SelfQuery {
   lastMs(): number | undefined;
 }
 
-const EVERY_MS = 1000;
-/** Asked again each second meanwhile; a busy machine may miss one. */
+const EVERY_MS = 2000;
+/** An address that does not answer is asked again so soon. */
+const AGAIN_MS = 1000;
+/** A busy machine may miss one. */
 const SILENT_MS = 3000;
 
 export function createSelfQuery(domain: string, places: () => readonly ListenAddress[]): SelfQuery {
@@ -41,7 +43,8 @@ export function createSelfQuery(domain: string, places: () => readonly ListenAdd
       while (!signal.aborted) {
         const bound = places();
         for (const key of silentSince.keys()) if (!bound.some(({ address, port }) => key === `${address}:${port}`)) silentSince.delete(key);
-        await Promise.all([pause(EVERY_MS, signal), ...bound.map((place) => look(place, signal))]);
+        await Promise.all([pause(AGAIN_MS, signal), ...bound.map((place) => look(place, signal))]);
+        if (silentSince.size === 0 && bound.length > 0) await pause(EVERY_MS - AGAIN_MS, signal);
       }
     },
     fault() {
@@ -65,7 +68,7 @@ function ask({ address, port }: ListenAddress, name: string, signal: AbortSignal
       resolve(isAnswered);
     };
     const abort = (): void => end(false);
-    const timer = setTimeout(abort, EVERY_MS);
+    const timer = setTimeout(abort, AGAIN_MS);
     signal.addEventListener("abort", abort, { once: true });
     socket.once("error", abort);
     socket.on("message", (reply) => {

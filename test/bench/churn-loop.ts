@@ -37,7 +37,7 @@ export async function churn({ mode, services, perSecond, seconds }: ChurnRequest
     {
       driver,
       mailbox,
-      verifyIntervalMs: 150,
+      verifyIntervalMs: () => 150,
       log: { info: () => undefined, warn: () => undefined, error: () => undefined },
       onApplied: (revision) => {
         for (let at = applied + 1; at <= revision; at++) lagMs.push(performance.now() - (putAt.get(at) ?? NaN));

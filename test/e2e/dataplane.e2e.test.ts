@@ -177,7 +177,7 @@ describe.for(["nft", "legacy"] as const)("iptables-%s", (kind) => {
         onApplied: (revision: number) => applied.push(revision),
         onDrift: (missing: readonly string[]) => drifts.push(missing),
       };
-      const running = dataplaneLoop({ driver, mailbox, verifyIntervalMs: 300, log, ...told }, end.signal);
+      const running = dataplaneLoop({ driver, mailbox, verifyIntervalMs: () => 300, log, ...told }, end.signal);
       onTestFinished(async () => {
         end.abort();
         await running;

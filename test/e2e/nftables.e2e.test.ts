@@ -251,7 +251,7 @@ async function aRunningLoop(machine: Host, table: ForwardingTable) {
     onApplied: (revision: number) => applied.push(revision),
     onDrift: (missing: readonly string[]) => drifts.push(missing),
   };
-  const running = dataplaneLoop({ driver, mailbox, verifyIntervalMs: 150, log, ...told }, end.signal);
+  const running = dataplaneLoop({ driver, mailbox, verifyIntervalMs: () => 150, log, ...told }, end.signal);
   onTestFinished(async () => {
     end.abort();
     await running;

@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { KernelTools } from "../exec.ts";
 import { firstFound, scheduled, type Check } from "../schedule.ts";
@@ -32,7 +32,10 @@ export interface InspectorDeps extends Target {
 
 export function openInspector(deps: InspectorDeps): Inspector {
   const checks = checksOf(deps).map((check) => scheduled(check));
-  const glance = (plans: Plans): readonly string[] => plans.flatMap((plan) => missingCanaries(plan, deps.procNet));
+  const glance = (plans: Plans): readonly string[] => {
+    const lists = listsIn(deps.procNet);
+    return plans.flatMap((plan) => missingCanaries(plan, lists));
+  };
   return {
     glance,
     async inspect(plans, signal) {
@@ -43,8 +46,18 @@ export function openInspector(deps: InspectorDeps): Inspector {
   };
 }
 
-function missingCanaries({ table, jumps, canary, guards }: TablePlan, procNet: string): string[] {
-  const isThere = (name: string): boolean => existsSync(join(procNet, "xt_recent", name));
+/** All at once: several times a second, that costs less than to ask for each. */
+function listsIn(procNet: string): ReadonlySet<string> {
+  try {
+    return new Set(readdirSync(join(procNet, "xt_recent")));
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return new Set(); // no rule names a list
+    throw error;
+  }
+}
+
+function missingCanaries({ table, jumps, canary, guards }: TablePlan, lists: ReadonlySet<string>): string[] {
+  const isThere = (name: string): boolean => lists.has(name);
   const gone = jumps.filter((jump) => jump.canary !== undefined && !isThere(jump.canary));
   return [
     ...new Set(gone.map(({ hook }) => `${table} ${hook}: our jump`)),
