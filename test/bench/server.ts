@@ -8,9 +8,9 @@ export const root = join(import.meta.dirname, "../..");
 export const fairlead = join(root, "fairlead");
 
 /** A real server on a fleet's host; resolves when it answers. */
-export async function startServer(host: Host, kubeconfig: string, env: Record<string, string> = {}): Promise<Program> {
+export async function startServer(host: Host, kubeconfig: string, env: Record<string, string> = {}, launcher = fairlead): Promise<Program> {
   const server = await host.spawn(
-    fairlead,
+    launcher,
     [
       "server",
       "--listen",
@@ -52,8 +52,8 @@ export async function startAgent(host: Host, fleet: Fleet, env: Record<string, s
   return startJoined(host, env);
 }
 
-export async function startJoined(host: Host, env: Record<string, string> = {}): Promise<Program> {
-  return host.spawn(fairlead, ["agent", "--log-level", "warn"], { env });
+export async function startJoined(host: Host, env: Record<string, string> = {}, launcher = fairlead): Promise<Program> {
+  return host.spawn(launcher, ["agent", "--log-level", "warn"], { env });
 }
 
 /** Server and credential of the admin, as the CLI reads them. */

@@ -50,7 +50,7 @@ test("the first start installs the dependencies, says so on stderr, and the seco
 test.for(["server", "agent"])("%s is started by its own main, with Node's settings before it and its arguments after", async (part) => {
   const { root, start } = await createCheckout();
   const { stdout } = await start([part, "--log-level", "a b"]);
-  expect(stdout).toMatch(/^node --max-semi-space-size=\d+ --heap-growing-percent=\d+ --import /);
+  expect(stdout).toMatch(/^node --max-semi-space-size=\d+ --heap-growing-percent=\d+ --import=/);
   expect(stdout.endsWith(` ${root}/${part}/main.ts --log-level a b`)).toBe(true);
 });
 
@@ -58,7 +58,7 @@ test("on a machine with little memory both take less of it, also at the price of
   const { start } = await createCheckout();
   for (const part of ["server", "agent"])
     expect((await start([part], undefined, { FAIRLEAD_MEMORY: "small" })).stdout).toMatch(
-      /^node --max-semi-space-size=[12] --heap-growing-percent=20 --optimize-for-size (--no-[a-z-]+ )*--import /,
+      /^node --max-semi-space-size=[12] --heap-growing-percent=20 --optimize-for-size (--no-[a-z-]+ )*--import=/,
     );
 });
 

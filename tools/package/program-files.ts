@@ -2,9 +2,10 @@ import { execa } from "execa";
 import { chmod, cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { basename, join, relative, sep } from "node:path";
 import { ARCHITECTURES, type Architecture } from "./architectures.ts";
+import { makeJavaScript } from "./javascript.ts";
 
-// What goes to /opt/fairlead: the sources that run, the libraries that they need, and Node, for one architecture. Nothing is compiled: Node comes as an npm
-// package for each architecture, and better-sqlite3 brings a library for each (docs/adr/0011).
+// What goes to /opt/fairlead: the sources that run, without their types, the libraries that they need, and Node, for one architecture. Nothing is compiled: Node
+// comes as an npm package for each architecture, and better-sqlite3 brings a library for each (docs/adr/0011, 0333).
 
 const root = join(import.meta.dirname, "../..");
 const PARTS = ["proto", "server", "agent", "cli"];
@@ -17,13 +18,21 @@ export async function layOutProgram(
   into: string,
   { architecture, version }: { architecture: Architecture; version: string },
 ): Promise<void> {
-  await mkdir(join(into, "tools"), { recursive: true });
-  for (const part of PARTS) await cp(join(root, part), join(into, part), { recursive: true, filter: isRun });
-  for (const file of SINGLE) await cp(join(root, file), join(into, file));
+  await layOutOwn(into);
   await installLibraries(into, architecture);
   const facts = JSON.parse(await readFile(join(root, "package.json"), "utf8")) as Record<string, unknown>; // our own file
   await writeFile(join(into, "package.json"), `${JSON.stringify({ ...facts, version, devDependencies: undefined }, undefined, 2)}\n`);
   await writeFile(join(into, "node_modules/.fairlead-lock"), ""); // for the launcher: all is installed, and there is no lockfile that could be newer
+}
+
+/** All but the libraries. */
+export async function layOutOwn(into: string): Promise<void> {
+  await mkdir(join(into, "tools"), { recursive: true });
+  for (const part of PARTS) {
+    await cp(join(root, part), join(into, part), { recursive: true, filter: isRun });
+    await makeJavaScript(join(into, part));
+  }
+  for (const file of SINGLE) await cp(join(root, file), join(into, file));
 }
 
 function isRun(path: string): boolean {
