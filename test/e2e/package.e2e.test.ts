@@ -54,6 +54,13 @@ test("installing starts nothing, enables nothing, and the command line, manuals 
   const manual = await tree.run("sh", ["-c", "zcat /usr/share/man/man8/fairlead-agent.8.gz /usr/share/man/man1/fairlead-register.1.gz"]);
   expect(manual.stdout).toContain(".B \\-\\-token\\-file <file>");
   expect(manual.stdout).toContain(".SH EXAMPLES");
+  const authors = await tree.run("find", [
+    "/opt/fairlead/node_modules",
+    "-regex",
+    ".*\\(/tests?\\|/__tests__\\|/benchmarks?\\|\\.[cm]?ts\\)",
+  ]);
+  expect(authors.stdout).toBe(""); // what only the libraries' authors want
+  expect((await tree.run("ls", ["/opt/fairlead/node_modules/.bin"])).stdout).toBe("node");
   await tree.run("bash", ["-n", "/usr/share/bash-completion/completions/fairlead"]);
   expect(await rules()).toBe(before.rules);
 });

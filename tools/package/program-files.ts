@@ -10,8 +10,9 @@ import { makeJavaScript } from "./javascript.ts";
 const root = join(import.meta.dirname, "../..");
 const PARTS = ["proto", "server", "agent", "cli"];
 const SINGLE = ["fairlead", "package.json", "tools/compile-cache.js", "tools/notify-socket.pl"];
-/** What only readers and compilers want. Licences stay. */
-const NOT_RUN = /\.(d\.[cm]?ts|map|md|markdown|flow|tsbuildinfo|gyp|gypi)$/;
+/** What only readers, compilers and authors of a library want. Licences stay; Node runs no TypeScript of a library. */
+const NOT_RUN = /\.([cm]?ts|map|md|markdown|flow|tsbuildinfo|gyp|gypi)$|\.(test|spec)\.[cm]?js$/;
+const NOT_RUN_FOLDER = /^(tests?|__tests__|benchmarks?|examples?|\.github|\.vscode|\.husky)$/;
 const LICENCE = /licen[cs]e|copying|notice/i;
 
 export async function layOutProgram(
@@ -52,6 +53,7 @@ async function installLibraries(into: string, architecture: Architecture): Promi
   await keepOnly(join(libraries, "better-sqlite3"), new Set(["lib", "prebuilds", "LICENSE", "package.json"]));
   await keepOnly(join(libraries, "better-sqlite3/prebuilds"), new Set([`linux-${cpu}.node`]));
   await rm(join(libraries, ".package-lock.json"), { force: true });
+  await keepOnly(join(libraries, ".bin"), new Set(["node"]));
   await removeNotRun(libraries);
   await chmod(join(libraries, `node-linux-${cpu}/bin/node`), 0o755);
 }
@@ -61,6 +63,9 @@ async function keepOnly(folder: string, names: ReadonlySet<string>): Promise<voi
 }
 
 async function removeNotRun(libraries: string): Promise<void> {
+  for (const entry of await readdir(libraries, { recursive: true, withFileTypes: true }))
+    if (entry.isDirectory() && NOT_RUN_FOLDER.test(entry.name))
+      await rm(join(entry.parentPath, entry.name), { recursive: true, force: true });
   for (const entry of await readdir(libraries, { recursive: true, withFileTypes: true }))
     if (entry.isFile() && NOT_RUN.test(entry.name) && !LICENCE.test(basename(entry.name))) await rm(join(entry.parentPath, entry.name));
 }
