@@ -1,11 +1,11 @@
 import { readFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import type { Writable } from "node:stream";
+import { execa } from "execa";
 import { AppError } from "#proto/error.ts";
-import { startDeaf, startFed, type Child, type Fed as FedProcess } from "./exec-child.ts";
 import { writeLines, type ToolInput } from "./tool-input.ts";
 
-/** The only place of the data plane that starts processes (exec-child.ts): argument arrays, a time limit, bounded output, and errors that name the line. */
+/** The only place of the data plane that starts processes: argument arrays, a time limit, bounded output, and errors that name the line. */
 
 export interface ToolOptions {
   readonly input?: string;
@@ -66,59 +66,63 @@ export interface FollowTools {
 /** All that tools can be asked for. */
 export type HostTools = KernelTools & StandbyTools & FollowTools;
 
+const MAX_OUTPUT = 128 * 1024 * 1024; // iptables-save of 100,000 services is 40 MB
+
 /** After a run, before the next is begun: what else has to be done for the same change comes first. */
 const PREPARE_AFTER_MS = 30;
 
 /** `enter` stands before every command line: a way into another network namespace, for tests. */
 export function openKernelTools({ enter = [] }: { readonly enter?: readonly string[] } = {}): HostTools {
-  const commandLine = (file: string, args: readonly string[]): readonly [string, ...string[]] => {
+  const run = async (file: string, args: readonly string[], options: ToolOptions = {}): Promise<ToolResult> => {
     const [program = file, ...rest] = [...enter, file, ...args];
-    return [program, ...rest];
+    const child = execa(program, rest, {
+      env: { LC_ALL: "C" },
+      reject: false,
+      timeout: options.timeoutMs ?? 30_000,
+      maxBuffer: MAX_OUTPUT,
+      stdin: options.input === undefined ? ("ignore" as const) : ("pipe" as const),
+      ...(options.signal && { cancelSignal: options.signal }),
+    });
+    const written: Buffer[] = [];
+    if (options.input !== undefined && child.stdin) void writeLines(child.stdin, options.input, written);
+    const ran = await child;
+    if (options.signal?.aborted) throw options.signal.reason;
+    return conclude({ ran, file, args, written, timedOut: ran.timedOut }, options.accept);
   };
 
-  const run = async (file: string, args: readonly string[], options: ToolOptions = {}): Promise<ToolResult> => {
-    const { input, signal, timeoutMs = 30_000, accept } = options;
-    signal?.throwIfAborted();
-    const written: Buffer[] = [];
-    const child = input === undefined ? startDeaf(commandLine(file, args)) : fedWith(startFed(commandLine(file, args)), input, written);
-    let timedOut = false;
-    const timer = setTimeout(() => {
-      timedOut = true;
-      child.end();
-    }, timeoutMs);
-    signal?.addEventListener("abort", child.end, { once: true });
-    const ran = await child.ended;
-    clearTimeout(timer);
-    signal?.removeEventListener("abort", child.end);
-    signal?.throwIfAborted();
-    return conclude({ ran, file, args, written, timedOut }, accept);
+  /** Begun, and waiting for its input. */
+  const begin = (file: string, args: readonly string[]) => {
+    const [program = file, ...rest] = [...enter, file, ...args];
+    const child = execa(program, rest, { env: { LC_ALL: "C" }, reject: false, maxBuffer: MAX_OUTPUT, stdin: "pipe" });
+    child.stdin.on("error", () => undefined); // it ended without reading: its exit code and words say why
+    return child;
   };
 
   const standby = (file: string, args: readonly string[], { timeoutMs = 30_000 }: Pick<ToolOptions, "timeoutMs"> = {}): Standby => {
-    let waiting: Child<FedProcess> | undefined;
+    let waiting: ReturnType<typeof begin> | undefined;
     let preparing: NodeJS.Timeout | undefined;
     let closed = false;
     const prepare = (): void => {
       if (closed || waiting) return;
-      const child = startFed(commandLine(file, args));
+      const child = begin(file, args);
       waiting = child;
       // Somebody ended it, or it could not start: the next run begins its own and learns why.
-      void child.ended.then(() => (waiting = waiting === child ? undefined : waiting));
+      void child.then(() => (waiting = waiting === child ? undefined : waiting));
     };
     return {
       prepare,
       run: async (input) => {
         clearTimeout(preparing);
-        const child = waiting ?? startFed(commandLine(file, args));
+        const child = waiting ?? begin(file, args);
         waiting = undefined;
         let timedOut = false;
         const timer = setTimeout(() => {
           timedOut = true;
-          child.process.kill("SIGKILL");
+          child.kill("SIGKILL");
         }, timeoutMs);
         const written: Buffer[] = [];
-        const feeding = feed(child.process, input, written);
-        const ran = await child.ended;
+        const feeding = feed(child, input, written);
+        const ran = await child;
         clearTimeout(timer);
         preparing = setTimeout(prepare, PREPARE_AFTER_MS).unref();
         await feeding;
@@ -127,19 +131,20 @@ export function openKernelTools({ enter = [] }: { readonly enter?: readonly stri
       close: () => {
         closed = true;
         clearTimeout(preparing);
-        waiting?.process.stdin.end();
+        waiting?.stdin.end();
         waiting = undefined;
       },
     };
   };
 
   const follow: FollowTools["follow"] = (file, args, { onLine, onEnd }) => {
-    const { process: child, ended } = startDeaf(commandLine(file, args), { spoken: true });
+    const [program = file, ...rest] = [...enter, file, ...args];
+    const child = execa(program, rest, { env: { LC_ALL: "C" }, reject: false, buffer: false, stdin: "ignore", stderr: "pipe" });
     let closed = false;
     const lines = createInterface({ input: child.stdout });
     lines.on("line", (line) => closed || onLine(line));
     createInterface({ input: child.stderr }).on("line", (line) => closed || onLine(line));
-    void ended.then(({ exitCode, signal, code }) => {
+    void child.then(({ exitCode, signal, code }) => {
       if (!closed) onEnd(`${[file, ...args].join(" ")} ended with ${code ?? exitCode ?? signal ?? "nothing said"}`);
     });
     return {
@@ -172,11 +177,6 @@ export function openKernelTools({ enter = [] }: { readonly enter?: readonly stri
         () => false,
       ),
   };
-}
-
-function fedWith(child: Child<FedProcess>, input: string, written: Buffer[]): Child<FedProcess> {
-  void writeLines(child.process.stdin, input, written);
-  return child;
 }
 
 interface Fed {
