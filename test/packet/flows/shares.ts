@@ -51,6 +51,9 @@ export const shareFlows: readonly Flow[] = [
     [...Array<number>(100).fill(1), 65_535],
     {
       draws: ACCURATE,
+      except: [
+        { mode: "ipvs", why: "its turn comes to each light one side by side, once in 65,635 connections, and here it is asked for 400" },
+      ],
     },
   ),
   byWeight("many light endpoints and a heavy one, with ClientIP affinity", [...Array<number>(40).fill(1), 30_000], {
