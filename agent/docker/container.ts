@@ -22,6 +22,8 @@ export const Container = z.looseObject({
     Running: z.boolean(),
     Paused: z.boolean().default(false),
     Restarting: z.boolean().default(false),
+    /** Another one after each start. */
+    StartedAt: z.string().default(""),
     /** Absent, or `none`, where there is no HEALTHCHECK. */
     Health: z.looseObject({ Status: z.string() }).nullish(),
   }),

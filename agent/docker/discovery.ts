@@ -55,8 +55,8 @@ const [SIGRTMIN, SIGRTMAX] = [34, 64];
 export function createDockerDiscovery(deps: DockerDeps): DockerDiscovery {
   const { engine, log } = deps;
   const containers = new Map<string, Container>();
-  /** By id: since when (performance.now()). */
-  const stopping = new Map<string, number>();
+  /** By id: since when (performance.now()), and which run of it. */
+  const stopping = new Map<string, { readonly since: number; readonly startedAt: string | undefined }>();
   const due = new Set<string>();
   const wake = createWake();
   let networks: ReadonlyMap<string, Network> = new Map();
@@ -106,7 +106,8 @@ export function createDockerDiscovery(deps: DockerDeps): DockerDiscovery {
         const container = await inspect(id, signal);
         if (container?.State.Running === true) containers.set(id, container);
         else containers.delete(id);
-        if (!containers.has(id)) stopping.delete(id);
+        // Its end, or its next start, may have been told while nobody listened.
+        if (container?.State.Running !== true || container.State.StartedAt !== stopping.get(id)?.startedAt) stopping.delete(id);
       } catch (error) {
         failures.push(error);
         if (signal.aborted || failures.length > 1) break;
@@ -129,7 +130,8 @@ export function createDockerDiscovery(deps: DockerDeps): DockerDiscovery {
   function heard({ Type, Action, Actor }: EngineEvent): void {
     if (Type === "network") listAll = true;
     else if (!Object.hasOwn(Actor.Attributes, SERVICE_LABEL) && !containers.has(Actor.ID)) return;
-    else if (Action === "kill" && isStop(containers.get(Actor.ID), Actor.Attributes["signal"])) stopping.set(Actor.ID, performance.now());
+    else if (Action === "kill" && isStop(containers.get(Actor.ID), Actor.Attributes["signal"]))
+      stopping.set(Actor.ID, { since: performance.now(), startedAt: containers.get(Actor.ID)?.State.StartedAt });
     else if (Action === "start" || Action === "die") stopping.delete(Actor.ID);
     // Commands that are run inside, also those of a HEALTHCHECK, change nothing of it.
     if (Type === "container" && /^(exec_|top|attach|resize|copy|archive|export|commit)/.test(Action)) return;
@@ -152,7 +154,7 @@ export function createDockerDiscovery(deps: DockerDeps): DockerDiscovery {
           await wake.wait(AbortSignal.any([end, AbortSignal.timeout(LIST_AGAIN_MS)]));
           if (isOver(end)) return;
           if (due.size === 0) listAll = true;
-          for (const [id, since] of stopping) if (performance.now() - since > STOPPING_MS) stopping.delete(id);
+          for (const [id, { since }] of stopping) if (performance.now() - since > STOPPING_MS) stopping.delete(id);
           await look(end);
           trouble = undefined;
         }

@@ -21,6 +21,9 @@ interface Engine {
   /** Answers with 500. */
   fails: (path: string) => boolean;
   tell(event: unknown): void;
+  /** Ends all streams of events, as a daemon does that is restarted. */
+  hangUp(): void;
+  startedAt: string;
 }
 
 async function engineOf(use: (engine: Engine, discovery: DockerDiscovery) => Promise<void>): Promise<void> {
@@ -34,6 +37,10 @@ async function engineOf(use: (engine: Engine, discovery: DockerDiscovery) => Pro
     tell: (event) => {
       for (const stream of open) stream.write(`${JSON.stringify(event)}\n`);
     },
+    hangUp: () => {
+      for (const stream of open) stream.end();
+    },
+    startedAt: "2026-01-01T00:00:00Z",
   };
   const server = createServer((request, response) => {
     const { pathname } = new URL(request.url ?? "/", "http://docker");
@@ -46,7 +53,7 @@ async function engineOf(use: (engine: Engine, discovery: DockerDiscovery) => Pro
       response.writeHead(200).flushHeaders();
     } else if (pathname === "/containers/json") response.end(JSON.stringify(ids.map((Id) => ({ Id }))));
     else if (pathname === "/networks") response.end("[]");
-    else response.end(JSON.stringify(container(pathname.split("/")[2] ?? "")));
+    else response.end(JSON.stringify(container(pathname.split("/")[2] ?? "", engine.startedAt)));
   }).listen(engine.path);
   await once(server, "listening");
   const stop = new AbortController();
@@ -71,11 +78,11 @@ async function engineOf(use: (engine: Engine, discovery: DockerDiscovery) => Pro
   }
 }
 
-function container(id: string): unknown {
+function container(id: string, StartedAt: string): unknown {
   return {
     Id: id,
     Name: `/${id.slice(0, 1)}`,
-    State: { Running: true },
+    State: { Running: true, StartedAt },
     Config: { Labels: { "fairlead.service": "web", "fairlead.port": "80" }, StopSignal: "SIGRTMIN+3" },
     HostConfig: { NetworkMode: "host" },
     NetworkSettings: { Ports: {}, Networks: {} },
@@ -114,5 +121,16 @@ test("a real-time stop signal is a stop: the container drains", async () => {
     kill("10");
     kill("37");
     await waitFor(() => names(discovery).join() === "a-h1,c-h1", { what: "b to drain", timeoutMs: 10_000 });
+  });
+});
+
+test("a container that was told to stop, and was started again while nobody could hear it, is back at once", async () => {
+  await engineOf(async (engine, discovery) => {
+    await waitFor(() => names(discovery).length === 3, { what: "all containers", timeoutMs: 10_000 });
+    engine.tell({ Type: "container", Action: "kill", Actor: { ID: ids[1], Attributes: { signal: "37", "fairlead.service": "web" } } });
+    await waitFor(() => names(discovery).join() === "a-h1,c-h1", { what: "b to drain", timeoutMs: 10_000 });
+    engine.startedAt = "2026-01-01T00:00:01Z";
+    engine.hangUp();
+    await waitFor(() => names(discovery).length === 3, { what: "all of them", timeoutMs: 10_000 });
   });
 });
