@@ -73,6 +73,7 @@ StartLimitIntervalSec=0
 [Service]
 ExecStart=${fairlead} agent
 ExecStopPost=-/bin/systemctl --no-block start fairlead-resolv-conf.service
+KillMode=mixed
 Restart=always
 RestartSec=2
 
