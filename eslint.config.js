@@ -30,7 +30,7 @@ const imports = (/** @type {{regex: string, message: string, allowTypeImports?: 
 });
 
 export default defineConfig(
-  globalIgnores(["node_modules/", "coverage/"]),
+  globalIgnores(["node_modules/", "coverage/", "dist/"]),
   tseslint.configs.strictTypeChecked,
   {
     languageOptions: {
