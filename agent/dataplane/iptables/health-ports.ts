@@ -1,4 +1,5 @@
 import type { CompiledService, Frontend } from "#agent/compile/table.ts";
+import { barePlace } from "./bare-place.ts";
 import type { ChainTree } from "./chain-tree.ts";
 import { portWord } from "./names.ts";
 import { chainsOf } from "./render-host.ts";
@@ -27,19 +28,5 @@ export function followHealth(tree: ChainTree, changes: readonly Partial<Record<"
 
 /** As a tree of ports knows it. */
 function asFrontend({ key, healthCheck }: CompiledService): Frontend {
-  return {
-    id: key,
-    family: "IPv4",
-    scope: "nodePort",
-    address: "",
-    protocol: "TCP",
-    port: healthCheck?.port ?? 0,
-    backends: [],
-    whenEmpty: "reject",
-    outside: undefined,
-    sourceRanges: undefined,
-    draining: [],
-    affinitySeconds: undefined,
-    scheduler: undefined,
-  };
+  return barePlace({ id: key, family: "IPv4", scope: "nodePort", address: "", port: healthCheck?.port ?? 0 });
 }

@@ -1,32 +1,15 @@
 import { expect, test } from "vitest";
+import { aFrontend } from "#test/tables.ts";
 import { parseListing } from "./listing.ts";
 import { planOf } from "./routed.ts";
 import { wordsOf } from "./words.ts";
 
 const NOTHING = ":INPUT ACCEPT\n:FORWARD DROP\n:OUTPUT ACCEPT\n:DOCKER-USER -\n";
 
-function aHost(address: string) {
-  return {
-    id: "host",
-    family: "IPv4",
-    scope: "external",
-    address,
-    protocol: "TCP",
-    port: 1,
-    backends: [],
-    whenEmpty: "reject",
-    outside: undefined,
-    sourceRanges: undefined,
-    draining: [],
-    affinitySeconds: undefined,
-    scheduler: undefined,
-  } as const;
-}
-
 function textOf(table: "filter" | "raw", hosts: readonly string[], cidrs: readonly string[]): string {
   const words = wordsOf("IPv4", "routed");
   const { plan, tree } = planOf(words, { table, cidrs });
-  tree.putAll(hosts.map(aHost));
+  tree.putAll(hosts.map((address) => aFrontend({ scope: "external", address, port: 1 })));
   return [...plan.whole(parseListing(words, NOTHING), "1")].join("");
 }
 

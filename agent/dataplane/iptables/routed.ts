@@ -5,6 +5,7 @@ import type { IpFamily } from "#proto/ip.ts";
 import type { Drift } from "../driver.ts";
 import type { DataplaneLog } from "../log.ts";
 import { openSchedule } from "../schedule.ts";
+import { barePlace } from "./bare-place.ts";
 import { list, restore, type IptablesKind, type RestoreTools } from "./apply.ts";
 import { canaries } from "./canaries.ts";
 import type { ChainTree } from "./chain-tree.ts";
@@ -198,19 +199,5 @@ function jumpsIn(table: RoutedTable, { ours, answers }: { readonly ours: string;
 
 /** As a tree of addresses knows it. */
 function asFrontend(address: string): Frontend {
-  return {
-    id: "host",
-    family: address.includes(":") ? "IPv6" : "IPv4",
-    scope: "external",
-    address,
-    protocol: "TCP",
-    port: 1,
-    backends: [],
-    whenEmpty: "reject",
-    outside: undefined,
-    sourceRanges: undefined,
-    draining: [],
-    affinitySeconds: undefined,
-    scheduler: undefined,
-  };
+  return barePlace({ id: "host", family: address.includes(":") ? "IPv6" : "IPv4", scope: "external", address, port: 1 });
 }
