@@ -16,10 +16,10 @@ const processes = {
   message: "Only files named exec*.ts start processes: one place to see argument arrays, time limits and signals.",
 };
 const whole = {
-  regex: "^(undici|prom-client|node:http)$",
+  regex: "^(prom-client|node:http)$",
   allowTypeImports: true,
   message:
-    "Loads megabytes that a server or agent never uses (docs/adr/0330): client-undici.ts, prometheus.ts, node-http.ts have what is needed.",
+    "Loads megabytes that a server or agent never uses (docs/adr/0330): prometheus.ts, node-http.ts, client-node.ts have what is needed.",
 };
 const impure = {
   regex: "^(node:|execa$|pino($|/))",
@@ -64,10 +64,7 @@ export default defineConfig(
   },
   {
     files: ["proto/**/*client*.ts"],
-    rules: imports(
-      { regex: String.raw`^(?!\.{1,2}/|#proto/|zod$|undici$|node:)`, message: "proto's client imports only zod, undici and node:*." },
-      whole,
-    ),
+    rules: imports({ regex: String.raw`^(?!\.{1,2}/|#proto/|zod$|node:)`, message: "proto's client imports only zod and node:*." }, whole),
   },
   { files: ["server/**/*.ts"], rules: imports(ownAnd(["proto", "server"]), whole, processes) },
   { files: ["server/**/exec*.ts"], rules: imports(ownAnd(["proto", "server"]), whole) },

@@ -1,6 +1,7 @@
+import type { IncomingMessage } from "node:http";
 import type { Readable } from "node:stream";
-import type { Dispatcher } from "undici";
-import { Agent } from "./client-undici.ts";
+import { urlToHttpOptions } from "node:url";
+import { openConnections } from "./client-node.ts";
 import { AppError, describeError, fromStatus } from "./error.ts";
 
 /** Where a server is and how it is known: `ca` (PEM) is the only authority trusted, so a certificate of anybody else is refused. */
@@ -41,32 +42,27 @@ export interface Transport {
 const MAX_ERROR_BYTES = 1 << 20;
 
 export function openTransport({ server, ca, token }: Connection): Transport {
-  const origin = checkedOrigin(server);
-  const agent = new Agent({
-    connect: { timeout: 5000, ...(ca !== undefined && { ca }) },
-    connections: 64,
-    keepAliveTimeout: 60_000,
-    keepAliveMaxTimeout: 90_000,
-  });
+  const url = checkedUrl(server);
+  const { origin } = url;
+  const { hostname, port } = urlToHttpOptions(url);
+  const connections = openConnections({ hostname, port }, { tls: url.protocol === "https:" ? { ca } : undefined });
 
-  async function dispatch(call: Call): Promise<Dispatcher.ResponseData> {
-    const { method = "GET", timeoutMs = 30_000 } = call;
+  async function dispatch(call: Call): Promise<IncomingMessage> {
+    const { method = "GET", query, body, signal, timeoutMs = 30_000 } = call;
     const headers: Record<string, string> = { accept: call.accept ?? "application/json" };
     if (token !== undefined) headers["authorization"] = `Bearer ${token}`;
-    if (call.body !== undefined) headers["content-type"] = call.contentType ?? "application/json";
+    if (body !== undefined) headers["content-type"] = call.contentType ?? "application/json";
     try {
-      return await agent.request({
-        origin,
-        path: `${call.path}${queryText(call.query)}`,
+      return await connections.ask({
+        path: `${call.path}${queryText(query)}`,
         method,
         headers,
-        body: call.body === undefined ? null : typeof call.body === "string" ? call.body : JSON.stringify(call.body),
-        signal: call.signal ?? null,
-        headersTimeout: timeoutMs,
-        bodyTimeout: timeoutMs,
+        body: body === undefined || typeof body === "string" ? body : JSON.stringify(body),
+        signal,
+        timeoutMs,
       });
     } catch (cause) {
-      throw call.signal?.aborted ? cause : unreachable(origin, cause);
+      throw signal?.aborted ? cause : unreachable(origin, cause);
     }
   }
 
@@ -74,35 +70,43 @@ export function openTransport({ server, ca, token }: Connection): Transport {
     const response = await dispatch(call);
     let text: string;
     try {
-      text = await response.body.text();
+      text = await textOf(response);
     } catch (cause) {
-      throw call.signal?.aborted ? cause : unreachable(origin, cause);
+      throw call.signal?.aborted ? call.signal.reason : unreachable(origin, cause);
     }
-    const body = parseBody(text, response.headers["content-type"]);
-    if (response.statusCode >= 400) throw fromStatus(response.statusCode, body);
-    return { status: response.statusCode, body, warnings: warningsOf(response.headers["warning"]) };
+    const { statusCode: status = 0, headers } = response;
+    const body = parseBody(text, headers["content-type"]);
+    if (status >= 400) throw fromStatus(status, body);
+    return { status, body, warnings: warningsOf(headers.warning) };
   }
 
   async function stream(call: Call): Promise<Readable> {
     const response = await dispatch(call);
-    if (response.statusCode < 400) return response.body;
-    let text = "";
-    for await (const chunk of response.body) if (text.length < MAX_ERROR_BYTES) text += String(chunk);
-    throw fromStatus(response.statusCode, parseBody(text, response.headers["content-type"]));
+    const { statusCode: status = 0, headers } = response;
+    if (status < 400) return response;
+    throw fromStatus(status, parseBody(await textOf(response, MAX_ERROR_BYTES), headers["content-type"]));
   }
 
-  return { send, stream, close: () => agent.destroy() };
+  return { send, stream, close: async () => connections.close() };
+}
+
+/** Of a longer one the beginning; the rest is read, so that the connection serves the next. */
+async function textOf(response: IncomingMessage, most = Infinity): Promise<string> {
+  response.setEncoding("utf8");
+  let text = "";
+  for await (const chunk of response) if (text.length < most) text += String(chunk);
+  return text;
 }
 
 /** Credentials never go over plain http, except to this machine itself. */
-function checkedOrigin(server: string): string {
+function checkedUrl(server: string): URL {
   const url = URL.parse(server);
   if (!url || (url.protocol !== "https:" && url.protocol !== "http:"))
     throw new AppError("Usage", `"${server}" is not the address of a server`, { hint: "write it like https://10.0.0.5:7443" });
   const loopback = url.hostname === "localhost" || url.hostname === "[::1]" || /^127\.\d+\.\d+\.\d+$/.test(url.hostname);
   if (url.protocol === "http:" && !loopback)
     throw new AppError("Usage", `${server} would send credentials unencrypted`, { hint: "use https://; plain http is for loopback only" });
-  return url.origin;
+  return url;
 }
 
 function queryText(query: Call["query"]): string {
@@ -112,8 +116,8 @@ function queryText(query: Call["query"]): string {
     : `?${new URLSearchParams(pairs.map(([key, value]): [string, string] => [key, String(value)])).toString()}`;
 }
 
-function parseBody(text: string, contentType: string | string[] | undefined): unknown {
-  if (!String(contentType).includes("json")) return text;
+function parseBody(text: string, contentType: string | undefined): unknown {
+  if (contentType?.includes("json") !== true) return text;
   try {
     return JSON.parse(text);
   } catch {
@@ -121,10 +125,9 @@ function parseBody(text: string, contentType: string | string[] | undefined): un
   }
 }
 
-function warningsOf(header: string | string[] | undefined): string[] {
-  return [header ?? []]
-    .flat()
-    .flatMap((line) => Array.from(line.matchAll(/299 \S+ "((?:[^"\\]|\\.)*)"/g), ([, text = ""]) => text.replaceAll(/\\(.)/g, "$1")));
+/** Of several headers Node makes one. */
+function warningsOf(header = ""): string[] {
+  return Array.from(header.matchAll(/299 \S+ "((?:[^"\\]|\\.)*)"/g), ([, text = ""]) => text.replaceAll(/\\(.)/g, "$1"));
 }
 
 function unreachable(origin: string, cause: unknown): AppError {

@@ -1,6 +1,6 @@
-import type { Dispatcher } from "undici";
+import type { IncomingMessage } from "node:http";
 import { z } from "zod";
-import { Agent } from "#proto/client-undici.ts";
+import { openConnections } from "#proto/client-node.ts";
 import { Container, EngineEvent, Network } from "./container.ts";
 import { SERVICE_LABEL } from "./labels.ts";
 
@@ -23,17 +23,16 @@ const EVENTS = JSON.stringify({ type: ["container", "network"] });
 const OURS = JSON.stringify({ label: [SERVICE_LABEL] });
 
 export function openEngine(socketPath: string): Engine {
-  const dispatcher = new Agent({ connect: { socketPath }, connections: 4, headersTimeout: ANSWER_MS, bodyTimeout: ANSWER_MS });
+  const connections = openConnections({ socketPath, host: "docker" }, { tls: undefined });
 
-  async function send(path: string, query: Readonly<Record<string, string>>, signal: AbortSignal): Promise<Dispatcher.ResponseData> {
+  function send(path: string, query: Readonly<Record<string, string>>, signal: AbortSignal): Promise<IncomingMessage> {
     const search = new URLSearchParams(query);
     // Events come when they come.
-    return await dispatcher.request({
-      origin: "http://docker",
+    return connections.ask({
       path: `${path}?${search.toString()}`,
-      method: "GET",
       signal,
-      ...(path === "/events" && { bodyTimeout: 0 }),
+      timeoutMs: ANSWER_MS,
+      ...(path === "/events" && { bodyTimeoutMs: 0 }),
     });
   }
 
@@ -41,8 +40,9 @@ export function openEngine(socketPath: string): Engine {
     path: string,
     { schema, query = {}, signal }: { schema: Schema; query?: Readonly<Record<string, string>>; signal: AbortSignal },
   ): Promise<z.output<Schema> | undefined> {
-    const { statusCode, body } = await send(path, query, signal);
-    const text = await bounded(body);
+    const answer = await send(path, query, signal);
+    const { statusCode } = answer;
+    const text = await bounded(answer);
     if (statusCode === 404) return undefined;
     if (statusCode !== 200) throw new Error(`Docker answered ${statusCode} to ${path}: ${text.slice(0, 300)}`);
     return schema.parse(JSON.parse(text));
@@ -57,11 +57,12 @@ export function openEngine(socketPath: string): Engine {
     container: (id, signal) => get(`/containers/${encodeURIComponent(id)}/json`, { schema: Container, signal }),
     networks: async (signal) => (await get("/networks", { schema: z.array(Network), signal })) ?? [],
     async events(signal) {
-      const { statusCode, body } = await send("/events", { filters: EVENTS }, signal);
-      if (statusCode !== 200) throw new Error(`Docker answered ${statusCode} to /events: ${(await bounded(body)).slice(0, 300)}`);
-      return eventsOf(body);
+      const answer = await send("/events", { filters: EVENTS }, signal);
+      if (answer.statusCode !== 200)
+        throw new Error(`Docker answered ${answer.statusCode} to /events: ${(await bounded(answer)).slice(0, 300)}`);
+      return eventsOf(answer);
     },
-    close: () => dispatcher.destroy(),
+    close: async () => connections.close(),
   };
 }
 
@@ -88,7 +89,7 @@ function parsed(line: string): unknown {
   }
 }
 
-async function bounded(body: Dispatcher.ResponseData["body"]): Promise<string> {
+async function bounded(body: AsyncIterable<unknown>): Promise<string> {
   const parts: Buffer[] = [];
   let size = 0;
   for await (const part of body as AsyncIterable<Buffer>) {

@@ -1,7 +1,6 @@
 import { Heartbeat, HeartbeatReply } from "#proto/agents.ts";
 import { backoffMs, pause } from "#proto/backoff.ts";
 import type { Transport } from "#proto/client-http.ts";
-import { AppError } from "#proto/error.ts";
 import { paths } from "#proto/paths.ts";
 import { isRefused, type Contact } from "./contact.ts";
 
@@ -53,20 +52,8 @@ async function beat(
     problems: problems().slice(0, MAX_PROBLEMS).map(shortened),
   };
   const limitMs = Math.min(Math.max(2 * intervalMs(), 1000), 5000);
-  const limit = AbortSignal.timeout(limitMs);
-  try {
-    const answer = await transport.send({
-      method: "POST",
-      path: paths.heartbeat(nodeName),
-      body,
-      signal: AbortSignal.any([signal, limit]),
-    });
-    return HeartbeatReply.parse(answer.body).nextInMs;
-  } catch (error) {
-    if (limit.aborted && !signal.aborted)
-      throw new AppError("Timeout", `the server did not answer a heartbeat within ${limitMs} ms`, { cause: error });
-    throw error;
-  }
+  const answer = await transport.send({ method: "POST", path: paths.heartbeat(nodeName), body, signal, timeoutMs: limitMs });
+  return HeartbeatReply.parse(answer.body).nextInMs;
 }
 
 function shortened(text: string): string {
