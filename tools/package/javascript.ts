@@ -19,6 +19,6 @@ export function javaScriptOf(source: string): string {
   return stripTypeScriptTypes(source).replaceAll(ownFile, (_all, quote: string, path: string) => `${quote}${inJavaScript(path)}${quote}`);
 }
 
-function inJavaScript(path: string): string {
+export function inJavaScript(path: string): string {
   return path.replace(/\.ts$/, ".js");
 }

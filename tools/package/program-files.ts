@@ -2,13 +2,16 @@ import { execa } from "execa";
 import { chmod, cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { basename, join, relative, sep } from "node:path";
 import { ARCHITECTURES, type Architecture } from "./architectures.ts";
+import { bundle } from "./bundle.ts";
 import { makeJavaScript } from "./javascript.ts";
 
 // What goes to /opt/fairlead: the sources that run, without their types, the libraries that they need, and Node, for one architecture. Nothing is compiled: Node
-// comes as an npm package for each architecture, and better-sqlite3 brings a library for each (docs/adr/0011, 0333).
+// comes as an npm package for each architecture, and better-sqlite3 brings a library for each (docs/adr/0011, 0333, 0335).
 
 const root = join(import.meta.dirname, "../..");
-const PARTS = ["proto", "server", "agent", "cli"];
+const PARTS = ["proto", "server", "cli"];
+/** What runs on every host, small ones too, and for ever. */
+const BUNDLED = ["agent/main.ts", "agent/dns/member.ts", "agent/dns-command/main.ts"];
 const SINGLE = ["fairlead", "package.json", "tools/compile-cache.js", "tools/notify-socket.pl"];
 /** What only readers, compilers and authors of a library want. Licences stay; Node runs no TypeScript of a library. */
 const NOT_RUN = /\.([cm]?ts|map|md|markdown|flow|tsbuildinfo|gyp|gypi)$|\.(test|spec)\.[cm]?js$/;
@@ -33,6 +36,7 @@ export async function layOutOwn(into: string): Promise<void> {
     await cp(join(root, part), join(into, part), { recursive: true, filter: isRun });
     await makeJavaScript(join(into, part));
   }
+  await bundle(into, BUNDLED);
   for (const file of SINGLE) await cp(join(root, file), join(into, file));
 }
 
