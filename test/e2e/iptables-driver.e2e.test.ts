@@ -4,7 +4,6 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import type { IpFamily } from "#proto/ip.ts";
-import type { CompiledService } from "#agent/compile/table.ts";
 import { openKernelTools } from "#agent/dataplane/exec.ts";
 import { openInspector } from "#agent/dataplane/iptables/inspect.ts";
 import { planSync, rulesOf } from "#agent/dataplane/iptables/plan.ts";
@@ -17,7 +16,7 @@ import type { Ruleset } from "#test/packet/iptables-model.ts";
 import { trace } from "#test/packet/iptables-tracer.ts";
 import { waitFor } from "#test/wait-for.ts";
 import { driverOn, procNetOf, saved } from "./dataplane-rig.ts";
-import { aRandomService, randomBelow } from "./random-services.ts";
+import { aRandomHistory, aRandomService, randomBelow } from "./random-services.ts";
 
 /** What the iptables driver does to a kernel, of both families and both kinds: many changes, damage in single rules, death in the middle. */
 
@@ -56,19 +55,10 @@ describe.for(cases)("$family, $kind", ({ kind, family }) => {
     const { driver } = driverOn(a, kind, family);
     onTestFinished(() => driver.close());
     await driver.sync(aTable([], hostTable), signal);
-    const services = new Map<string, CompiledService>();
-    const below = randomBelow(20_261_121);
-    for (let changed = 0; changed < 1_000;) {
-      const keys = new Set(Array.from({ length: 1 + below(9) }, () => below(60)));
-      const changes = [...keys].map((n) => {
-        const key = `default/s${n}`;
-        return { key, previous: services.get(key), next: below(4) === 0 ? undefined : aRandomService(n, family, below) };
-      });
+    const { batches, services } = aRandomHistory(family, { seed: 20_261_121, places: 60, changes: 1_000 });
+    let changed = 0;
+    for (const changes of batches) {
       await driver.update(changes, signal);
-      for (const { key, next } of changes) {
-        if (next) services.set(key, next);
-        else services.delete(key);
-      }
       changed += changes.length;
       if (changed % 10 === 0) expect(await save("foreign")).toBe(before);
     }

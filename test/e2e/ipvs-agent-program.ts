@@ -1,6 +1,5 @@
 // A real server, and a real agent with --dataplane ipvs, in a kernel of its own (test/fleet/uml.ts):  node test/e2e/ipvs-agent-program.ts
 // Prints what was seen as one JSON line; ipvs.e2e.test.ts says what it must be.
-import { hostname } from "node:os";
 import { pause } from "#proto/backoff.ts";
 import { createFleet, type Host, type Program } from "#test/fleet/fleet.ts";
 import { openStation, type Station } from "#test/fleet/stations.ts";
@@ -17,16 +16,9 @@ import {
   startServer,
   workloadsPath,
 } from "./agent-rig.ts";
-import { everythingOn, ruleNamesOn } from "./ipvs-rig.ts";
+import { beginInGuest, everythingOn, ruleNamesOn } from "./ipvs-rig.ts";
 
-if (hostname() !== "uml") throw new Error("this program changes the machine that it runs on: it belongs into User-Mode Linux");
-
-const signal = AbortSignal.timeout(880_000);
-const seen: Record<string, unknown> = {};
-const see = (name: string, what: unknown): void => {
-  seen[name] = what;
-  process.stderr.write(`${Math.round(performance.now())} ms: ${name}: ${JSON.stringify(what)}\n`);
-};
+const { signal, see, print } = beginInGuest();
 
 await using fleet = await createFleet({ hosts: 2, containersPerHost: [0, 1], backend: "legacy" });
 const [h1, h2] = fleet.hosts;
@@ -83,7 +75,7 @@ see(
   Object.keys(untouched).filter((look) => left[look] !== untouched[look]),
 );
 
-process.stdout.write(`${JSON.stringify(seen)}\n`);
+print();
 
 async function onlyRules(wanted: readonly string[]): Promise<void> {
   const isSo = async (): Promise<boolean> => (await ruleNamesOn(h2)).join() === wanted.join();

@@ -1,22 +1,14 @@
 // IPVS beside what others have on the host, in a kernel of its own (test/fleet/uml.ts):  node test/e2e/ipvs-beside-program.ts
 // Prints what was seen as one JSON line; ipvs.e2e.test.ts says what it must be.
-import { hostname } from "node:os";
 import type { DataplaneDriver } from "#agent/dataplane/driver.ts";
 import type { IpFamily } from "#proto/ip.ts";
 import { createFleet, type Host } from "#test/fleet/fleet.ts";
 import { openStation, type Station } from "#test/fleet/stations.ts";
 import { aBackend, aCompiled, aFrontend, aHostTable, aTable } from "#test/tables.ts";
-import { everythingOn, ipvsDriverOn, sysctlsOn } from "./ipvs-rig.ts";
+import { beginInGuest, everythingOn, ipvsDriverOn, sysctlsOn } from "./ipvs-rig.ts";
 import { DOCKER_PUTS_ITSELF_FIRST, dockerRules, FIREWALLD_RULES } from "./others-rules.ts";
 
-if (hostname() !== "uml") throw new Error("this program changes the machine that it runs on: it belongs into User-Mode Linux");
-
-const signal = AbortSignal.timeout(880_000);
-const seen: Record<string, unknown> = {};
-const see = (name: string, what: unknown): void => {
-  seen[name] = what;
-  process.stderr.write(`${Math.round(performance.now())} ms: ${name}: ${JSON.stringify(what)}\n`);
-};
+const { signal, see, print } = beginInGuest();
 
 const FAMILIES: readonly IpFamily[] = ["IPv4", "IPv6"];
 await using fleet = await createFleet({ hosts: 2, containersPerHost: [2, 0], backend: "legacy" });
@@ -223,4 +215,4 @@ await a.run("ip6tables-restore", ["--noflush"], {
 for (const family of FAMILIES) await healthPorts(family);
 see("cleanup: first", (await cleanup(false)).length > 0);
 await cleanupBesideOthers();
-process.stdout.write(`${JSON.stringify(seen)}\n`);
+print();

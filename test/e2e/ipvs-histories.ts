@@ -1,11 +1,9 @@
-import type { CompiledService } from "#agent/compile/table.ts";
-import type { DataplaneDriver } from "#agent/dataplane/driver.ts";
 import type { IpFamily } from "#proto/ip.ts";
 import type { Host } from "#test/fleet/host.ts";
 import { aHostTable, aTable } from "#test/tables.ts";
 import { waitFor } from "#test/wait-for.ts";
 import { ipvsDriverOn } from "./ipvs-rig.ts";
-import { aRandomService, randomBelow } from "./random-services.ts";
+import { aRandomHistory } from "./random-services.ts";
 
 /** Random changes, and what the kernel lists in the end: as one sync of the last table writes it. For programs in User-Mode Linux. */
 
@@ -15,8 +13,6 @@ export interface History {
   readonly differences: readonly string[];
 }
 
-const ROUNDS = 8;
-const PLACES = 20;
 const host = aHostTable({
   serviceCidrs: ["10.96.0.0/16", "fd10::/112"],
   nodeIps: ["172.30.0.1", "fd30::1"],
@@ -30,7 +26,9 @@ export async function historyOf(
   const others = family === "IPv4" ? "-t 192.0.2.200:80" : "-t [2001:db8::200]:80";
   for (const one of [changed, synced]) await one.run("ipvsadm", ["-A", ...others.split(" "), "-s", "wlc"]);
   const { driver } = ipvsDriverOn(changed, family, { sysctls: NO_SYSCTLS });
-  const services = await change(driver, family, signal);
+  const { batches, services } = aRandomHistory(family, { seed: 20_261_128, places: 20, changes: 40 });
+  await driver.sync(aTable([], host), signal);
+  for (const changes of batches) await driver.update(changes, signal);
   const isDrained = async (): Promise<boolean> => {
     await driver.verify(signal);
     return !(await changed.run("ipvsadm", ["-Sn"])).stdout.includes(" -w 0");
@@ -49,25 +47,6 @@ export async function historyOf(
 }
 
 const NO_SYSCTLS = { ensure: async () => [], restore: async () => [] };
-
-async function change(driver: DataplaneDriver, family: IpFamily, signal: AbortSignal): Promise<ReadonlyMap<string, CompiledService>> {
-  const services = new Map<string, CompiledService>();
-  const below = randomBelow(20_261_128);
-  await driver.sync(aTable([], host), signal);
-  for (let round = 0; round < ROUNDS; round++) {
-    const keys = new Set(Array.from({ length: 1 + below(9) }, () => below(PLACES)));
-    const changes = [...keys].map((n) => {
-      const key = `default/s${n}`;
-      return { key, previous: services.get(key), next: below(4) === 0 ? undefined : aRandomService(n, family, below) };
-    });
-    await driver.update(changes, signal);
-    for (const { key, next } of changes) {
-      if (next) services.set(key, next);
-      else services.delete(key);
-    }
-  }
-  return services;
-}
 
 /** Virtual servers, entries of sets and routes, in no order. A mark is whatever the driver took: in its place stands the virtual server that it leads to. */
 async function meaningOn(machine: Host): Promise<readonly string[]> {

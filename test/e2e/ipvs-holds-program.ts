@@ -1,20 +1,13 @@
 // What holds whatever happens to a host with IPVS, in a kernel of its own (test/fleet/uml.ts):  node test/e2e/ipvs-holds-program.ts
 // Prints what was seen as one JSON line; ipvs.e2e.test.ts says what it must be.
-import { hostname } from "node:os";
 import { createFleet, type Host } from "#test/fleet/fleet.ts";
 import { openStation, type Station } from "#test/fleet/stations.ts";
 import { rangesHeld } from "./ipvs-closed.ts";
 import { historyOf } from "./ipvs-histories.ts";
+import { beginInGuest } from "./ipvs-rig.ts";
 import { switches } from "./ipvs-switch.ts";
 
-if (hostname() !== "uml") throw new Error("this program changes the machine that it runs on: it belongs into User-Mode Linux");
-
-const signal = AbortSignal.timeout(880_000);
-const seen: Record<string, unknown> = {};
-const see = (name: string, what: unknown): void => {
-  seen[name] = what;
-  process.stderr.write(`${Math.round(performance.now())} ms: ${name}: ${JSON.stringify(what)}\n`);
-};
+const { signal, see, print } = beginInGuest();
 
 await using fleet = await createFleet({ hosts: 2, containersPerHost: [1, 0], backend: "legacy" });
 const [host, friend] = fleet.hosts;
@@ -38,4 +31,4 @@ see("switches", await switches({ host, endpoint: friend, onEndpoint: onFriend, s
 
 see("ranges", await rangesHeld({ host, onHost, friend, onFriend, outsider, onOutsider, container, onContainer, signal }));
 
-process.stdout.write(`${JSON.stringify(seen)}\n`);
+print();

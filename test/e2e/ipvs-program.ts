@@ -1,7 +1,6 @@
 // What IPVS does over time, in a kernel of its own (test/fleet/uml.ts):  node test/e2e/ipvs-program.ts
 // Prints what was seen as one JSON line; ipvs.e2e.test.ts says what it must be.
 import { writeFile } from "node:fs/promises";
-import { hostname } from "node:os";
 import type { Frontend, ServiceChange } from "#agent/compile/table.ts";
 import { createFleet } from "#test/fleet/fleet.ts";
 import { openStation, type Seen } from "#test/fleet/stations.ts";
@@ -10,18 +9,11 @@ import { waitFor } from "#test/wait-for.ts";
 import { cuts } from "./ipvs-cuts.ts";
 import { PORTS, schedulersSeen, spreadOfClients } from "./ipvs-choices.ts";
 import { repairs } from "./ipvs-damage.ts";
-import { ipvsDriverOn, sysctlsOn } from "./ipvs-rig.ts";
+import { beginInGuest, ipvsDriverOn, sysctlsOn } from "./ipvs-rig.ts";
 
-if (hostname() !== "uml") throw new Error("this program changes the machine that it runs on: it belongs into User-Mode Linux");
+const { signal, see, print } = beginInGuest();
 // A kernel that lacks a module, as far as anybody can see who asks for it.
 await writeFile("/etc/modprobe.d/fairlead-test.conf", "install ip_vs_sed /bin/false\n");
-
-const signal = AbortSignal.timeout(880_000);
-const seen: Record<string, unknown> = {};
-const see = (name: string, what: unknown): void => {
-  seen[name] = what;
-  process.stderr.write(`${Math.round(performance.now())} ms: ${name}: ${JSON.stringify(what)}\n`);
-};
 
 await using fleet = await createFleet({ hosts: 2, backend: "legacy" });
 const [a, b] = fleet.hosts;
@@ -128,4 +120,4 @@ await asking.kill();
 
 see("cuts", await cuts({ host: a, open: () => ipvsDriverOn(a, "IPv4", { sysctls }).driver, signal }));
 
-process.stdout.write(`${JSON.stringify(seen)}\n`);
+print();

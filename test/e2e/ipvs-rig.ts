@@ -1,3 +1,4 @@
+import { hostname } from "node:os";
 import { openFlowCleaner } from "#agent/dataplane/conntrack.ts";
 import type { DataplaneDriver } from "#agent/dataplane/driver.ts";
 import { openKernelTools } from "#agent/dataplane/exec.ts";
@@ -6,6 +7,29 @@ import type { Requirement, Sysctls } from "#agent/dataplane/sysctl.ts";
 import type { IpFamily } from "#proto/ip.ts";
 import type { Host } from "#test/fleet/host.ts";
 import { procNetOf, type LogLine } from "./dataplane-rig.ts";
+
+/** What a program in a guest begins and ends with. */
+export interface GuestRun {
+  /** Ends before the guest is ended, so that what went wrong is said. */
+  readonly signal: AbortSignal;
+  /** Said at once on stderr, and in the end by `print`. */
+  readonly see: (name: string, what: unknown) => void;
+  /** All that was seen, as one line of JSON. */
+  readonly print: () => void;
+}
+
+export function beginInGuest(): GuestRun {
+  if (hostname() !== "uml") throw new Error("this program changes the machine that it runs on: it belongs into User-Mode Linux");
+  const seen: Record<string, unknown> = {};
+  return {
+    signal: AbortSignal.timeout(880_000),
+    see: (name, what) => {
+      seen[name] = what;
+      process.stderr.write(`${Math.round(performance.now())} ms: ${name}: ${JSON.stringify(what)}\n`);
+    },
+    print: () => void process.stdout.write(`${JSON.stringify(seen)}\n`),
+  };
+}
 
 /** The real IPVS driver, in this process, whose tools run on a host of the fleet. For programs in User-Mode Linux: test/fleet/uml.ts. */
 export function ipvsDriverOn(

@@ -1,4 +1,4 @@
-import type { Backend, CompiledService, Frontend } from "#agent/compile/table.ts";
+import type { Backend, CompiledService, Frontend, ServiceChange, ServiceKey } from "#agent/compile/table.ts";
 import type { IpFamily } from "#proto/ip.ts";
 import { aBackend, aCompiled, aFrontend } from "#test/tables.ts";
 
@@ -44,6 +44,36 @@ export function aRandomService(n: number, family: IpFamily, below: Below): Compi
     all.filter((_, i) => i === 0 || below(2) === 0),
     `default/s${n}`,
   );
+}
+
+export interface RandomHistory {
+  readonly batches: readonly (readonly ServiceChange[])[];
+  /** What there is after the last. */
+  readonly services: ReadonlyMap<ServiceKey, CompiledService>;
+}
+
+/** Services come, change and go, a few at a time; at least so many changes. */
+export function aRandomHistory(
+  family: IpFamily,
+  { seed, places, changes }: { readonly seed: number; readonly places: number; readonly changes: number },
+): RandomHistory {
+  const below = randomBelow(seed);
+  const services = new Map<ServiceKey, CompiledService>();
+  const batches: ServiceChange[][] = [];
+  for (let changed = 0; changed < changes;) {
+    const numbers = new Set(Array.from({ length: 1 + below(9) }, () => below(places)));
+    const batch = [...numbers].map((n) => {
+      const key = `default/s${n}`;
+      return { key, previous: services.get(key), next: below(4) === 0 ? undefined : aRandomService(n, family, below) };
+    });
+    for (const { key, next } of batch) {
+      if (next) services.set(key, next);
+      else services.delete(key);
+    }
+    batches.push(batch);
+    changed += batch.length;
+  }
+  return { batches, services };
 }
 
 function localAddress(four: boolean, i: number): string {
