@@ -7,7 +7,7 @@ import { openStation, type Seen } from "#test/fleet/stations.ts";
 import { aBackend, aCompiled, aFrontend, aHostTable, aTable } from "#test/tables.ts";
 import { waitFor } from "#test/wait-for.ts";
 import { cuts } from "./ipvs-cuts.ts";
-import { PORTS, schedulersSeen, spreadOfClients } from "./ipvs-choices.ts";
+import { PORTS, schedulersSeen, spreadOfClients, stayOfClient, UDP_PORTS } from "./ipvs-choices.ts";
 import { repairs } from "./ipvs-damage.ts";
 import { beginInGuest, ipvsDriverOn, sysctlsOn } from "./ipvs-rig.ts";
 
@@ -21,7 +21,7 @@ const [a, b] = fleet.hosts;
 await using servers = await openStation(b);
 await using client = await openStation(a);
 await servers.listen(PORTS.map((port) => ({ address: b.ip, port, protocol: "tcp" })));
-await servers.listen([5301, 5302].map((port) => ({ address: b.ip, port, protocol: "udp" })));
+await servers.listen(UDP_PORTS.map((port) => ({ address: b.ip, port, protocol: "udp" })));
 const one = aBackend(b.ip, 8081);
 const two = aBackend(b.ip, 8082);
 const host = aHostTable({ nodeIps: [a.ip] });
@@ -92,6 +92,7 @@ for (const to of ["10.96.0.0/16", "198.18.0.0/16"]) await fleet.out.run("ip", ["
 const choices = { driver: restarted, host: a, endpoints: b, outside: fleet.out, asking: outside, signal };
 see("schedulers", await schedulersSeen(choices));
 see("spread", await spreadOfClients(choices));
+see("stay", await stayOfClient(choices));
 await outside[Symbol.asyncDispose]();
 
 const isServed = async (): Promise<boolean> => Object.values((await ask(2)).answers)[0] === 2;

@@ -74,6 +74,13 @@ describe("over time", () => {
     ["and changes nothing", "restart: the same", DRAINING],
     ["an endpoint without connections is taken away", "drain: idle", true],
     ["the annotation's scheduler is the kernel's", "schedulers", SCHEDULERS],
+    [
+      "a client with affinity stays for as long as the service says, and may then come to another endpoint",
+      "stay",
+      Object.fromEntries(
+        ["load balancer", "external IP", "node port"].map((place) => [place, { endpoints: 1, isLongEnough: true, movesOn: true }]),
+      ),
+    ],
     ["a scheduler whose module is missing gives way", "scheduler: instead of sed", "-A -t 10.96.0.10:80 -s rr"],
     [
       "and a warning says so, after one about the host's other virtual servers, for whose sake the idle time stays",
@@ -88,16 +95,16 @@ describe("over time", () => {
     expect(seen[what]).toEqual(wanted);
   });
 
-  test.for(["ClusterIP: persistence", "load balancer: persistence", "node port: mh", "node port: sh"])(
-    "40 clients with affinity, each at one of 4 endpoints: %s",
-    (place) => {
-      const { isSticky, failures, clients } = (seen["spread"] as Record<string, Spread>)[place] ?? { clients: [] };
-      expect({ isSticky, failures, endpoints: clients.length }).toEqual({ isSticky: true, failures: 0, endpoints: 4 });
-      // Persistence gives new clients in turns; a hash gives each endpoint 10 of them, with a standard deviation of 2.7.
-      if (place.endsWith(": persistence")) expect(clients).toEqual([10, 10, 10, 10]);
-      else expect(Math.min(...clients)).toBeGreaterThanOrEqual(4);
-    },
-  );
+  test.for([
+    ...["ClusterIP", "load balancer", "external IP", "node port"].map((place) => `${place}: persistence`),
+    ...["mh", "sh"].map((hash) => `node port, policy Local: ${hash}`),
+  ])("40 clients with affinity, each at one of 4 endpoints: %s", (place) => {
+    const { isSticky, failures, clients } = (seen["spread"] as Record<string, Spread>)[place] ?? { clients: [] };
+    expect({ isSticky, failures, endpoints: clients.length }).toEqual({ isSticky: true, failures: 0, endpoints: 4 });
+    // Persistence gives new clients in turns; a hash gives each endpoint 10 of them, with a standard deviation of 2.7.
+    if (place.endsWith(": persistence")) expect(clients).toEqual([10, 10, 10, 10]);
+    else expect(Math.min(...clients)).toBeGreaterThanOrEqual(4);
+  });
 
   test("a write that is cut at any moment, as where the agent is killed, is mended by the next start: nothing is missing, nothing too much", () => {
     const { cut, differences } = seen["cuts"] as Cuts;
@@ -106,7 +113,7 @@ describe("over time", () => {
   });
 
   test.for<readonly [string, string]>([
-    ["ipvsadm -C", "10 of 10 virtual servers"],
+    ["ipvsadm -C", "15 of 15 virtual servers"],
     ["a rule with a set", "mangle INPUT: our jump"],
     ["an emptied set", "the set FLV-4-PLACES: 0 of 1 entries"],
     ["the address of the range", "1 addresses of fairlead0"],

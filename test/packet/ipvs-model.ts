@@ -13,6 +13,7 @@ export interface IpvsModel {
 
 export interface ModelServer {
   readonly scheduler: string;
+  readonly flags: string;
   /** Seconds; 0 = none. */
   readonly persistence: number;
   readonly reals: ReadonlyMap<string, number>;
@@ -79,8 +80,8 @@ export function applyIpvsadm(before: IpvsModel, text: string): IpvsModel {
 function definitionOf(rest: string, line: string): Omit<ModelServer, "reals"> {
   const [, scheduler = "", flags = "", persistence = "0"] =
     /^-s (\w+)(?: -b (\S+))?(?: -p (\d+))?$/.exec(rest) ?? fail("not understood", line);
-  if ((scheduler === "sh" || scheduler === "mh") !== (flags !== "")) fail("hashes need their fallback", line);
-  return { scheduler, persistence: Number(persistence) };
+  if ((scheduler === "sh" || scheduler === "mh") !== flags.startsWith(`${scheduler}-fallback`)) fail("hashes need their fallback", line);
+  return { scheduler, flags, persistence: Number(persistence) };
 }
 
 function withReal(

@@ -33,7 +33,13 @@ const someFrontend: fc.Arbitrary<Frontend> = fc
 
 const placeOf = ({ address, protocol, port }: Frontend): string => `${address} ${protocol} ${port}`;
 const someFrontends = fc.uniqueArray(someFrontend, { maxLength: 8, selector: placeOf });
-const host = aHostTable({ nodeIps: ["172.30.0.9"], localCidrs: ["10.200.1.0/24"] });
+const local = { localCidrs: ["10.200.1.0/24"] };
+const first = aHostTable({ ...local, nodeIps: ["172.30.0.9"] });
+const hosts = [
+  first,
+  aHostTable({ ...local, nodeIps: ["172.30.0.9", "172.30.0.10"], nodePortCidrs: ["172.30.0.8/31", "172.30.0.10/32"] }),
+  aHostTable({ ...local, nodeIps: ["172.30.0.10"], nodePortCidrs: ["172.30.0.10/32"] }),
+];
 const hasScheduler = (name: string): boolean => name !== "nonsense";
 
 /** Marks are numbers that differ; which place has which is what must agree, and what only drains is not there in a fresh kernel. */
@@ -48,7 +54,7 @@ function meaningOf({ sets, servers }: IpvsModel): unknown {
 }
 
 const someRounds = fc.array(
-  fc.tuple(someFrontends, fc.constantFrom("update", "sync", "idle", "killed"), fc.double({ min: 0, max: 1, noNaN: true })),
+  fc.tuple(someFrontends, fc.constantFrom("update", "sync", "idle", "killed"), fc.record({ share: fc.double({ min: 0, max: 1, noNaN: true }), other: fc.constantFrom(...hosts) })), // prettier-ignore
   { minLength: 1, maxLength: 6 },
 );
 
@@ -56,12 +62,14 @@ test("any sequence of changes, with syncs, kills and idle connections in between
   fc.assert(
     fc.property(someRounds, (rounds) => {
       let model = emptyModel("IPv4");
+      let host = first;
       let state = new IpvsState("IPv4", { host, hasScheduler });
       model = applySteps(model, state.takeSteps());
       let before: readonly Frontend[] = [];
-      for (const [after, how, share] of rounds) {
+      for (const [after, how, { share, other }] of rounds) {
         if (how === "sync") {
-          // As an agent that starts: from what the kernel holds.
+          // As an agent that starts, or whose host has other addresses now: from what the kernel holds.
+          host = other;
           state = new IpvsState("IPv4", { host, hasScheduler, held: heldIn(model) });
         } else for (const frontend of before) state.remove(frontend);
         for (const frontend of after) state.put(frontend);
@@ -99,17 +107,8 @@ test("any sequence of changes, with syncs, kills and idle connections in between
 function heldIn({ sets, servers }: IpvsModel): NonNullable<ConstructorParameters<typeof IpvsState>[1]["held"]> {
   const named = [...sets].map(([name, entries]) => [name.slice("FLV-4-".length), new Map(entries)] as const);
   const keyed = [...servers].map(
-    ([name, { scheduler, persistence, reals }]) =>
-      [
-        name.startsWith("-f ") ? Number(name.slice(3)) : name,
-        {
-          scheduler,
-          persistence,
-          flags: scheduler === "sh" || scheduler === "mh" ? `${scheduler}-fallback` : "",
-          reals: new Map(reals),
-          address: undefined,
-        },
-      ] as const,
+    ([name, { reals, ...server }]) =>
+      [name.startsWith("-f ") ? Number(name.slice(3)) : name, { ...server, reals: new Map(reals), address: undefined }] as const,
   );
   return { sets: new Map(named) as never, servers: new Map(keyed) };
 }

@@ -58,7 +58,7 @@ export function openSchedulers({ tools, family, log }: Pick<DriverDeps, "tools" 
       for (const scheduler of hashed ? HASHES : [])
         if (!known.has(scheduler)) known.set(scheduler, (await tryScheduler(tools, { family, scheduler }, signal)) === undefined);
       if (hashed && !HASHES.some((scheduler) => known.get(scheduler)))
-        tell(hashed.id, "the kernel has no ip_vs_mh and no ip_vs_sh: there is no affinity but at ClusterIPs");
+        tell(hashed.id, "the kernel has no ip_vs_mh and no ip_vs_sh: there is no affinity where it has no timeout");
     },
   };
 }

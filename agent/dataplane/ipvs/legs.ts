@@ -36,14 +36,34 @@ export interface Means {
 }
 
 export function wantedOf(frontend: Frontend, means: Means): Wanted {
-  const { outside } = frontend;
-  const all = legOf(frontend, { name: "", choice: outside ?? frontend }, means);
-  const inside = outside && legOf(frontend, { name: "inside", choice: frontend }, means);
-  const entries =
-    frontend.scope === "nodePort" ? nodeEntries(frontend, means, { all, inside }) : placeEntries(frontend, means, { all, inside });
+  return frontend.scope === "nodePort" ? nodePortOf(frontend, means) : placeOf(frontend, means);
+}
+
+function placeOf(frontend: Frontend, means: Means): Wanted {
+  const legs = legsOf(frontend, means);
   return {
-    servers: [all, inside].flatMap((leg) => leg?.server ?? []),
-    entries: [...entries, ...addressEntries(frontend)],
+    servers: [legs.all, legs.inside].flatMap((leg) => leg?.server ?? []),
+    entries: [...placeEntries(frontend, means, legs), ...addressEntries(frontend)],
+  };
+}
+
+/**
+ * With affinity, a virtual server at each address of the host that the table knows, and for all others (of a bridge, or that have just come) one with a
+ * mark. Of entries the one with the longest prefix counts: an address alone before the others.
+ */
+function nodePortOf(frontend: Frontend, means: Means): Wanted {
+  const addresses = ownAddresses(frontend, means.host);
+  const own = addresses.map((address) => legOf({ ...frontend, address }, { name: "", choice: frontend }, means));
+  const nets = nodeNets(means.host, frontend).filter((net) => !addresses.includes(net));
+  const { all, inside } = nets.length > 0 ? legsOf(frontend, means) : {};
+  const at = (set: "NODE" | "NODE-IN", net: string, leg: Leg | undefined): Entry[] =>
+    leg ? [{ set, text: `${net},${placeWord(frontend)}`, mark: leg.mark }] : [];
+  return {
+    servers: [all, inside, ...own].flatMap((leg) => leg?.server ?? []),
+    entries: [
+      ...nets.flatMap((net) => [...at("NODE", net, all), ...at("NODE-IN", net, inside)]),
+      ...addresses.flatMap((address, i) => at("NODE", address, own[i])),
+    ],
   };
 }
 
@@ -61,6 +81,14 @@ interface Legs {
   readonly inside: Leg | undefined;
 }
 
+function legsOf(frontend: Frontend, means: Means): Legs {
+  const { outside } = frontend;
+  return {
+    all: legOf(frontend, { name: "", choice: outside ?? frontend }, means),
+    inside: outside && legOf(frontend, { name: "inside", choice: frontend }, means),
+  };
+}
+
 function legOf(frontend: Frontend, { name, choice }: { name: "" | "inside"; choice: Choice }, means: Means): Leg {
   const { scope, scheduler: asked, affinitySeconds } = frontend;
   const reals = realsOf(frontend, choice);
@@ -75,7 +103,7 @@ function legOf(frontend: Frontend, { name, choice }: { name: "" | "inside"; choi
       : {
           key,
           scheduler,
-          flags: flagsOf(scheduler),
+          flags: flagsOf(scheduler, { isNamed: isPlain(frontend) && (scope === "nodePort" || scope === "external") }),
           persistence: isHashed ? 0 : seconds,
           reals: weightsFor(scheduler, reals),
           address: scope === "loadBalancer" && !frontend.sourceRanges ? ipWord(frontend.address) : undefined,
@@ -85,11 +113,11 @@ function legOf(frontend: Frontend, { name, choice }: { name: "" | "inside"; choi
 }
 
 /**
- * Found by its address and port; every other one by a mark. A load balancer's address is, for the sake of affinity: only there does it have a timeout, and
- * its clients need no mark to get to this host.
+ * Found by its address and port; every other one by a mark. For the sake of affinity, which has a timeout only there, that is also what has one address
+ * and gives all of its clients the same choice.
  */
-function isPlain({ scope, outside, sourceRanges, affinitySeconds }: Frontend): boolean {
-  return (scope === "cluster" || (scope === "loadBalancer" && affinitySeconds !== undefined)) && !outside && !sourceRanges;
+function isPlain({ scope, address, outside, sourceRanges, affinitySeconds }: Frontend): boolean {
+  return (scope === "cluster" || (affinitySeconds !== undefined && address !== "")) && !outside && !sourceRanges;
 }
 
 /**
@@ -128,11 +156,12 @@ function nodeNets(host: HostTable, of: Pick<Frontend, "family">): readonly strin
   return (named.length > 0 ? named : [everything(of)]).flatMap(netWords);
 }
 
-function nodeEntries(frontend: Frontend, { host }: Means, { all, inside }: Legs): Entry[] {
-  return nodeNets(host, frontend).flatMap((net): Entry[] => {
-    const text = `${net},${placeWord(frontend)}`;
-    return [{ set: "NODE", text, mark: all.mark }, ...(inside ? [{ set: "NODE-IN" as const, text, mark: inside.mark }] : [])];
-  });
+/** At which a node port has virtual servers of its own: where affinity is all that matters about a client. */
+function ownAddresses({ outside, affinitySeconds, family }: Frontend, host: HostTable): readonly string[] {
+  if (outside || affinitySeconds === undefined) return [];
+  const nets = nodeNets(host, { family });
+  const own = host.nodeIps.map(ipWord).filter((ip) => parseIp(ip)?.family === family);
+  return own.filter((ip) => nets.some((net) => net === ip || isIn(net, ip)));
 }
 
 function placeEntries(frontend: Frontend, { host }: Means, { all, inside }: Legs): Entry[] {

@@ -14,11 +14,15 @@ const SERVERS = `-A -t 10.96.0.10:80 -s rr -p 60
 -a -f 260046864 -6 -r [fd30::2]:8080 -m -w 0
 -A -t 192.0.2.1:80 -s wlc -o
 -A -f 7 -s rr
+-A -t 192.0.2.2:80 -s sh -p 60 -b sh-fallback,flag-3
+-A -t 192.0.2.3:80 -s sh -p 60 -b sh-fallback
 `;
+
+const NAMED = "-t 192.0.2.2:80";
 
 test("virtual servers are read, each family its own", () => {
   const servers = parseServers(SERVERS, "IPv4");
-  expect([...servers.keys()]).toEqual(["-t 10.96.0.10:80", "--sctp-service 10.96.0.10:99", 260046864, "-t 192.0.2.1:80", 7]);
+  expect([...servers.keys()]).toEqual(["-t 10.96.0.10:80", "--sctp-service 10.96.0.10:99", 260046864, "-t 192.0.2.1:80", 7, NAMED, "-t 192.0.2.3:80"]); // prettier-ignore
   expect(servers.get("-t 10.96.0.10:80")).toEqual({
     scheduler: "rr",
     flags: "",
@@ -35,14 +39,14 @@ test("virtual servers are read, each family its own", () => {
   expect([...parseServers(SERVERS, "IPv6").keys()]).toEqual(["-u [fd00:96::10]:53", 260046864]);
 });
 
-test("ours are known by their mark, by the range, or by an entry of ours", () => {
+test("ours are known by their mark, by the flag that no scheduler has, by the range, or by an entry of ours", () => {
   const servers = parseServers(SERVERS, "IPv4");
   const nothing = { ranges: [], sets: new Map() };
-  expect([...oursOf(servers, nothing).keys()]).toEqual([260046864]);
-  expect([...oursOf(servers, { ...nothing, ranges: ["192.0.2.1"] }).keys()]).toEqual([260046864, "-t 192.0.2.1:80"]);
-  expect([...oursOf(servers, { ...nothing, ranges: ["10.96.0.0/16"] }).keys()]).toEqual(["-t 10.96.0.10:80", "--sctp-service 10.96.0.10:99", 260046864]); // prettier-ignore
+  expect([...oursOf(servers, nothing).keys()]).toEqual([260046864, NAMED]);
+  expect([...oursOf(servers, { ...nothing, ranges: ["192.0.2.1"] }).keys()]).toEqual([260046864, "-t 192.0.2.1:80", NAMED]);
+  expect([...oursOf(servers, { ...nothing, ranges: ["10.96.0.0/16"] }).keys()]).toEqual(["-t 10.96.0.10:80", "--sctp-service 10.96.0.10:99", 260046864, NAMED]); // prettier-ignore
   const sets = new Map([["PLACES" as const, new Map([["10.96.0.10,tcp:80", MARKS.plain]])]]);
-  expect([...oursOf(servers, { ranges: [], sets }).keys()]).toEqual(["-t 10.96.0.10:80", 260046864]);
+  expect([...oursOf(servers, { ranges: [], sets }).keys()]).toEqual(["-t 10.96.0.10:80", 260046864, NAMED]);
 });
 
 test("sets are read, each family its own, whatever others have", () => {

@@ -2,6 +2,7 @@ import { contains, formatIp, parseCidr, parseIp, prefixOf, type Cidr, type IpFam
 import { MARKS, PREFIX, readMark, SET_NAMES, setWord, type SetName } from "./names.ts";
 import type { TableName } from "./render.ts";
 import type { Held } from "./state.ts";
+import { hasOurFlag } from "./schedulers.ts";
 import { realWord, type HeldServer, type ServerKey } from "./servers.ts";
 
 /** What the tools and the kernel say, as far as it concerns one family of ours. Pure. */
@@ -21,14 +22,18 @@ export function parseServers(text: string, family: IpFamily): Map<ServerKey, Hel
   return servers;
 }
 
-/** Ours have a mark of ours, or an address in a range of virtual IPs or of a load balancer of ours, or one that an entry of ours says we gave a virtual server. */
+/**
+ * Ours have a mark or a flag of ours, or an address in a range of virtual IPs or of a load balancer of ours, or one that an entry of ours says we gave
+ * a virtual server.
+ */
 export function oursOf(
   servers: ReadonlyMap<ServerKey, HeldServer>,
   { ranges, sets }: { readonly ranges: readonly string[]; readonly sets: Held["sets"] },
 ): Map<ServerKey, HeldServer> {
   const cidrs = ranges.flatMap((text) => cidrOf(text) ?? []);
-  const isOurs = (key: ServerKey): boolean => {
+  const isOurs = (key: ServerKey, server: HeldServer): boolean => {
     if (typeof key === "number") return readMark(key) !== undefined;
+    if (hasOurFlag(server)) return true;
     const place = /^(-t|-u|--sctp-service) (.+):(\d+)$/.exec(key);
     const address = (place?.[2] ?? "").replace(/^\[|\]$/g, "");
     const ip = parseIp(address);
@@ -36,7 +41,7 @@ export function oursOf(
     if (ip && cidrs.some((cidr) => contains(cidr, ip))) return true;
     return sets.get("PLACES")?.get(`${address},${protocol}:${place?.[3] ?? ""}`) === MARKS.plain;
   };
-  return new Map([...servers].filter(([key]) => isOurs(key)));
+  return new Map([...servers].filter(([key, server]) => isOurs(key, server)));
 }
 
 /** An address alone is a range of one. */

@@ -41,6 +41,7 @@ const cases: readonly (readonly [string, readonly Frontend[]])[] = [
   ["node-port", [aFrontend({ scope: "nodePort", address: "", port: 30_080, backends: two })]],
   ["node-port-local", [aFrontend({ scope: "nodePort", address: "", port: 30_080, backends: two, outside })]],
   ["affinity-node-port", [aFrontend({ scope: "nodePort", address: "", port: 30_080, backends: two, affinitySeconds: 60 })]],
+  ["affinity-external", [aFrontend({ scope: "external", address: "198.19.0.1", backends: two, affinitySeconds: 60, scheduler: "sh" })]],
   ["affinity-load-balancer", [aFrontend({ ...LB, backends: two, affinitySeconds: 60 })]],
   ["external", [aFrontend({ scope: "external", address: "198.19.0.1", backends: two })]],
   ["load-balancer-local", [aFrontend({ ...LB, backends: two, outside: { backends: [], whenEmpty: "drop" } })]],

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { aBackend } from "#test/tables.ts";
-import { flagsOf, hashFor, schedulerFor, weightsFor } from "./schedulers.ts";
+import { flagsOf, hashFor, hasOurFlag, schedulerFor, weightsFor } from "./schedulers.ts";
 
 const backends = [1, 1].map((weight, i) => aBackend(`172.30.0.${i + 2}`, 8080, { weight }));
 const choice = { backends, whenEmpty: "reject" } as const;
@@ -20,7 +20,19 @@ test("affinity by a hash: mh before sh, the one asked for before both, and no po
   expect(hashFor("sh", () => true)).toBe("sh");
   expect(hashFor("mh", (name) => name === "sh")).toBe("sh");
   expect(hashFor(undefined, () => false)).toBeUndefined();
-  expect(["mh", "sh", "rr"].map(flagsOf)).toEqual(["mh-fallback", "sh-fallback", ""]);
+  expect(["mh", "sh", "rr"].map((name) => flagsOf(name))).toEqual(["mh-fallback", "sh-fallback", ""]);
+});
+
+test("a virtual server that nothing else says is ours has a flag, as ipvsadm prints it, and is known by it", () => {
+  const flags = ["rr", "sh"].map((name) => flagsOf(name, { isNamed: true }));
+  expect(flags).toEqual(["flag-3", "sh-fallback,flag-3"]);
+  expect([...flags, "", "sh-fallback", "sh-fallback,sh-port"].map((one) => hasOurFlag({ flags: one }))).toEqual([
+    true,
+    true,
+    false,
+    false,
+    false,
+  ]);
 });
 
 test.for([

@@ -22,9 +22,16 @@ export function hashFor(asked: string | undefined, isThere: (name: string) => bo
   return HASHES.toSorted((one) => (one === asked ? -1 : 0)).find(isThere);
 }
 
-/** Hashes of clients whose server takes no new connections go to others. */
-export function flagsOf(scheduler: string): string {
-  return scheduler === "sh" || scheduler === "mh" ? `${scheduler}-fallback` : "";
+/** No scheduler knows this flag. It says that a virtual server is ours, where neither its address nor a mark does (docs/adr/0157). */
+const OURS = "flag-3";
+
+export function hasOurFlag({ flags }: { readonly flags: string }): boolean {
+  return flags.split(",").includes(OURS);
+}
+
+/** Hashes of clients whose server takes no new connections go to others. `isNamed`: with the flag that says that it is ours. */
+export function flagsOf(scheduler: string, { isNamed }: { readonly isNamed: boolean } = { isNamed: false }): string {
+  return [...(scheduler === "sh" || scheduler === "mh" ? [`${scheduler}-fallback`] : []), ...(isNamed ? [OURS] : [])].join(",");
 }
 
 /** sh has this many places and fills them in turns, so many at once as the weight says: with weights of 100 the third of three would get half. */

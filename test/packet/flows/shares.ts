@@ -96,6 +96,15 @@ export const shareFlows: readonly Flow[] = [
   ask("ClientIP affinity at a node port", web([at("h2"), at("h3")], { ...sticky(60), has: ["nodePort"] }), ["h2", "h3"], {
     to: "h1:np",
   }),
+  ask(
+    "ClientIP affinity at a node port of the host's second address",
+    web([at("h2"), at("h3")], { ...sticky(60), has: ["nodePort"] }),
+    ["h2", "h3"],
+    { to: "h1b:np" },
+  ),
+  ask("ClientIP affinity at a node port of the bridge", web([at("h2"), at("h3")], { ...sticky(60), has: ["nodePort"] }), ["h2", "h3"], {
+    to: "bridge:np",
+  }),
   ask("ClientIP affinity at a load balancer's address", web([at("h2"), at("h3")], { ...sticky(60), has: ["lb"] }), ["h2", "h3"], {
     to: "lb:80",
   }),
