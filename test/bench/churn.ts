@@ -5,9 +5,6 @@ import { requireTools } from "./requirements.ts";
 
 const SECONDS = 60;
 const LOAD = { services: 5000, "per-second": 100 };
-/** In User-Mode Linux, where a process starts 15 times slower. */
-const GUEST_LOAD = { services: 500, "per-second": 20 };
-const GUEST_SECONDS = 20;
 
 /** Mailbox, loop and driver as the agent has them; server and watch have benches of their own. `rounds` = seconds. */
 export const churn: Bench = {
@@ -19,9 +16,8 @@ export const churn: Bench = {
     const figures: Record<string, number> = {};
     for (const mode of asked) {
       say(mode);
-      const load = mode === "ipvs" ? { ...GUEST_LOAD, seconds: Math.min(rounds, GUEST_SECONDS) } : { ...LOAD, seconds: rounds };
-      const timeoutMs = limitMs(mode, 120 + load.seconds);
-      const measured = await runProgram<Record<string, number>>("churn-program.ts", { mode, ...load }, { timeoutMs });
+      const timeoutMs = limitMs(mode, 120 + rounds);
+      const measured = await runProgram<Record<string, number>>("churn-program.ts", { mode, ...LOAD, seconds: rounds }, { timeoutMs });
       for (const [figure, value] of Object.entries(measured)) figures[`${mode}_${figure}`] = value;
     }
     return figures;

@@ -94,6 +94,7 @@ function figuresOf(): Record<string, number> {
     for (const position of size > 1 ? ["first", "last"] : ["last"])
       figures[`${position}_of_${size}_ratio`] = medianRatio(p50s(`${position}_of_${size}`), p50s(`direct_of_${size}`));
   figures["bare_ratio"] = medianRatio(p50s("bare"), p50s("bare_direct"));
+  figures["bare_other_traffic_ratio"] = medianRatio(p50s("bare_direct"), p50s("empty_hook"));
   figures["other_traffic_ratio"] = medianRatio(p50s(`direct_of_${Math.max(...SIZES)}`), p50s("empty_hook"));
   return figures;
 }
