@@ -1,7 +1,7 @@
 import { expect, onTestFinished, test } from "vitest";
 import { waitFor } from "#test/wait-for.ts";
 import { isSameNetwork, type NodeNetwork } from "./network.ts";
-import { nodeObjectLoop } from "./node-object.ts";
+import { nodeObjectLoop, type NodeObjectDeps } from "./node-object.ts";
 
 const known: NodeNetwork = {
   addresses: ["192.168.56.11", "10.1.0.11"],
@@ -10,38 +10,46 @@ const known: NodeNetwork = {
   reserved: [],
 };
 
-/** The loop until the server has been told of what it finds. */
-async function changesWhenFound(found: NodeNetwork) {
-  const told: unknown[] = [];
-  const changes: NodeNetwork[] = [];
+/** Runs the loop until the test ends. What `patch` is sent is its test's matter. */
+function startLoop({ patch, ...rest }: Partial<NodeObjectDeps> & { readonly patch: (body: object) => Promise<void> }): void {
   const ending = new AbortController();
-  const ended = nodeObjectLoop(
-    {
-      client: {
-        patch: (_kind, _name, body) => {
-          told.push(body);
-          return Promise.reject(new Error("the test needs no answer"));
-        },
+  const deps: NodeObjectDeps = {
+    client: {
+      patch: async (_kind, _name, body) => {
+        await patch(body);
+        return undefined as never; // nobody reads the answer
       },
-      nodeName: "vm-1",
-      hostName: "",
-      nodeInfo: { machineID: "m", kernelVersion: "", osImage: "", kubeletVersion: "", kubeProxyVersion: "", architecture: "" },
-      look: () => Promise.resolve(found),
-      routed: () => [],
-      onRefused: () => undefined,
-      othersChanged: () => 0,
-      glance: () => "",
-      known,
-      onChange: (network) => changes.push(network),
-      onFailure: () => undefined,
-      log: { info: () => undefined, warn: () => undefined },
     },
-    ending.signal,
-  );
+    nodeName: "vm-1",
+    hostName: "",
+    nodeInfo: { machineID: "m", kernelVersion: "", osImage: "", kubeletVersion: "", kubeProxyVersion: "", architecture: "" },
+    look: () => Promise.resolve(known),
+    routed: () => [],
+    onRefused: () => undefined,
+    othersChanged: () => 0,
+    glance: () => "",
+    known,
+    onChange: () => undefined,
+    onFailure: () => undefined,
+    log: { info: () => undefined, warn: () => undefined },
+    ...rest,
+  };
+  const ended = nodeObjectLoop(deps, ending.signal);
   onTestFinished(async () => {
     ending.abort();
     await ended;
   });
+}
+
+/** The loop until the server has been told of what it finds. */
+async function changesWhenFound(found: NodeNetwork) {
+  const told: unknown[] = [];
+  const changes: NodeNetwork[] = [];
+  const patch = (body: object): Promise<void> => {
+    told.push(body);
+    return Promise.reject(new Error("the test needs no answer"));
+  };
+  startLoop({ patch, look: () => Promise.resolve(found), onChange: (network) => changes.push(network) });
   await waitFor(() => told.length > 0, { what: "the server to be told" });
   return { told, changes };
 }
@@ -60,38 +68,38 @@ test("another address or bridge is told to all", async () => {
 test("a network that appears is looked at within seconds, though all of the host is looked at twice a minute", async () => {
   let found = known;
   const changes: NodeNetwork[] = [];
-  const ending = new AbortController();
   let looks = 0;
-  const ended = nodeObjectLoop(
-    {
-      client: { patch: () => new Promise(() => undefined) },
-      nodeName: "vm-1",
-      hostName: "",
-      nodeInfo: { machineID: "m", kernelVersion: "", osImage: "", kubeletVersion: "", kubeProxyVersion: "", architecture: "" },
-      look: () => {
-        looks++;
-        return Promise.resolve({ ...found, addresses: [] }); // nothing to tell the server
-      },
-      routed: () => [],
-      onRefused: () => undefined,
-      othersChanged: () => 0,
-      glance: () => JSON.stringify(found.localCidrs),
-      known: { ...known, addresses: [] },
-      onChange: (network) => changes.push(network),
-      onFailure: () => undefined,
-      log: { info: () => undefined, warn: () => undefined },
+  startLoop({
+    patch: () => Promise.reject(new Error("there is nothing to tell the server")),
+    look: () => {
+      looks++;
+      return Promise.resolve({ ...found, addresses: [] });
     },
-    ending.signal,
-  );
-  onTestFinished(async () => {
-    ending.abort();
-    await ended;
+    glance: () => JSON.stringify(found.localCidrs),
+    known: { ...known, addresses: [] },
+    onChange: (network) => changes.push(network),
   });
   await waitFor(() => looks > 0, { what: "the first look" });
   found = { ...known, localCidrs: [...known.localCidrs, "172.18.0.0/16"] };
   await waitFor(() => changes.length === 1, { what: "the new network to be told" });
   expect(changes[0]?.localCidrs).toContain("172.18.0.0/16");
   expect(looks).toBe(2);
+});
+
+test("a network that goes while the server is being told is taken back within seconds too", async () => {
+  let routed = ["172.29.0.0/16"];
+  const told: object[] = [];
+  const patch = (body: object): Promise<void> => {
+    if (!("status" in body)) told.push(body);
+    routed = []; // Docker has no such network any more, and that there is one is on its way to the server
+    return Promise.resolve();
+  };
+  startLoop({ patch, routed: () => routed });
+  await waitFor(() => told.length > 1, { what: "the second announcement", timeoutMs: 8000 });
+  expect(told).toMatchObject([
+    { spec: { podCIDRs: ["172.17.0.0/16", "172.29.0.0/16"] } },
+    { spec: { podCIDRs: ["172.17.0.0/16"] } },
+  ]);
 });
 
 test("networks are the same whatever their order", () => {

@@ -38,7 +38,10 @@ export async function nodeObjectLoop(deps: NodeObjectDeps, signal: AbortSignal):
   let network = deps.known;
   let told: string | undefined;
   let refused: ReadonlyMap<string, string> = new Map();
+  const glance = (): string => `${deps.glance()} ${deps.routed()?.join() ?? ""}`;
   for (let failures = 0; !signal.aborted;) {
+    // What changes while the server is being told was not told.
+    const [seen, others] = [glance(), deps.othersChanged()];
     try {
       const found = await deps.look(signal);
       const isOther = !isSameNetwork(found, network);
@@ -61,16 +64,16 @@ export async function nodeObjectLoop(deps: NodeObjectDeps, signal: AbortSignal):
       deps.onFailure(error);
       if (failures++ === 0) deps.log.warn({ error: describeError(error) }, "cannot tell the server about this host; trying on");
     }
-    const glance = (): string => `${deps.glance()} ${deps.routed()?.join() ?? ""} ${refused.size > 0 ? deps.othersChanged() : ""}`;
-    await pauseUnlessOther(glance, failures === 0 ? LOOK_EVERY_MS : backoffMs(failures, Math.random(), { maxMs: LOOK_EVERY_MS }), signal);
+    const isOther = (): boolean => glance() !== seen || (refused.size > 0 && deps.othersChanged() !== others);
+    await pauseUnless(isOther, failures === 0 ? LOOK_EVERY_MS : backoffMs(failures, Math.random(), { maxMs: LOOK_EVERY_MS }), signal);
   }
 }
 
 /** A container on a network that was made a moment ago asks for names at once, and until the network is known it is a stranger. */
-async function pauseUnlessOther(glance: () => string, ms: number, signal: AbortSignal): Promise<void> {
-  const before = glance();
-  for (const end = performance.now() + ms; performance.now() < end && glance() === before && !isOver(signal);)
-    await pause(Math.min(GLANCE_EVERY_MS, ms), signal);
+async function pauseUnless(isOther: () => boolean, ms: number, signal: AbortSignal): Promise<void> {
+  const end = performance.now() + ms;
+  do await pause(Math.min(GLANCE_EVERY_MS, ms), signal);
+  while (performance.now() < end && !isOther() && !isOver(signal));
 }
 
 /** Returns what was refused of what others shall have a route to. */

@@ -24,8 +24,8 @@ export interface Switched {
   readonly isEnough: boolean;
   /** Connections that were lost, and to whom. */
   readonly failures: readonly string[];
-  /** Does a connection of IPVS go on for seconds after iptables has taken over? */
-  readonly goesOn: boolean;
+  /** Connections of IPVS that did not go on for seconds after iptables had taken over, and what is known of each. */
+  readonly ended: readonly string[];
 }
 
 const ROUNDS = 1;
@@ -34,23 +34,24 @@ const PORTS = Array.from({ length: 8 }, (_, i) => 8081 + i);
 const STREAMS = 2;
 /** Four seconds and more, where nobody else is on the machine: more than what begins or ends is given. */
 const TICKS = 80;
+const OPEN_MS = 60_000;
 const ADDRESS = "10.96.0.88";
 
 export async function switches({ host, endpoint, onEndpoint, senders, signal }: Switching): Promise<Switched> {
   await onEndpoint.listen(PORTS.map((port) => ({ address: endpoint.ip, port, protocol: "tcp" })));
   const sysctls = sysctlsOn(host);
-  const { driver: ipvs } = ipvsDriverOn(host, "IPv4", { sysctls, openMs: 60_000 }); // no matter how slow this machine is
+  const { driver: ipvs } = ipvsDriverOn(host, "IPv4", { sysctls, openMs: 2 * OPEN_MS }); // no matter how slow this machine is
   const { driver: iptables } = driverOn(host, "legacy");
   const table = tableOf(host, endpoint);
   const rules: string[] = [];
   await ipvs.sync(table, signal);
   const load = openLoad(senders, signal);
-  let goesOn = true;
+  const ended: string[] = [];
   for (let round = 0; round < ROUNDS; round++) {
     const streams = await Promise.all(Array.from({ length: STREAMS }, () => openStream(host)));
     await iptables.sync(table, signal);
     const cleaning = ipvs.cleanup({ dryRun: false }, signal);
-    goesOn &&= await isOpenWithoutNat({ host, streams });
+    ended.push(...(await endedWithoutNat({ host, streams })));
     for (const stream of streams) await stream.kill();
     await cleaning;
     rules.push(...(await ruleNamesOn(host)));
@@ -60,7 +61,7 @@ export async function switches({ host, endpoint, onEndpoint, senders, signal }: 
   }
   const { answered, failures } = await load.stop();
   await ipvs.cleanup({ dryRun: false }, signal);
-  return { rules, isEnough: answered >= 50 * ROUNDS, failures, goesOn };
+  return { rules, isEnough: answered >= 50 * ROUNDS, failures, ended };
 }
 
 async function openStream(host: Host): Promise<Program> {
@@ -70,17 +71,19 @@ async function openStream(host: Host): Promise<Program> {
 }
 
 /** nat is the first to go; from then on nobody begins a connection by IPVS. */
-async function isOpenWithoutNat({ host, streams }: Pick<Switching, "host"> & { readonly streams: readonly Program[] }): Promise<boolean> {
+async function endedWithoutNat({ host, streams }: Pick<Switching, "host"> & { readonly streams: readonly Program[] }): Promise<string[]> {
   const isGone = async (): Promise<boolean> => !(await host.run("iptables-save", ["-t", "nat"])).stdout.includes("FLV-");
   await waitFor(isGone, { what: "the nat rules of IPVS to go", timeoutMs: 60_000, intervalMs: 50 });
-  const ticks = async (): Promise<number> => {
-    const counts = await Promise.all(streams.map(async (stream) => (await stream.output()).trim().split("\n").length));
-    return Math.min(...counts);
-  };
-  const wanted = (await ticks()) + TICKS;
-  return waitFor(async () => (await ticks()) > wanted, { what: "open connections to go on", timeoutMs: 60_000, intervalMs: 200 }).catch(
-    () => false,
-  );
+  const since = performance.now();
+  const lines = (): Promise<string[][]> => Promise.all(streams.map(async (stream) => (await stream.output()).trim().split("\n")));
+  const before = (await lines()).map(({ length }) => length);
+  const isOver = async (): Promise<boolean> => (await lines()).every((now, i) => now.length > (before[i] ?? 0) + TICKS);
+  await waitFor(isOver, { what: "open connections to go on", timeoutMs: OPEN_MS, intervalMs: 200 }).catch(() => undefined);
+  const waitedMs = Math.round(performance.now() - since);
+  return (await lines()).flatMap((now, i) => {
+    const ticks = now.length - (before[i] ?? 0);
+    return ticks > TICKS ? [] : [`${ticks} of ${TICKS} lines in ${waitedMs} ms, the last is: ${now.at(-1) ?? ""}`];
+  });
 }
 
 function tableOf(host: Host, endpoint: Host): ForwardingTable {

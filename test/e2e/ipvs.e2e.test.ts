@@ -141,7 +141,7 @@ describe("whatever happens", () => {
 
   test("IPVS and iptables take over from each other without a lost connection, and one that is open goes on", () => {
     const rules = ["FL-", "FLV-"];
-    expect(seen["switches"]).toEqual({ rules, isEnough: true, failures: [], goesOn: true });
+    expect(seen["switches"]).toEqual({ rules, isEnough: true, failures: [], ended: [] });
   });
 
   test.for(["ipset flush", "all tables of iptables", "all of it, an older file, sets destroyed"])(
