@@ -4,7 +4,7 @@ const beside = ["proto", "server", "agent", "cli", "tools"].map((folder) => `${f
 const kernelSuites = ["test/e2e/**/*.test.ts", "*/**/*.e2e.test.ts"];
 
 /** Suites that measure how long something takes, or load both cores: beside another they would measure that. */
-const alone = ["agent-health", "agent-traffic", "coexistence-damage", "dataplane", "nftables", "resolver-others", "switch"].map(
+const alone = ["agent-health", "agent-traffic", "coexistence-damage", "dataplane", "ipvs", "nftables", "resolver-others", "switch"].map(
   (name) => `test/e2e/${name}.e2e.test.ts`,
 );
 const kernel = {
