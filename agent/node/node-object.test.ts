@@ -96,10 +96,7 @@ test("a network that goes while the server is being told is taken back within se
   };
   startLoop({ patch, routed: () => routed });
   await waitFor(() => told.length > 1, { what: "the second announcement", timeoutMs: 8000 });
-  expect(told).toMatchObject([
-    { spec: { podCIDRs: ["172.17.0.0/16", "172.29.0.0/16"] } },
-    { spec: { podCIDRs: ["172.17.0.0/16"] } },
-  ]);
+  expect(told).toMatchObject([{ spec: { podCIDRs: ["172.17.0.0/16", "172.29.0.0/16"] } }, { spec: { podCIDRs: ["172.17.0.0/16"] } }]);
 });
 
 test("networks are the same whatever their order", () => {
