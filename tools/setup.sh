@@ -46,7 +46,7 @@ dependencies() {
   touch -c node_modules/.fairlead-lock 2>/dev/null || : # newer than a lockfile that was only checked out again
 }
 
-# One line each: the Debian package and a program that shows it is there.
+# One line each: the Debian package and a program, or file, that shows it is there.
 kernel_tools='
 iptables        iptables-restore
 nftables        nft
@@ -65,6 +65,8 @@ procps          sysctl
 util-linux      nsenter
 openssl         openssl
 mmdebstrap      mmdebstrap
+qemu-user       qemu-aarch64
+libstdc++6-arm64-cross /usr/aarch64-linux-gnu/lib/libstdc++.so.6
 '
 
 # Name servers that suites start themselves, on ports of their own: installed without being started.
@@ -84,7 +86,11 @@ dbus            dbus-daemon
 
 missing_packages() { # of the list in $1
   printf '%s' "$1" | while read -r package program; do
-    [ -z "$package" ] || command -v "$program" >/dev/null || printf '%s ' "$package"
+    case $program in
+      '') continue ;;
+      /*) [ -e "$program" ] ;;
+      *) command -v "$program" >/dev/null ;;
+    esac || printf '%s ' "$package"
   done | sed 's/ $//'
 }
 
