@@ -65,6 +65,7 @@ procps          sysctl
 util-linux      nsenter
 openssl         openssl
 mmdebstrap      mmdebstrap
+ansible-core    ansible-playbook
 qemu-user       qemu-aarch64
 libstdc++6-arm64-cross /usr/aarch64-linux-gnu/lib/libstdc++.so.6
 '

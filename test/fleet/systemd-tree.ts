@@ -15,6 +15,8 @@ const base = ["systemd", "dbus", "iproute2", "iptables", "conntrack", "procps", 
 const RESOLVERS = {
   resolved: ["systemd-resolved", "libnss-resolve"],
   others: ["network-manager", "dnsmasq-base", "resolvconf"],
+  // With what Ansible's modules are run by.
+  managed: ["systemd-resolved", "libnss-resolve", "python3", "python3-apt"],
 } as const;
 export type TreeKind = keyof typeof RESOLVERS;
 const suite = "bookworm";
@@ -28,6 +30,8 @@ const FORGET = `
 
 export interface SystemdTree extends AsyncDisposable {
   readonly host: Host;
+  // Process 1, as this machine counts; undefined = it does not run.
+  readonly leader: string | undefined;
   // Files before the first boot, and while it runs.
   write(path: string, text: string): Promise<void>;
   boot(): Promise<void>;
@@ -86,6 +90,9 @@ export async function openSystemdTree(fleet: { readonly name: string }, host: Ho
   };
   return {
     host,
+    get leader() {
+      return leader;
+    },
     run,
     write,
     halt,
