@@ -1,4 +1,5 @@
 import type { Backend, CompiledService, ForwardingTable, Frontend, HostTable } from "#agent/compile/table.ts";
+import { barePlace } from "#agent/dataplane/iptables/bare-place.ts";
 
 /** Forwarding tables for tests, of which each says only what it is about. */
 
@@ -7,22 +8,7 @@ export function aBackend(address: string, port = 8080, more: Partial<Backend> = 
 }
 
 export function aFrontend(more: Partial<Frontend> = {}): Frontend {
-  return {
-    id: "default/web:http",
-    family: "IPv4",
-    scope: "cluster",
-    address: "10.96.0.10",
-    protocol: "TCP",
-    port: 80,
-    backends: [],
-    whenEmpty: "reject",
-    outside: undefined,
-    sourceRanges: undefined,
-    draining: [],
-    affinitySeconds: undefined,
-    scheduler: undefined,
-    ...more,
-  };
+  return { ...barePlace({ id: "default/web:http", family: "IPv4", scope: "cluster", address: "10.96.0.10", port: 80 }), ...more };
 }
 
 export function aCompiled(frontends: readonly Frontend[], key = "default/web", more: Partial<CompiledService> = {}): CompiledService {

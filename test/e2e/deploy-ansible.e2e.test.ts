@@ -50,7 +50,7 @@ async function buildPackage(folder: string): Promise<string> {
   return buildDeb(tree, release, { out: folder, compression: "none" });
 }
 
-/** Where Ansible would start ssh it starts a script of ours, which runs the command in the tree. Nobody has to become root there. */
+/** Where Ansible would start ssh it starts a script of ours, which does as sshd does: the command is one text, Ansible's own, for the shell over there. */
 async function writeInventory(folder: string, trees: readonly SystemdTree[]): Promise<string> {
   const leaders = trees.map(({ host, leader = "" }) => `  ${host.ip}) leader=${leader} ;;`);
   const ssh = join(folder, "ssh");

@@ -34,13 +34,13 @@ const PORTS = Array.from({ length: 8 }, (_, i) => 8081 + i);
 const STREAMS = 2;
 /** Four seconds and more, where nobody else is on the machine: more than what begins or ends is given. */
 const TICKS = 80;
-const OPEN_MS = 240_000;
+const OPEN_MS = 60_000;
 const ADDRESS = "10.96.0.88";
 
 export async function switches({ host, endpoint, onEndpoint, senders, signal }: Switching): Promise<Switched> {
   await onEndpoint.listen(PORTS.map((port) => ({ address: endpoint.ip, port, protocol: "tcp" })));
   const sysctls = sysctlsOn(host);
-  const { driver: ipvs } = ipvsDriverOn(host, "IPv4", { sysctls, openMs: 2 * OPEN_MS }); // no matter how slow this machine is
+  const { driver: ipvs } = ipvsDriverOn(host, "IPv4", { sysctls, openMs: OPEN_MS }); // no matter how slow this machine is
   const { driver: iptables } = driverOn(host, "legacy");
   const table = tableOf(host, endpoint);
   const rules: string[] = [];

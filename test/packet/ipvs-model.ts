@@ -80,7 +80,9 @@ export function applyIpvsadm(before: IpvsModel, text: string): IpvsModel {
 function definitionOf(rest: string, line: string): Omit<ModelServer, "reals"> {
   const [, scheduler = "", flags = "", persistence = "0"] =
     /^-s (\w+)(?: -b (\S+))?(?: -p (\d+))?$/.exec(rest) ?? fail("not understood", line);
-  if ((scheduler === "sh" || scheduler === "mh") !== flags.startsWith(`${scheduler}-fallback`)) fail("hashes need their fallback", line);
+  const fallback = scheduler === "sh" || scheduler === "mh" ? [`${scheduler}-fallback`] : [];
+  if (![fallback, [...fallback, "flag-3"]].some((known) => known.join() === flags))
+    fail("hashes need their fallback, and nobody another flag than ours", line);
   return { scheduler, flags, persistence: Number(persistence) };
 }
 
